@@ -1,0 +1,65 @@
+"""What is stored and how it is addressed: the contract between extraction and training. Never loads torch."""
+
+from cache_schema.cache import (
+    Cache,
+    ShardReport,
+    check_dataset,
+    check_join,
+    create_cache,
+    open_cache,
+    shard_reports,
+)
+from cache_schema.errors import (
+    CacheError,
+    DatasetError,
+    FingerprintMismatch,
+    FormatVersionError,
+    ShardCorrupt,
+    ShardMissing,
+    ShardStale,
+)
+from cache_schema.fingerprint import Fingerprint
+from cache_schema.images import RULES, ImageRejected, decode_image, resize_canvas
+from cache_schema.index import Dataset, TarEntry, write_dataset
+from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
+from cache_schema.store import FORMAT_VERSION, FULL_MANTISSA_BITS, ShardData, Status
+from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
+
+__all__ = [
+    "EXTENSIONS",
+    "FORMAT_VERSION",
+    "FULL_MANTISSA_BITS",
+    "RULES",
+    "SPLITS",
+    "Cache",
+    "CacheError",
+    "Dataset",
+    "DatasetError",
+    "Fingerprint",
+    "FingerprintMismatch",
+    "FormatVersionError",
+    "ImageRejected",
+    "Sample",
+    "SampleFields",
+    "ShardCorrupt",
+    "ShardData",
+    "ShardMissing",
+    "ShardReport",
+    "ShardStale",
+    "Status",
+    "TarEntry",
+    "check_dataset",
+    "check_join",
+    "create_cache",
+    "decode_image",
+    "open_cache",
+    "read_image_bytes",
+    "resize_canvas",
+    "rows_sha256",
+    "sample_key",
+    "shard_reports",
+    "source_path",
+    "store_name",
+    "tar_name",
+    "write_dataset",
+]

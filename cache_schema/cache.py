@@ -1,0 +1,257 @@
+"""A folder of stores under one fingerprint: opening, listing, reading, writing, verifying."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardStale
+from cache_schema.fingerprint import Fingerprint
+from cache_schema.index import Dataset, TarEntry
+from cache_schema.keys import STORE_SUFFIX, store_name
+from cache_schema.store import (
+    FORMAT_VERSION,
+    FULL_MANTISSA_BITS,
+    ShardData,
+    Status,
+    read_attributes,
+    read_store,
+    round_mantissa,
+    sync_folder,
+    write_store,
+)
+from cache_schema.tars import rows_sha256
+
+MANIFEST = "cache.json"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """An opened cache folder: the features of one dataset under one set of settings."""
+
+    folder: Path
+    dataset_id: str
+    fields: Mapping[str, int | str]
+    """The settings that made it (`cache_schema.fingerprint.FIELDS`)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the settings, 64 hexadecimal digits."""
+        return Fingerprint(self.fields).hexdigest
+
+    def path(self, name: str) -> Path:
+        """Path of a store.
+
+        Raises:
+            ValueError: If the name is no store name; so it can never point outside the folder.
+        """
+        if name != store_name(name.removesuffix(STORE_SUFFIX) + ".tar"):
+            raise ValueError(f"{name!r} is no store name: expected <split>-<six digits>{STORE_SUFFIX}")
+        return self.folder / name
+
+    def shards(self) -> list[str]:
+        """Names of the stores that were published, sorted."""
+        return sorted(p.name for p in self.folder.glob(f"[!.]*{STORE_SUFFIX}"))
+
+    def has(self, name: str) -> bool:
+        """Whether a store was published: done means this and nothing else."""
+        return self.path(name).exists()
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Attributes of a store without its arrays, checked for the fingerprint.
+
+        Raises:
+            ShardMissing, ShardCorrupt, FormatVersionError, FingerprintMismatch: As `read`.
+        """
+        attributes = read_attributes(self.path(name))
+        self._check_fingerprint(name, attributes)
+        return attributes
+
+    def read(self, name: str) -> ShardData:
+        """Read a whole store.
+
+        Raises:
+            ShardMissing: If it was never written.
+            ShardCorrupt: If it is damaged.
+            FormatVersionError: If another version of the format wrote it.
+            FingerprintMismatch: If its features were made with other settings than the folder's.
+        """
+        shard = read_store(self.path(name))
+        self._check_fingerprint(name, shard.attributes)
+        return shard
+
+    def _check_fingerprint(self, name: str, attributes: Mapping[str, Any]) -> None:
+        if attributes.get("fingerprint") != self.fingerprint:
+            raise FingerprintMismatch(
+                f"{self.path(name)} was made with settings {attributes.get('fingerprint')}, the folder holds "
+                f"{self.fingerprint}. Extract this tar again with --overwrite."
+            )
+
+    def write(self, name: str, shard: ShardData) -> Path:
+        """Round the maps as the settings say and publish the store by one rename.
+
+        Args:
+            name: Store name; a store of that name is replaced.
+            shard: Maps in float32.
+
+        Raises:
+            ValueError: If the rows contradict each other, or a map does not fit the stored dtype.
+        """
+        dtype = str(self.fields["stored_dtype"])
+        bits = int(self.fields.get("mantissa_bits", FULL_MANTISSA_BITS[dtype]))
+        path = self.path(name)
+        write_store(path, replace(shard, lare=round_mantissa(shard.lare, dtype, bits)), self.fingerprint)
+        return path
+
+
+def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint) -> Cache:
+    """Open a cache folder for writing, or make it if it is not there. Any number of jobs may do so at once.
+
+    Args:
+        folder: For example cache/genimage/sd15-t200-e4.
+        dataset_id: Of the dataset whose tars will be extracted.
+        fingerprint: Settings of this run.
+
+    Raises:
+        FingerprintMismatch: If the folder holds features made with other settings; the differences are named.
+        DatasetError: If the folder belongs to another dataset.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "dataset_id": dataset_id,
+        "fingerprint": fingerprint.hexdigest,
+        "fields": dict(fingerprint.fields),
+    }
+    temporary = folder / f".{MANIFEST}.{uuid4().hex}.tmp"
+    try:
+        with temporary.open("w") as f:
+            f.write(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+            os.fsync(f.fileno())
+        os.link(temporary, folder / MANIFEST)  # fails if it exists: the first job wins, all read the same
+        sync_folder(folder)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink(missing_ok=True)
+    cache = open_cache(folder)
+    difference = Fingerprint(cache.fields).difference(fingerprint)
+    if difference:
+        raise FingerprintMismatch(
+            f"{folder} holds features made with other settings (cache ≠ this run):\n  "
+            + "\n  ".join(difference)
+            + "\nFeatures made with other settings live in another folder: pass --cache <new folder>."
+        )
+    check_dataset(cache, dataset_id)
+    return cache
+
+
+def check_dataset(cache: Cache, dataset_id: str) -> None:
+    """Raise DatasetError if the cache belongs to another dataset."""
+    if cache.dataset_id != dataset_id:
+        raise DatasetError(
+            f"{cache.folder} belongs to dataset {cache.dataset_id}, this one is {dataset_id}. "
+            "Name the dataset's own cache folder, or a new one."
+        )
+
+
+def open_cache(folder: str | Path) -> Cache:
+    """Open an existing cache folder.
+
+    Raises:
+        CacheError: If there is no readable cache.json, or its fields do not give its fingerprint.
+        FormatVersionError: If another version of the format wrote it.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text())
+        version = content["format_version"]
+        cache = Cache(folder, content["dataset_id"], content["fields"])
+        stored, computed = content["fingerprint"], cache.fingerprint
+    except FileNotFoundError as error:
+        raise CacheError(f"{folder} is no cache: it holds no {MANIFEST}. Run the extraction first.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CacheError(f"{path} cannot be read ({error}).") from error
+    if version != FORMAT_VERSION:
+        raise FormatVersionError(f"{path} has format version {version}, this code reads {FORMAT_VERSION}.")
+    if stored != computed:
+        raise FingerprintMismatch(f"{path} was edited: its fields hash to {computed}, it says {stored}.")
+    return cache
+
+
+def check_join(shard: ShardData, rows: pa.Table, entry: TarEntry) -> None:
+    """Check that a store was made from exactly these index rows, in this order.
+
+    Args:
+        shard: The store, read.
+        rows: Index rows of the tar.
+        entry: The tar in dataset.json.
+
+    Raises:
+        ShardStale: If the number of rows, a key, an image hash, or the hash over all of them differs.
+    """
+    advice = f"{entry.name} has changed since its features were made: extract it again with --overwrite."
+    if len(shard.keys) != len(rows):
+        raise ShardStale(f"{entry.name}: the store has {len(shard.keys)} rows, the index {len(rows)}. {advice}")
+    for row, (mine, theirs) in enumerate(zip(shard.keys, rows["key"].to_pylist(), strict=True)):
+        if mine != theirs:
+            raise ShardStale(f"{entry.name}, row {row}: the store has {mine!r}, the index {theirs!r}. {advice}")
+    images = np.frombuffer(bytes.fromhex("".join(rows["sha256"].to_pylist())), dtype=np.uint8).reshape(-1, 32)
+    changed = (shard.image_sha256 != images).any(axis=1)
+    if changed.any():
+        row = int(changed.argmax())
+        raise ShardStale(f"{entry.name}, row {row} ({shard.keys[row]}): another image than the index has. {advice}")
+    computed = rows_sha256(shard.keys, (bytes(h) for h in shard.image_sha256))
+    if not computed == entry.rows_sha256 == shard.attributes.get("rows_sha256"):
+        raise ShardStale(
+            f"{entry.name}: rows hash to {computed}, dataset.json says {entry.rows_sha256}, the store "
+            f"{shard.attributes.get('rows_sha256')}. {advice}"
+        )
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What is known of one tar's features."""
+
+    tar: str
+    num_rows: int
+    state: str
+    """`done`, `missing`, `stale`, or `damaged`."""
+    num_rejected: int = 0
+    detail: str = ""
+
+
+def shard_reports(cache: Cache, dataset: Dataset, *, verify: bool = False) -> Iterator[ShardReport]:
+    """One report a tar, in the dataset's order.
+
+    Args:
+        cache: The cache.
+        dataset: The dataset that it belongs to.
+        verify: Read every array, check all checksums and join every row; otherwise only the stores' attributes.
+    """
+    for n, entry in enumerate(dataset.tars):
+        name = store_name(entry.name)
+        if not cache.has(name):
+            yield ShardReport(entry.name, entry.num_rows, "missing")
+            continue
+        try:
+            attributes = cache.attributes(name)
+            if attributes.get("rows_sha256") != entry.rows_sha256:
+                raise ShardStale(f"{entry.name} has changed since its features were made")
+            if verify:
+                check_join(cache.read(name), dataset.rows(n), entry)
+            counts = attributes["counts"]
+            rejected = sum(c for s, c in counts.items() if Status[s.upper()] > Status.OK_AFTER_FP32)
+            yield ShardReport(entry.name, entry.num_rows, "done", rejected)
+        except (ShardStale, FingerprintMismatch) as error:
+            yield ShardReport(entry.name, entry.num_rows, "stale", detail=str(error))
+        except CacheError as error:
+            yield ShardReport(entry.name, entry.num_rows, "damaged", detail=str(error))

@@ -1,0 +1,68 @@
+"""What identifies a cached feature: every setting that moves a value, and a hash over them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FIELDS = {
+    "recipe": "integer in the code, raised by any change that moves a value by more than rounding",
+    "method": "what is stored: `lare`",
+    "unet_sha256": "hash of the UNet's weight files",
+    "unet_config_sha256": "hash of its configuration",
+    "vae_sha256": "hash of the autoencoder's weight files",
+    "vae_config_sha256": "hash of its configuration",
+    "text_encoder_sha256": "hash of the text encoder's weight files, or `none`",
+    "text_encoder_config_sha256": "hash of its configuration, or `none`",
+    "tokenizer_sha256": "hash of the tokenizer's files, or `none`",
+    "alphas_cumprod_sha256": "hash of the noise schedule",
+    "prediction_type": "`epsilon` or `v_prediction`",
+    "timestep": "scheduler index of the noised latents",
+    "ensemble_size": "number of noise draws that are averaged",
+    "noise_seed": "seed of the noise draws",
+    "noise_rule": "how a draw follows from seed, key and number",
+    "noise_probe_sha256": "hash of one rounded draw: another stream of the random library is refused",
+    "latent_rule": "posterior sample or mode",
+    "image_size": "side of the square canvas that is encoded, in px",
+    "resize": "how an image becomes the canvas",
+    "filter": "resampling filter",
+    "color": "colour rule of decoding",
+    "alpha": "what stands behind transparent pixels",
+    "orientation": "whether the EXIF orientation is applied",
+    "prompt_policy": "the policy and its texts",
+    "compute_dtype": "`fp32` (TF32 off), `tf32`, `bf16` or `fp16`",
+    "stored_dtype": "`float16` or `float32`",
+    "mantissa_bits": "mantissa bits kept in storage",
+}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The settings behind a cache, as integers and strings named in `FIELDS`.
+
+    A field that is added to the format later is left out while it has its historic value, so that old caches keep their
+    hash.
+
+    Raises:
+        ValueError: If a value is neither an integer nor a string (a float has no canonical text).
+    """
+
+    fields: Mapping[str, int | str]
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name, value in self.fields.items():
+            if isinstance(value, bool) or not isinstance(value, int | str):
+                raise ValueError(f"fingerprint field {name} is {value!r}: expected an integer or a string")
+
+    @property
+    def hexdigest(self) -> str:
+        """SHA-256 over the fields as canonical JSON, 64 hexadecimal digits."""
+        text = json.dumps(dict(self.fields), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def difference(self, other: "Fingerprint") -> list[str]:
+        """Lines "timestep: 200 ≠ 261", this value first, for every field that differs."""
+        names = sorted(set(self.fields) | set(other.fields))
+        pairs = [(n, self.fields.get(n, "(absent)"), other.fields.get(n, "(absent)")) for n in names]
+        return [f"{name}: {mine} ≠ {theirs}" for name, mine, theirs in pairs if mine != theirs]

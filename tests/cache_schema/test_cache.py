@@ -1,0 +1,286 @@
+import dataclasses
+import json
+import multiprocessing
+import random
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from cache_schema import (
+    Cache,
+    CacheError,
+    Dataset,
+    DatasetError,
+    Fingerprint,
+    FingerprintMismatch,
+    FormatVersionError,
+    ShardCorrupt,
+    ShardMissing,
+    ShardStale,
+    Status,
+    check_join,
+    create_cache,
+    open_cache,
+    store_name,
+    write_dataset,
+)
+from cache_schema.__main__ import main
+from tests.samples import make_sample, make_shard
+
+FIELDS = {"timestep": 200, "stored_dtype": "float16", "mantissa_bits": 10}
+
+
+@pytest.fixture
+def cache(dataset: Dataset, tmp_path: Path) -> Cache:
+    """A cache with every store of `dataset`."""
+    cache = create_cache(tmp_path / "cache", dataset.dataset_id, Fingerprint(FIELDS))
+    for n, entry in enumerate(dataset.tars):
+        cache.write(store_name(entry.name), make_shard(dataset.rows(n), entry, seed=n))
+    return cache
+
+
+NAME = "train-000000.zarr.zip"
+
+
+def test_round_trip_keeps_float16_values(cache: Cache, dataset: Dataset) -> None:
+    shard = open_cache(cache.folder).read(NAME)
+    expected = make_shard(dataset.rows(0), dataset.tars[0])
+    assert shard.keys == expected.keys
+    assert shard.lare.dtype == np.float16 and np.array_equal(shard.lare, expected.lare.astype(np.float16))
+    assert np.array_equal(shard.status, expected.status) and np.array_equal(shard.image_sha256, expected.image_sha256)
+    assert shard.attributes["counts"] == {"ok": 8} and shard.attributes["fingerprint"] == cache.fingerprint
+    check_join(shard, dataset.rows(0), dataset.tars[0])
+
+
+def test_others_read_a_store_with_zarr_alone(cache: Cache) -> None:
+    with zarr.storage.ZipStore(cache.folder / NAME, mode="r") as store:
+        group = zarr.open_group(store, mode="r")
+        assert group["lare"].metadata.dimension_names == ("sample", "channel", "y", "x")
+        assert group["lare"][:].shape == (8, 4, 8, 8)
+        assert group["key"][:].tolist()[1] == "toy/1%2Epng"
+        names = [c.to_dict()["name"] for c in group["lare"].metadata.codecs]
+    assert names == ["bytes", "blosc", "crc32c"]
+    assert {i.compress_type for i in zipfile.ZipFile(cache.folder / NAME).infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_chunks_are_64_rows_of_at_most_a_mebibyte(dataset: Dataset, tmp_path: Path) -> None:
+    many = write_dataset(tmp_path / "many", (make_sample(i) for i in range(130)), {})
+    cache = create_cache(tmp_path / "c", many.dataset_id, Fingerprint({**FIELDS, "stored_dtype": "float32"}))
+    for shape, rows in (((4, 8, 8), 64), ((4, 100, 100), 6)):
+        cache.write(NAME, make_shard(many.rows(0), many.tars[0], shape))
+        with zarr.storage.ZipStore(cache.folder / NAME, mode="r") as store:
+            assert zarr.open_group(store, mode="r")["lare"].chunks == (rows, *shape)
+        assert len(cache.read(NAME).lare) == 130
+
+
+def test_mantissa_bits_round_before_storing(dataset: Dataset, tmp_path: Path) -> None:
+    cache = create_cache(tmp_path / "c", dataset.dataset_id, Fingerprint({**FIELDS, "mantissa_bits": 3}))
+    shard = make_shard(dataset.rows(0), dataset.tars[0])
+    shard.lare[0, 0, 0, :3] = [1.0 + 1 / 8, 1.0 + 1 / 16 + 1 / 64, 3.0]
+    cache.write(NAME, shard)
+    stored = cache.read(NAME).lare
+    assert stored[0, 0, 0, :3].tolist() == [1.125, 1.125, 3.0]
+    assert (stored.view(np.uint16) & 0x7F == 0).all()
+
+
+def test_rejected_rows_are_nan_with_a_status(cache: Cache, dataset: Dataset) -> None:
+    shard = make_shard(dataset.rows(0), dataset.tars[0])
+    shard.lare[3], shard.status[3] = np.nan, Status.UNREADABLE
+    cache.write(NAME, shard)
+    read = cache.read(NAME)
+    assert np.isnan(read.lare[3]).all() and read.attributes["counts"] == {"ok": 7, "unreadable": 1}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_value_that_cannot_be_stored_in_an_ok_row_is_refused(cache: Cache, dataset: Dataset, value: float) -> None:
+    shard = make_shard(dataset.rows(0), dataset.tars[0])
+    shard.lare[5, 1, 2, 3] = value
+    before = (cache.folder / NAME).read_bytes()
+    with pytest.raises(ValueError, match=r"row 5 \(toy/5%2Epng\) is marked ok, but its map is not finite"):
+        cache.write(NAME, shard)
+    assert (cache.folder / NAME).read_bytes() == before
+    assert not list(cache.folder.glob("*.tmp")) and not list(cache.folder.glob(".*.tmp"))
+
+
+def test_unwritten_and_repeated_rows_are_refused(cache: Cache, dataset: Dataset) -> None:
+    shard = make_shard(dataset.rows(0), dataset.tars[0])
+    shard.status[2] = Status.MISSING
+    with pytest.raises(ValueError, match="row 2 was never written"):
+        cache.write(NAME, shard)
+    shard = make_shard(dataset.rows(0), dataset.tars[0])
+    with pytest.raises(ValueError, match="stands in two rows"):
+        cache.write(NAME, dataclasses.replace(shard, keys=[shard.keys[0]] * 8))
+    with pytest.raises(ValueError, match="7 keys"):
+        cache.write(NAME, dataclasses.replace(shard, keys=shard.keys[:7]))
+
+
+def test_missing_store_is_named(cache: Cache) -> None:
+    (cache.folder / NAME).unlink()
+    with pytest.raises(ShardMissing, match="train-000000"):
+        cache.read(NAME)
+    assert not cache.has(NAME) and NAME not in cache.shards()
+
+
+def test_store_name_cannot_point_outside(cache: Cache) -> None:
+    with pytest.raises(ValueError, match="no tar name"):
+        cache.read("../train-000000.zarr.zip")
+
+
+def test_truncated_and_emptied_stores_are_caught(cache: Cache) -> None:
+    path = cache.folder / NAME
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:-1], b"not a zip at all" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(ShardCorrupt, match="is damaged"):
+            cache.read(NAME)
+
+
+def test_flipped_bits_are_caught_anywhere(cache: Cache) -> None:
+    path = cache.folder / NAME
+    whole = path.read_bytes()
+    expected = cache.read(NAME)
+    rng = random.Random(0)
+    for _ in range(200):
+        bit = rng.randrange(len(whole) * 8)
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            read = cache.read(NAME)
+        except CacheError:
+            continue
+        # A bit that carries no data (a date in the zip, say) may flip; the arrays then are what they were.
+        assert np.array_equal(read.lare, expected.lare) and read.keys == expected.keys
+        assert np.array_equal(read.image_sha256, expected.image_sha256) and read.attributes == expected.attributes
+
+
+def test_deleted_chunk_is_caught(cache: Cache) -> None:
+    path = cache.folder / NAME
+    with zipfile.ZipFile(path) as source:
+        entries = {i.filename: source.read(i) for i in source.infolist()}
+    for name in ("lare/c/0/0/0/0", "status/c/0", "key/zarr.json", "zarr.json"):
+        with zipfile.ZipFile(path, "w") as target:
+            for entry, data in entries.items():
+                if entry != name:
+                    target.writestr(entry, data)
+        with pytest.raises(ShardCorrupt, match="is damaged"):
+            cache.read(NAME)
+
+
+def test_other_format_version_is_named(cache: Cache) -> None:
+    path = cache.folder / NAME
+    with zipfile.ZipFile(path) as source:
+        entries = {i.filename: source.read(i) for i in source.infolist()}
+    entries["zarr.json"] = entries["zarr.json"].replace(b'"format_version": 1', b'"format_version": 7')
+    with zipfile.ZipFile(path, "w") as target:
+        for entry, data in entries.items():
+            target.writestr(entry, data)
+    with pytest.raises(FormatVersionError, match="format version 7"):
+        cache.read(NAME)
+    manifest = cache.folder / "cache.json"
+    manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 7'))
+    with pytest.raises(FormatVersionError, match=r"cache\.json has format version 7"):
+        open_cache(cache.folder)
+
+
+def test_other_settings_are_refused_with_the_difference(cache: Cache) -> None:
+    with pytest.raises(FingerprintMismatch, match="timestep: 200 ≠ 261"):
+        create_cache(cache.folder, cache.dataset_id, Fingerprint({**FIELDS, "timestep": 261}))
+    assert open_cache(cache.folder).fields == FIELDS
+
+
+def test_other_dataset_is_refused(cache: Cache) -> None:
+    with pytest.raises(DatasetError, match="belongs to dataset"):
+        create_cache(cache.folder, "another", Fingerprint(FIELDS))
+
+
+def test_store_of_another_cache_is_refused(cache: Cache, dataset: Dataset, tmp_path: Path) -> None:
+    other = create_cache(tmp_path / "other", dataset.dataset_id, Fingerprint({**FIELDS, "timestep": 261}))
+    other.write(NAME, make_shard(dataset.rows(0), dataset.tars[0]))
+    shutil.copy(other.folder / NAME, cache.folder / NAME)
+    with pytest.raises(FingerprintMismatch, match="was made with settings"):
+        cache.read(NAME)
+
+
+def test_edited_manifest_is_refused(cache: Cache) -> None:
+    path = cache.folder / "cache.json"
+    path.write_text(path.read_text().replace("200", "261"))
+    with pytest.raises(FingerprintMismatch, match="was edited"):
+        open_cache(cache.folder)
+    path.write_text("{")
+    with pytest.raises(CacheError, match="cannot be read"):
+        open_cache(cache.folder)
+    path.unlink()
+    with pytest.raises(CacheError, match="is no cache"):
+        open_cache(cache.folder)
+
+
+def test_join_refuses_what_does_not_belong_together(cache: Cache, dataset: Dataset) -> None:
+    shard, rows, entry = cache.read(NAME), dataset.rows(0), dataset.tars[0]
+    with pytest.raises(ShardStale, match="the store has 8 rows, the index 7"):
+        check_join(shard, rows.slice(0, 7), entry)
+    with pytest.raises(ShardStale, match="row 0: the store has 'real/0%2Epng', the index 'toy/1%2Epng'"):
+        check_join(shard, rows.take([1, 0, *range(2, 8)]), entry)
+    changed = shard.image_sha256.copy()
+    changed[4, 0] ^= 1
+    with pytest.raises(ShardStale, match=r"row 4 \(real/4%2Epng\): another image"):
+        check_join(dataclasses.replace(shard, image_sha256=changed), rows, entry)
+    with pytest.raises(ShardStale, match="rows hash to"):
+        check_join(shard, rows, dataclasses.replace(entry, rows_sha256="0" * 64))
+
+
+def _create(folder: Path) -> str:
+    return create_cache(folder, "d", Fingerprint(FIELDS)).fingerprint
+
+
+def test_many_processes_make_one_cache(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert set(pool.map(_create, [tmp_path / "c"] * 16)) == {Fingerprint(FIELDS).hexdigest}
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["cache.json"]
+
+
+def test_status_and_verify_name_what_is_wrong(
+    cache: Cache, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(dataset.folder), "--cache", str(cache.folder)]
+    assert main(["verify", *arguments]) == 0
+    assert "4 done, 0 missing, 0 stale, 0 damaged tars; 24 rows, 0 of them rejected" in capsys.readouterr().out
+
+    shard = make_shard(dataset.rows(0), dataset.tars[0])
+    shard.lare[3], shard.status[3] = np.nan, Status.UNREADABLE
+    cache.write(NAME, shard)
+    (cache.folder / "train-000001.zarr.zip").unlink()
+    stale = dataclasses.replace(make_shard(dataset.rows(2), dataset.tars[2]), attributes={"rows_sha256": "other"})
+    cache.write("validation-000000.zarr.zip", stale)
+    test = cache.folder / "test-000000.zarr.zip"
+    damaged = bytearray(test.read_bytes())
+    damaged[damaged.index(b"lare/c/0") + 200] ^= 1
+    test.write_bytes(damaged)
+
+    assert main(["status", *arguments]) == 1
+    out = capsys.readouterr().out
+    assert "train-000000.tar  1 of 8 images rejected" in out
+    assert "train-000001.tar  missing" in out and "validation-000000.tar  stale" in out
+    assert "2 done, 1 missing, 1 stale, 0 damaged" in out
+    assert main(["verify", *arguments]) == 1
+    assert "test-000000.tar  damaged" in capsys.readouterr().out
+    assert main(["status", "--data", str(dataset.folder), "--cache", "nowhere"]) == 1
+    assert "is no cache" in capsys.readouterr().err
+
+
+def test_package_never_loads_torch() -> None:
+    code = "import sys, cache_schema, cache_schema.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_public_names_exist() -> None:
+    import cache_schema
+
+    assert all(hasattr(cache_schema, name) for name in cache_schema.__all__)
+    assert json.dumps(sorted(cache_schema.__all__)) == json.dumps(sorted(set(cache_schema.__all__)))

@@ -1,0 +1,36 @@
+"""Fixtures for every test: no network, and small packed datasets."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is imported
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache_schema import Dataset, write_dataset
+from tests.samples import make_sample
+
+
+@pytest.fixture(autouse=True)
+def refuse_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that leaves this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else None
+        if self.family in (socket.AF_INET, socket.AF_INET6) and host not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """24 samples in two train tars of 8, one validation and one test tar of 4."""
+    splits = ["train"] * 16 + ["validation"] * 4 + ["test"] * 4
+    samples = [make_sample(i, split=split) for i, split in enumerate(splits)]
+    return write_dataset(tmp_path / "data", samples, {"made_by": "a test"}, max_rows=8)
