@@ -8,7 +8,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cache_schema.store import Status
 
@@ -57,6 +57,8 @@ def decode_image(data: bytes) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise ImageRejected(Status.TOO_LARGE, str(error)) from error
+    except UnidentifiedImageError as error:
+        raise ImageRejected(Status.UNREADABLE, f"cannot identify it as one of {', '.join(FORMATS)}") from error
     except Exception as error:
         # Pillow's plugins answer hostile bytes with nearly any exception class; each of them means "unreadable".
         raise ImageRejected(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
