@@ -1,0 +1,196 @@
+"""A dataset and its caches, joined tar by tar: what fits, which rows can be used, and a tar opened with its maps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cache_schema import (
+    RULES,
+    Cache,
+    CacheError,
+    Dataset,
+    FingerprintMismatch,
+    ShardMissing,
+    ShardStale,
+    Status,
+    check_dataset,
+    check_join,
+    open_cache,
+    store_name,
+)
+
+CANVAS_FIELDS = ("image_size", *RULES)
+"""The fingerprint fields that say what the canvas under a map is."""
+
+
+@dataclass(frozen=True)
+class JoinedTar:
+    """One tar in memory: where its images lie, and their maps. Row i is sample i of the tar.
+
+    Attributes:
+        path: The tar.
+        keys: Sample keys.
+        offsets: Byte offset of each image in the tar, (n,).
+        sizes: Bytes of each image, (n,).
+        lare: Maps in their stored dtype, the variants' channels one after the other, (n, channels, h, w); None where
+            no maps were asked for.
+    """
+
+    path: Path
+    keys: list[str]
+    offsets: np.ndarray
+    sizes: np.ndarray
+    lare: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Join:
+    """A dataset with one or more variants of its features. Holds no open files, so that workers can be sent one."""
+
+    dataset: Dataset
+    caches: tuple[Cache, ...]
+
+    @classmethod
+    def open(cls, data: str | Path, caches: Sequence[str | Path]) -> "Join":
+        """Open a dataset and the caches that belong to it.
+
+        Args:
+            data: Folder with dataset.json.
+            caches: Cache folders, one a variant.
+
+        Raises:
+            DatasetError: If a cache belongs to another dataset.
+            FingerprintMismatch: If a cache's canvas is not the one that this code makes, or that of the others.
+            CacheError: If one of the folders cannot be read.
+            ValueError: If no cache is named.
+        """
+        if not caches:
+            raise ValueError("cache names no folder: expected at least one")
+        dataset = Dataset.open(data)
+        opened = tuple(open_cache(folder) for folder in caches)
+        for cache in opened:
+            check_dataset(cache, dataset.dataset_id)
+            _check_canvas(cache, opened[0])
+        return cls(dataset, opened)
+
+    @property
+    def fields(self) -> Mapping[str, int | str]:
+        """Settings behind the first variant."""
+        return self.caches[0].fields
+
+    @property
+    def canvas_px(self) -> int:
+        """Side of the canvas that was encoded, which the maps lie over."""
+        return int(self.fields["image_size"])
+
+    def load_map_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a sample's maps, from the first store of each variant.
+
+        Raises:
+            ShardMissing: If a cache has no stores.
+            CacheError: If the variants' maps differ in size.
+        """
+        shapes = []
+        for cache in self.caches:
+            names = cache.shards()
+            if not names:
+                raise ShardMissing(f"{cache.folder} has no stores. Extract first: {self.command('all', cache)}")
+            shapes.append(cache.read(names[0]).lare.shape[1:])
+        if len({shape[1:] for shape in shapes}) > 1:
+            sizes = ", ".join(f"{c.folder}: {s[1]} × {s[2]}" for c, s in zip(self.caches, shapes, strict=True))
+            raise CacheError(f"maps of different sizes cannot be stacked ({sizes}). Name variants of one size.")
+        return sum(shape[0] for shape in shapes), *shapes[0][1:]
+
+    def command(self, shard: str, cache: Cache) -> str:
+        """The command that extracts some tars into a cache."""
+        return f"make extract DATA={self.dataset.folder} CACHE={cache.folder} SHARD={shard}"
+
+    def check_present(self, tars: Sequence[int]) -> None:
+        """Raise ShardMissing, with the command to run, if one of these tars has no store in one of the caches."""
+        for cache in self.caches:
+            missing = [n for n in tars if not cache.has(store_name(self.dataset.tars[n].name))]
+            if missing:
+                shard = ",".join(map(str, missing)) if len(missing) <= 8 else "all"
+                raise ShardMissing(
+                    f"{cache.folder} has no store for {len(missing)} of the {len(tars)} tars that are needed, "
+                    f"the first is {self.dataset.tars[missing[0]].name}. Extract first: {self.command(shard, cache)}"
+                )
+
+    def load_usable(self, n: int, *, thorough: bool) -> np.ndarray:
+        """Which rows of a tar have a map in every variant.
+
+        Args:
+            n: Number of the tar.
+            thorough: Read and join the whole store now. Otherwise only its attributes are read, and its arrays where
+                they count rejected rows; the rest is checked when the tar is opened.
+
+        Returns:
+            (rows of the tar,), bool.
+
+        Raises:
+            CacheError: If a store is missing, damaged, or not of this tar.
+        """
+        entry = self.dataset.tars[n]
+        usable = np.ones(entry.num_rows, dtype=bool)
+        for cache in self.caches:
+            self.check_present([n])
+            name = store_name(entry.name)
+            attributes = cache.attributes(name)
+            if attributes.get("rows_sha256") != entry.rows_sha256:
+                raise ShardStale(
+                    f"{cache.folder}: {entry.name} has changed since its features were made (its rows hash to "
+                    f"{entry.rows_sha256}, the store says {attributes.get('rows_sha256')}). "
+                    f"Extract it again: {self.command(str(n), cache)} ARGS=--overwrite"
+                )
+            rejects = any(Status[s.upper()] > Status.OK_AFTER_FP32 for s in attributes["counts"])
+            if thorough or rejects:
+                shard = cache.read(name)
+                check_join(shard, self.dataset.rows(n), entry)
+                usable &= shard.status <= Status.OK_AFTER_FP32
+        return usable
+
+    def load_tar(self, n: int, *, maps: bool) -> JoinedTar:
+        """Open a tar with its maps, joined by key, row by row.
+
+        Args:
+            n: Number of the tar.
+            maps: Whether to read the maps.
+
+        Raises:
+            ShardMissing, ShardCorrupt, FormatVersionError, FingerprintMismatch: If a store cannot be used; a map that
+                is not finite though its row is marked ok makes it corrupt.
+            ShardStale: If a store has other rows than the tar.
+        """
+        rows, entry = self.dataset.rows(n), self.dataset.tars[n]
+        variants = []
+        for cache in self.caches if maps else ():
+            shard = cache.read(store_name(entry.name))
+            check_join(shard, rows, entry)
+            variants.append(shard.lare)
+        return JoinedTar(
+            path=self.dataset.tar_path(n),
+            keys=rows["key"].to_pylist(),
+            offsets=rows["offset"].to_numpy(),
+            sizes=rows["size"].to_numpy(),
+            lare=None if not variants else variants[0] if len(variants) == 1 else np.concatenate(variants, axis=1),
+        )
+
+
+def _check_canvas(cache: Cache, first: Cache) -> None:
+    if "image_size" not in cache.fields:
+        raise FingerprintMismatch(f"{cache.folder} does not say its image_size: the canvas under its maps is unknown.")
+    for name in CANVAS_FIELDS:
+        found, expected = cache.fields.get(name), first.fields.get(name)
+        if found != expected:
+            raise FingerprintMismatch(
+                f"{cache.folder}: {name} is {found}, {first.folder} has {expected}. Variants that are used together "
+                "must lie over the same canvas."
+            )
+        rule = RULES.get(name, found)
+        if found is not None and found != rule:
+            raise FingerprintMismatch(
+                f"{cache.folder}: {name} is {found}, this code makes the canvas with {rule}. "
+                "Extract the features again with this version."
+            )
