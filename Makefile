@@ -1,0 +1,81 @@
+# `make` lists the verbs. Every verb installs the environment first if it is not there; only `setup` ever installs.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PY := .venv/bin/python
+export TORCH ?=
+
+DATA ?=
+CACHE ?=
+MODEL ?=
+OUT ?=
+SRC ?=
+SHARD ?=
+CKPT ?=
+CONFIG ?=
+ARGS ?=
+
+# $(call flag,--name,VALUE): the flag only where the variable is set, so that a config file's value stands otherwise.
+flag = $(if $(2),$(1) $(2))
+
+.PHONY: help
+help:
+	@echo "LaRE² Cache. Verbs (variables: DATA= CACHE= MODEL= OUT= CONFIG= ARGS='…'):"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
+
+.venv/.installed:
+	@$(PYTHON) scripts/setup_env.py
+
+.PHONY: setup
+setup: .venv/.installed  ## install .venv with the pinned versions (TORCH=cpu|cuda)
+
+.PHONY: demo
+demo: .venv/.installed  ## both stages on real photographs with a toy diffusion model → runs/demo (OUT=)
+	$(PY) -m demo run $(call flag,--out,$(OUT)) $(ARGS)
+
+.PHONY: shards
+shards: .venv/.installed  ## pack a folder of class folders: SRC=folder OUT=new folder
+	$(PY) -m extract pack $(call flag,--config,$(CONFIG)) $(call flag,--src,$(SRC)) $(call flag,--out,$(OUT)) $(ARGS)
+
+.PHONY: extract
+extract: CONFIG := $(or $(CONFIG),extract/configs/sd15.yaml)
+extract: .venv/.installed  ## LaRE of a tar into the cache: SHARD=n | 0-31 | 3,7,9 | all (CONFIG=extract/configs/sd15.yaml)
+	$(PY) -m extract run --config $(CONFIG) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	    $(call flag,--model,$(MODEL)) $(call flag,--shard,$(SHARD)) $(ARGS)
+
+.PHONY: status
+status: .venv/.installed  ## what of DATA= is in CACHE=: done, missing, stale, rejected
+	$(PY) -m cache_schema status --data $(DATA) --cache $(CACHE)
+
+.PHONY: verify
+verify: .venv/.installed  ## the same, with every checksum and every join checked
+	$(PY) -m cache_schema verify --data $(DATA) --cache $(CACHE)
+
+.PHONY: train
+train: CONFIG := $(or $(CONFIG),train/configs/lare2.yaml)
+train: .venv/.installed  ## train the detector from tars and cache (CONFIG=train/configs/lare2.yaml)
+	$(PY) -m train fit --config $(CONFIG) $(call flag,--data.data,$(DATA)) $(call flag,--data.cache,$(CACHE)) $(ARGS)
+
+.PHONY: test
+test: .venv/.installed  ## the quick suite: CPU, offline
+	$(PY) -m pytest -q -m "not slow and not gpu and not network"
+
+.PHONY: test-slow
+test-slow: .venv/.installed  ## kills, resumes, several processes
+	$(PY) -m pytest -q -m "slow and not gpu and not network"
+
+.PHONY: format
+format: .venv/.installed  ## format the code and sort imports
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+.PHONY: check
+check: .venv/.installed  ## format, lint, types, both suites: what CI runs
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy cache_schema extract train
+	$(MAKE) test
+	$(MAKE) test-slow

@@ -1,0 +1,65 @@
+"""Make `.venv` once, under a lock, with the versions of constraints.txt. Needs Python and its standard library only.
+
+TORCH=cpu or TORCH=cuda chooses the build of torch. By default it is cpu where no NVIDIA driver is found, if that build
+can be had, and otherwise what the package index gives.
+"""
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+STAMP = ENVIRONMENT / ".installed"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+
+def pinned(package: str) -> str:
+    """The line of constraints.txt for a package, "torch==…"."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return next(line.split(";")[0].strip() for line in lines if line.startswith(f"{package}=="))
+
+
+def pip(*arguments: str, check: bool = True) -> int:
+    """Run the environment's pip."""
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet", *arguments]
+    return subprocess.run(command, check=check, cwd=ROOT).returncode
+
+
+def install_torch(build: str) -> None:
+    """Install torch and torchvision in the chosen build."""
+    packages = [pinned("torch"), pinned("torchvision")]
+    if build == "cpu" and platform.system() == "Linux":
+        sys.stderr.write("setup: looking for the CPU build of torch\n")
+        local = [f"{p}+cpu" for p in packages]
+        if pip("--retries=0", "--timeout=15", "--extra-index-url", CPU_INDEX, *local, check=False) == 0:
+            return
+        sys.stderr.write("setup: no CPU build to be had here; taking the index's default, which runs on a CPU as well\n")
+    pip(*packages)
+
+
+def main() -> None:
+    """Install everything, unless the stamp says that it was done."""
+    if sys.version_info < (3, 11):
+        raise SystemExit(f"setup: Python 3.11 or newer is needed, this is {platform.python_version()}")
+    build = os.environ.get("TORCH") or ("cuda" if shutil.which("nvidia-smi") else "cpu")
+    if build not in ("cpu", "cuda"):
+        raise SystemExit(f"setup: TORCH is {build!r}, expected cpu or cuda")
+    with (ROOT / ".venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if STAMP.exists():
+            return
+        sys.stderr.write("setup: installing into .venv, a few minutes\n")
+        venv.create(ENVIRONMENT, with_pip=True, clear=False)
+        install_torch(build)
+        pip("--constraint", "constraints.txt", "--editable", ".[demo,dev]")
+        STAMP.touch()
+
+
+if __name__ == "__main__":
+    main()
