@@ -1,0 +1,102 @@
+"""The backbone: shapes, one pass, normalisation, local weights, freezing."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from train.backbone import ImageBackbone
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> ImageBackbone:
+    torch.manual_seed(0)
+    return ImageBackbone("resnet50_clip", image_size=64).eval()
+
+
+def test_resnet50_clip_gives_the_third_stage_and_the_pooled_vector(resnet50: ImageBackbone) -> None:
+    feature_map, pooled = resnet50(torch.rand(1, 3, 64, 64))
+    assert feature_map.shape == (1, 1024, 4, 4) == (1, resnet50.feature_channels, *resnet50.grid)
+    assert pooled.shape == (1, 1024) == (1, resnet50.pooled_features)
+
+
+def test_resnet50_clip_at_224_px_has_a_14_by_14_grid() -> None:
+    with torch.device("meta"):
+        backbone = ImageBackbone("resnet50_clip")
+    assert backbone.grid == (14, 14)
+
+
+def test_tiny_backbone_at_56_px_is_small_and_has_a_7_by_7_grid() -> None:
+    backbone = ImageBackbone("resnet_tiny_clip", image_size=56).eval()
+    feature_map, pooled = backbone(torch.rand(2, 3, 56, 56))
+    assert feature_map.shape == (2, backbone.feature_channels, 7, 7)
+    assert pooled.shape == (2, backbone.pooled_features)
+    assert sum(p.numel() for p in backbone.parameters()) < 600_000
+
+
+def test_every_stage_runs_once_and_pooling_is_timms_own(resnet50: ImageBackbone) -> None:
+    calls = []
+    hooks = [
+        stage.register_forward_hook(lambda *_, number=number: calls.append(number))
+        for number, stage in enumerate(resnet50.net.stages)
+    ]
+    image = torch.rand(1, 3, 64, 64)
+    _, pooled = resnet50(image)
+    for hook in hooks:
+        hook.remove()
+    assert calls == [0, 1, 2, 3]
+    torch.testing.assert_close(pooled, resnet50.net((image - resnet50.mean) / resnet50.std))
+
+
+@pytest.mark.parametrize(
+    ("normalization", "mean"), [("clip", (0.4815, 0.4578, 0.4082)), ("imagenet", (0.485, 0.456, 0.406))]
+)
+def test_images_are_normalised_inside(normalization: str, mean: tuple[float, ...]) -> None:
+    backbone = ImageBackbone("resnet_tiny_clip", image_size=16, normalization=normalization).eval()
+    seen = []
+    backbone.net.stem.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    backbone(torch.tensor(mean).view(1, 3, 1, 1).expand(1, 3, 16, 16))
+    torch.testing.assert_close(seen[0], torch.zeros(1, 3, 16, 16), atol=1e-3, rtol=0)
+
+
+def test_bytes_and_fractions_give_the_same(resnet50: ImageBackbone) -> None:
+    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    for from_bytes, from_fractions in zip(resnet50(image), resnet50(image / 255), strict=True):
+        torch.testing.assert_close(from_bytes, from_fractions)
+
+
+def test_local_weights_are_loaded_by_timm(tmp_path: Path) -> None:
+    source = timm.create_model("resnet50_clip", pretrained=False)
+    weights = tmp_path / "weights.safetensors"
+    save_file(source.state_dict(), str(weights))
+    backbone = ImageBackbone("resnet50_clip", pretrained=str(weights))
+    for name, value in source.state_dict().items():
+        assert torch.equal(backbone.net.state_dict()[name], value), name
+
+
+def test_frozen_backbone_neither_learns_nor_moves_its_statistics() -> None:
+    backbone = ImageBackbone("resnet_tiny_clip", image_size=16, freeze=True).train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    feature_map, _ = backbone(torch.rand(2, 3, 16, 16))
+    assert not feature_map.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert backbone.training
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"name": "resnet51_clip"},
+            "backbone is 'resnet51_clip', expected resnet_tiny_clip or one of timm's .*resnet50",
+        ),
+        ({"name": "resnet_tiny_clip", "pretrained": True}, "resnet_tiny_clip has no pretrained weights"),
+        ({"pretrained": "nowhere.safetensors"}, "pretrained is 'nowhere.safetensors', which is neither"),
+        ({"image_size": 100}, "image_size is 100, resnet50_clip needs a multiple of 32"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ImageBackbone(**settings)

@@ -1,0 +1,34 @@
+"""`python -m train fit|validate|test|predict|evaluate|readings …`: train a detector, apply it, and score it."""
+
+import logging
+import sys
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from cache_schema import CacheError
+from train.cli import run_lightning
+from train.commands import COMMANDS
+
+logger = logging.getLogger("train")
+
+
+def main() -> int:
+    """Run the command that `sys.argv` names. Exit code 0 done, 1 error, 143 ended by SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    try:
+        if command in COMMANDS:
+            COMMANDS[command](sys.argv[2:])
+        else:
+            run_lightning()
+    except (CacheError, FileExistsError) as error:
+        logger.error("%s", error)
+        return 1
+    except SIGTERMException:
+        logger.error("ended by SIGTERM")
+        return 143
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

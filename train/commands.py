@@ -1,0 +1,118 @@
+"""The commands that need no trainer. A new one is a function that takes the arguments after its name."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, auto_cli
+
+from cache_schema import Dataset, check_dataset, open_cache
+from train.evaluate import evaluate, load_reading
+from train.provenance import describe_code, write_json
+from train.readings import COLUMNS, write_readings
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_command(arguments: Sequence[str]) -> None:
+    """Write results.json from saved predictions, and a short table to the standard output."""
+    parser = ArgumentParser(prog="python -m train evaluate", description=evaluate_command.__doc__)
+    parser.add_argument("--config", action="config", help="YAML with these settings")
+    parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
+    parser.add_argument("--cache", type=str, required=True, help="cache folder, for the record")
+    parser.add_argument(
+        "--readings",
+        nargs="+",
+        required=True,
+        metavar="NAME=FILE",
+        help="predictions to score; a name given more than once has as many seeds",
+    )
+    parser.add_argument(
+        "--validation",
+        nargs="*",
+        default=[],
+        metavar="NAME=FILE",
+        help="predictions on validation samples, in the order of the reading's seeds: its threshold is chosen on them "
+        "(default: the threshold stored with the weights)",
+    )
+    parser.add_argument("--out", type=str, required=True, help="results.json to write")
+    parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples of an interval")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
+    settings = parser.parse_args(list(arguments))
+    try:
+        files, validation = parse_named_files(settings.readings), parse_named_files(settings.validation)
+        unknown = sorted(validation.keys() - files.keys())
+        if unknown:
+            raise ValueError(f"--validation names {', '.join(unknown)}, which --readings does not")
+    except ValueError as error:
+        parser.error(str(error))
+    dataset, cache = Dataset.open(settings.data), open_cache(settings.cache)
+    check_dataset(cache, dataset.dataset_id)
+    index = dataset.table([*COLUMNS])
+    readings = {name: load_reading(index, paths, validation.get(name, ())) for name, paths in files.items()}
+    record = {
+        "dataset_id": dataset.dataset_id,
+        "fingerprint": cache.fingerprint,
+        "fields": dict(cache.fields),
+        "readings": {name: [str(path) for path in paths] for name, paths in files.items()},
+        "validation": {name: [str(path) for path in paths] for name, paths in validation.items()},
+        "thresholds": {name: list(reading.thresholds) for name, reading in readings.items()},
+        "num_resamples": settings.num_resamples,
+        "seed": settings.seed,
+        **describe_code(),
+    }
+    results = {"settings": record, **evaluate(readings, settings.num_resamples, settings.seed)}
+    write_json(Path(settings.out), results)
+    sys.stdout.write(format_results(results))
+    logger.info("results in %s", settings.out)
+
+
+def readings_command(arguments: Sequence[str]) -> None:
+    """Write the scores that need no model."""
+    auto_cli(write_readings, args=list(arguments), prog="python -m train readings", as_positional=False)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "evaluate": evaluate_command,
+    "readings": readings_command,
+}
+
+
+def parse_named_files(items: Sequence[str]) -> dict[str, list[Path]]:
+    """["full=a", "full=b", "mean_lare=c"] as name → files, in the order given.
+
+    Raises:
+        ValueError: If an item is not NAME=FILE, or the file is not there.
+    """
+    named: dict[str, list[Path]] = {}
+    for item in items:
+        name, separator, path = item.partition("=")
+        if not (name and separator and path):
+            raise ValueError(f"{item!r}: expected NAME=FILE")
+        if not Path(path).is_file():
+            raise ValueError(f"{item!r}: there is no file {path}")
+        named.setdefault(name, []).append(Path(path))
+    return named
+
+
+def format_results(results: dict[str, Any]) -> str:
+    """The main figures of results.json as a text table, a line a reading and source."""
+    lines = [
+        f"{'reading':<20} {'image source':<28} {'n':>6} {'acc@0.5':>8} {'acc@val':>8} {'AP':>6} {'AUROC':>6}  95 %"
+    ]
+    for reading, blocks in results["readings"].items():
+        rows = [*blocks["sources"].items(), *((f"({name})", block) for name, block in blocks["controls"].items())]
+        for name, block in [*rows, ("mean", blocks["mean"])] if blocks["mean"] else rows:
+            interval = block["auroc_interval"]
+            lines.append(
+                f"{reading:<20} {name:<28} {block['n_generated']:>6} {_number(block['accuracy']):>8} "
+                f"{_number(block['accuracy_at_val_threshold']):>8} {_number(block['average_precision']):>6} "
+                f"{_number(block['auroc']):>6}  {'–'.join(map(_number, interval)) if interval else ''}".rstrip()
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,190 @@
+"""Metrics of a detector from scores and labels, the validation threshold, and intervals that resample groups.
+
+Everywhere: `scores` are (samples,) real numbers, higher for "generated"; `labels` are (samples,) of 0 real and
+1 generated. A sample is called generated when its score lies above the threshold. torchmetrics does the arithmetic.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_accuracy,
+    binary_auroc,
+    binary_average_precision,
+    binary_calibration_error,
+    binary_roc,
+    multiclass_accuracy,
+)
+
+_CHUNK_ELEMENTS = 2**24  # of the bootstrap's largest array: 128 MiB in float64
+
+
+def accuracy(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> float:
+    """Share of samples on the right side of the threshold."""
+    return binary_accuracy((scores > threshold).int(), labels).item()
+
+
+def balanced_accuracy(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> float:
+    """Mean of both classes' shares on the right side of the threshold."""
+    _check_both_classes(labels)
+    called = (scores > threshold).int()
+    return multiclass_accuracy(called, labels, num_classes=2, average="macro").item()
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Area under the precision-recall curve as a step function, generated being the positive class."""
+    _check_both_classes(labels)
+    return binary_average_precision(_ranks(scores), labels).item()
+
+
+def auroc(scores: Tensor, labels: Tensor) -> float:
+    """Chance that a generated image scores above a real one, ties counting half."""
+    _check_both_classes(labels)
+    return binary_auroc(_ranks(scores), labels).item()
+
+
+def tpr_at_fpr(scores: Tensor, labels: Tensor, max_fpr: float) -> float:
+    """Largest share of generated images found while at most `max_fpr` of the real ones are called generated."""
+    _check_both_classes(labels)
+    fpr, tpr, _ = binary_roc(_ranks(scores), labels)
+    return tpr[fpr <= max_fpr + 1e-8].max().item()  # fpr is float32: 1 of 20 comes out above 0.05
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, num_bins: int = 15) -> float:
+    """Expected calibration error: mean gap between the score of a bin and the share of generated images in it."""
+    return binary_calibration_error(probabilities, labels, n_bins=num_bins).item()
+
+
+def threshold_from_validation(scores: Tensor, labels: Tensor) -> float:
+    """The threshold of best balanced accuracy on validation samples.
+
+    Candidates lie halfway between neighbouring distinct scores, and 1 beyond both ends (all called generated, all
+    called real). Of several that are equally good the middle one is taken, so that the threshold keeps its distance
+    from either side.
+
+    Raises:
+        ValueError: If a class is missing.
+    """
+    _check_both_classes(labels)
+    levels, level = torch.unique(scores.double(), return_inverse=True)
+    num_real = torch.bincount(level[labels == 0], minlength=len(levels))
+    num_generated = torch.bincount(level[labels == 1], minlength=len(levels))
+    # candidate k calls the lowest k levels real, so that both rates are cumulative counts
+    right_real = torch.cat([num_real.new_zeros(1), num_real.cumsum(0)])
+    missed = torch.cat([num_generated.new_zeros(1), num_generated.cumsum(0)])
+    # twice the balanced accuracy, times both counts: whole numbers, so that ties are exact
+    quality = right_real * num_generated.sum() + (num_generated.sum() - missed) * num_real.sum()
+    candidates = torch.cat([levels[:1] - 1, (levels[:-1] + levels[1:]) / 2, levels[-1:] + 1])
+    best = torch.nonzero(quality == quality.max()).flatten()
+    return candidates[best[(len(best) - 1) // 2]].item()
+
+
+def bootstrap_auroc(
+    scores: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    groups: NDArray[np.generic],
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """AUROC of resampled groups.
+
+    A resample draws as many groups as there are, with replacement; a group brings all its samples each time it is
+    drawn. The same seed and groups give the same resamples, whatever the scores, so that differences are paired.
+
+    Args:
+        scores: (readings, samples): the same samples under one or more readings or seeds.
+        labels: (samples,).
+        groups: What must stay together, (samples,), any type that sorts.
+        num_resamples: How many resamples to draw.
+        seed: Seed of the draws.
+
+    Returns:
+        (resamples, readings); NaN where a resample lacks a class.
+
+    Raises:
+        ValueError: If a class is missing.
+    """
+    _check_both_classes(torch.from_numpy(np.asarray(labels)))
+    sorted_readings = [_sort_into_levels(row, labels) for row in scores]
+    chunks = []
+    for weights in _group_weights(groups, num_resamples, seed):
+        chunks.append(np.stack([_weighted_auroc(weights, *reading) for reading in sorted_readings], axis=1))
+    return np.concatenate(chunks)
+
+
+def interval(resampled: NDArray[np.floating], level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of resampled values, (resamples,); NaNs are left out, and all NaN gives NaN."""
+    values = resampled[~np.isnan(resampled)]
+    if not len(values):
+        return np.nan, np.nan
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def auroc_difference(
+    scores: NDArray[np.floating],
+    others: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    groups: NDArray[np.generic],
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """AUROC of `scores` minus that of `others` on the same samples, and its paired interval: difference, low, high."""
+    both = np.stack([scores, others])
+    label_tensor = torch.from_numpy(np.asarray(labels))
+    first, second = (auroc(torch.from_numpy(row), label_tensor) for row in both)
+    resampled = bootstrap_auroc(both, labels, groups, num_resamples, seed)
+    return first - second, *interval(resampled[:, 0] - resampled[:, 1])
+
+
+def _check_both_classes(labels: Tensor) -> None:
+    """Raise ValueError unless there are real (0) and generated (1) samples and nothing else."""
+    found = torch.unique(labels).tolist()
+    if found != [0, 1]:
+        raise ValueError(f"labels are {found}, expected both 0 (real) and 1 (generated)")
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """Scores as their ranks in [0, 1), equal ones alike.
+
+    torchmetrics passes scores outside [0, 1] through a sigmoid, which makes distinct ones equal.
+    """
+    levels, level = torch.unique(scores, return_inverse=True)
+    ranks: Tensor = level.double() / len(levels)
+    return ranks
+
+
+def _group_weights(groups: NDArray[np.generic], num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each sample is drawn, in chunks (resamples, samples) of bounded size."""
+    names, group = np.unique(groups, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_ELEMENTS // len(group))
+    for start in range(0, num_resamples, chunk):
+        drawn = rng.integers(len(names), size=(min(chunk, num_resamples - start), len(names)))
+        counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
+        yield counts[:, group].astype(np.float64)
+
+
+def _sort_into_levels(
+    scores: NDArray[np.floating], labels: NDArray[np.integer]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    """Order of the samples by score, where each level of equal scores begins, and which sorted samples are real."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
+    return order, starts, np.asarray(labels)[order] == 0
+
+
+def _weighted_auroc(
+    weights: NDArray[np.float64], order: NDArray[np.intp], starts: NDArray[np.intp], is_real: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """AUROC of each row of sample weights (resamples, samples): pairs won, ties half, over all pairs."""
+    weights = weights[:, order]
+    real = np.add.reduceat(weights * is_real, starts, axis=1)
+    generated = np.add.reduceat(weights * ~is_real, starts, axis=1)
+    won = (generated * (real.cumsum(axis=1) - real / 2)).sum(axis=1)
+    pairs = real.sum(axis=1) * generated.sum(axis=1)
+    aurocs: NDArray[np.float64] = np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    return aurocs

@@ -1,0 +1,136 @@
+"""The detector: backbone, error-guided refinement and a linear head; its variants are constructor options."""
+
+from typing import Literal
+
+import torch
+from timm.models.resnet import BasicBlock, downsample_conv
+from torch import Tensor, nn
+
+from train.backbone import ImageBackbone, Normalization
+from train.egre import ErrorGuidedChannelRefinement, ErrorGuidedSpatialRefinement
+
+
+class LareClassifier(nn.Module):
+    """Tells generated images (column 1 of the logits) from photographs (column 0).
+
+    | variant | options |
+    | --- | --- |
+    | LaRE²: head over (x_g, x_s, x_c) | the defaults |
+    | one refinement only | `spatial=False` or `channel=False` |
+    | image only | `spatial=False, channel=False` |
+    | plain concatenation: head over (x_g, the map pooled to the feature grid, flattened) | the same and `concat=True` |
+    | map only: a small ResNet on the map | `image=False`; the options of image and refinement then mean nothing |
+
+    Attributes:
+        needs_image: Whether `forward` looks at the image.
+        needs_lare: Whether `forward` looks at the map.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet50_clip",
+        pretrained: bool | str = False,
+        map_channels: int = 4,
+        image_size: int = 224,
+        spatial: bool = True,
+        channel: bool = True,
+        image: bool = True,
+        concat: bool = False,
+        normalization: Normalization = "clip",
+        freeze_backbone: bool = False,
+        map_transform: Literal["none", "log"] = "none",
+    ) -> None:
+        """Build one variant.
+
+        Args:
+            backbone: A timm CLIP ResNet, or "resnet_tiny_clip".
+            pretrained: True for CLIP's weights from the hub, or the path of a local weights file.
+            map_channels: Channels of the LaRE map: those of the latents it was made from.
+            image_size: Side of the square images, in pixels.
+            spatial: Whether the head sees x_s (ESR).
+            channel: Whether the head sees x_c (ECR).
+            image: Whether the image is looked at; without it a small ResNet reads the map alone.
+            concat: Whether the head sees the pooled map itself.
+            normalization: Mean and standard deviation of the images: CLIP's, or ImageNet's for the authors' weights.
+            freeze_backbone: Whether the backbone stays as it is.
+            map_transform: "none" for the raw map (the authors'), "log" for log(1 + map), whose tail is short.
+
+        Raises:
+            ValueError: If the backbone cannot be built as asked.
+        """
+        super().__init__()
+        self.map_transform = map_transform
+        self.needs_image = image
+        self.needs_lare = spatial or channel or concat or not image
+        if not image:
+            self.map_net = MapNet(map_channels)
+            return
+        self.backbone = ImageBackbone(backbone, pretrained, image_size, normalization, freeze_backbone)
+        channels, grid = self.backbone.feature_channels, self.backbone.grid
+        self.spatial = ErrorGuidedSpatialRefinement(channels, map_channels, grid) if spatial else None
+        self.channel = ErrorGuidedChannelRefinement(channels, map_channels) if channel else None
+        self.concat = nn.Sequential(nn.AdaptiveAvgPool2d(grid), nn.Flatten()) if concat else None
+        map_features = map_channels * grid[0] * grid[1] if concat else 0
+        self.head = nn.Linear(self.backbone.pooled_features + (spatial + channel) * channels + map_features, 2)
+
+    def forward(self, image: Tensor | None = None, lare: Tensor | None = None) -> Tensor:
+        """Compute logits.
+
+        Args:
+            image: (batch, 3, image_size, image_size), float in [0, 1] or uint8; may be None for map only.
+            lare: Raw LaRE maps, (batch, map_channels, any height, any width), >= 0; may be None for image only.
+
+        Returns:
+            (batch, 2), column 1 generated.
+
+        Raises:
+            ValueError: If an input that this variant looks at is missing.
+        """
+        if self.needs_lare:
+            if lare is None:
+                raise ValueError("this classifier looks at the LaRE map, and got none")
+            lare = lare.log1p() if self.map_transform == "log" else lare
+        logits: Tensor
+        if not self.needs_image:
+            logits = self.map_net(lare)
+            return logits
+        if image is None:
+            raise ValueError("this classifier looks at the image, and got none")
+        feature_map, pooled = self.backbone(image)
+        parts = [pooled]
+        parts += [refine(feature_map, lare) for refine in (self.spatial, self.channel) if refine is not None]
+        if self.concat is not None:
+            parts.append(self.concat(lare))
+        logits = self.head(torch.cat(parts, dim=1))
+        return logits
+
+
+class MapNet(nn.Module):
+    """A small ResNet that reads a LaRE map of any size: stem, three stages of two basic blocks, mean, linear."""
+
+    def __init__(self, map_channels: int = 4, widths: tuple[int, ...] = (16, 32, 64)) -> None:
+        """Build with random weights.
+
+        Args:
+            map_channels: Channels of the LaRE map.
+            widths: Channels of the stages; each after the first halves the map's sides.
+        """
+        super().__init__()
+        self.norm = nn.BatchNorm2d(map_channels)
+        self.stem = nn.Sequential(
+            nn.Conv2d(map_channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        stages: list[nn.Module] = []
+        previous = widths[0]
+        for number, width in enumerate(widths):
+            stride = 1 if number == 0 else 2
+            shortcut = downsample_conv(previous, width, 1, stride) if number else None
+            stages += [BasicBlock(previous, width, stride, shortcut), BasicBlock(width, width)]
+            previous = width
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(previous, 2)
+
+    def forward(self, lare: Tensor) -> Tensor:
+        """Compute logits (batch, 2) of maps (batch, map_channels, any height, any width)."""
+        logits: Tensor = self.head(self.stages(self.stem(self.norm(lare))).mean(dim=(2, 3)))
+        return logits

@@ -1,0 +1,85 @@
+"""Where weights come from: data, features, settings, code and versions; and whether features are those trained on."""
+
+import importlib.metadata
+import json
+import logging
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule
+
+from cache_schema import Fingerprint, FingerprintMismatch
+
+logger = logging.getLogger(__name__)
+
+TRAINED_ON = "trained_on"  # entry of a checkpoint
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "numpy", "zarr", "pyarrow")
+
+
+def describe_features(datamodule: LightningDataModule) -> dict[str, Any]:
+    """Data and features as plain values: dataset_id, and a fingerprint and its fields for each cache."""
+    join = datamodule.join  # type: ignore[attr-defined]
+    return {
+        "dataset_id": join.dataset.dataset_id,
+        "caches": [{"fingerprint": cache.fingerprint, "fields": dict(cache.fields)} for cache in join.caches],
+    }
+
+
+def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowed: Collection[str] = ()) -> None:
+    """Check that features were made as those that weights were trained on; the dataset may be another.
+
+    Args:
+        trained_on: From `describe_features`, at training.
+        here: The same, now.
+        allowed: Names of fields that may differ.
+
+    Raises:
+        FingerprintMismatch: If there are more or fewer caches, or another field differs.
+    """
+    theirs, ours = trained_on["caches"], here["caches"]
+    if len(theirs) != len(ours):
+        raise FingerprintMismatch(f"the weights were trained on {len(theirs)} caches, here are {len(ours)}")
+    for then, now in zip(theirs, ours, strict=True):
+        lines = Fingerprint(then["fields"]).difference(Fingerprint(now["fields"]))
+        refused = [line for line in lines if line.partition(":")[0] not in allowed]
+        if refused:
+            names = [line.partition(":")[0] for line in refused]
+            raise FingerprintMismatch(
+                f"the weights were trained on other features (theirs ≠ these): {'; '.join(refused)}. Use a cache made "
+                f"with their settings, or allow it: --model.allow_difference={json.dumps(names)}"
+            )
+        for line in lines:
+            logger.warning("features differ from those trained on, as allowed: %s", line)
+
+
+def describe_code() -> dict[str, Any]:
+    """Git commit of the code (null outside a work tree), whether files differ from it, and package versions."""
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write content as readable JSON, whole or not at all.
+
+    Raises:
+        ValueError: If it holds a NaN or an infinity.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the folder of this code, or None where there is no git or no work tree."""
+    try:
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,214 @@
+"""The LightningModule: loss, optimiser, metrics, and the decision threshold that is chosen on validation."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from train import metrics
+from train.model import LareClassifier
+from train.provenance import TRAINED_ON, check_same_features, describe_features
+
+Batch = dict[str, Tensor]
+
+
+def generated_score(logits: Tensor) -> Tensor:
+    """Probability of "generated", float64, so that very sure images keep their order.
+
+    Args:
+        logits: (batch, 2), column 1 generated.
+
+    Returns:
+        (batch,), in [0, 1], on the CPU.
+    """
+    return (logits[:, 1] - logits[:, 0]).detach().cpu().double().sigmoid()
+
+
+class LogitsAndLabels(Metric):
+    """Keeps the logits and labels of an epoch; `compute` gives those of all ranks."""
+
+    full_state_update = False
+    logits: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self) -> None:
+        """Start empty."""
+        super().__init__()
+        self.add_state("logits", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits (batch, 2), labels (batch,)."""
+        self.logits.append(logits.detach().float())
+        self.labels.append(labels)
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Scores (samples,), float64, and labels (samples,), both on the CPU."""
+        return generated_score(dim_zero_cat(self.logits)), dim_zero_cat(self.labels).cpu()
+
+
+class LareTask(LightningModule):
+    """Trains and applies a `LareClassifier` on batches of image, lare, label and row.
+
+    Attributes:
+        threshold: Score above which an image is called generated: the best one on the validation samples for the
+            weights of this very moment, so that a checkpoint holds the threshold of its own weights. 0.5 until the
+            first validation.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-4,
+        optimizer: Literal["adam", "adamw"] = "adam",
+        weight_decay: float = 0.0,
+        schedule: Literal["constant", "plateau", "cosine"] = "plateau",
+        monitor: str = "val_auroc",
+        balance_classes: bool = False,
+        allow_difference: list[str] | None = None,
+        **classifier: Any,
+    ) -> None:
+        """Build model and settings.
+
+        Args:
+            learning_rate: Of the optimiser, at the start.
+            optimizer: Adam, or Adam with decoupled weight decay.
+            weight_decay: Of the optimiser.
+            schedule: "constant"; "plateau" halves the rate once `monitor` has not risen for more than four validations,
+                down to 1e-7; "cosine" falls to 0 over the whole fit.
+            monitor: Validation metric that "plateau" follows: val_auroc, val_average_precision, val_accuracy or
+                val_balanced_accuracy.
+            balance_classes: Whether the loss weighs both classes alike however many samples they have.
+            allow_difference: Settings of the features that may differ between training and use of the weights.
+            classifier: Settings of `LareClassifier`.
+        """
+        super().__init__()
+        self.save_hyperparameters(ignore=["allow_difference"])
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.monitor = monitor
+        self.balance_classes = balance_classes
+        self.allow_difference = frozenset(allow_difference or ())
+        self.model = LareClassifier(**classifier)
+        self.collected = LogitsAndLabels()
+        self.class_weights: Tensor | None = None
+        self.threshold = 0.5
+
+    def setup(self, stage: str) -> None:
+        """Read the class counts where the loss needs them."""
+        if stage == "fit" and self.balance_classes:
+            counts = torch.tensor(self.trainer.datamodule.class_counts)  # type: ignore[attr-defined]
+            self.class_weights = counts.sum() / (2 * counts)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (batch, 2) of a batch."""
+        logits: Tensor = self.model(batch.get("image"), batch.get("lare"))
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch.
+
+        Raises:
+            ValueError: If it is not finite.
+        """
+        loss = self._shared_step(batch, "train")[1]
+        if not torch.isfinite(loss):
+            raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate")
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect a batch."""
+        self.collected.update(self._shared_step(batch, "val")[0], batch["label"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics, and choose the threshold while fitting."""
+        if self.trainer.sanity_checking:
+            self.collected.reset()
+            return
+        scores, labels = self._log_metrics("val")
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.threshold = metrics.threshold_from_validation(scores, labels)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the samples that have a label."""
+        known = batch["label"] >= 0
+        if known.any():
+            labelled = {name: values[known] for name, values in batch.items()}
+            self.collected.update(self._shared_step(labelled, "test")[0], labelled["label"])
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics over all sources together; `evaluate` has them one by one."""
+        scores, labels = self._log_metrics("test")
+        self.log("test_accuracy_at_val_threshold", metrics.accuracy(scores, labels, self.threshold))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Batch:
+        """Index rows (batch,) and logits (batch, 2) of a batch, on the CPU."""
+        return {"row": batch["row"].cpu(), "logits": self(batch).float().cpu()}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and schedule by the settings."""
+        kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+        learning = [p for p in self.parameters() if p.requires_grad]
+        optimizer = kind(learning, lr=self.learning_rate, weight_decay=self.weight_decay)
+        if self.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", factor=0.5, patience=4, min_lr=1e-7)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+        if self.schedule == "cosine":
+            num_steps = int(self.trainer.estimated_stepping_batches)
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=num_steps)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        return optimizer
+
+    def get_extra_state(self) -> Tensor:
+        """The threshold, as part of the state dict; no buffer, which a device or a precision could round."""
+        return torch.tensor(self.threshold, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over the threshold of a state dict."""
+        self.threshold = state.item()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep with the weights what features they were trained on."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            checkpoint[TRAINED_ON] = describe_features(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on, or to score, with features that were made by other settings than those trained on.
+
+        Raises:
+            FingerprintMismatch: If they differ in a field that `allow_difference` does not name.
+        """
+        if self._trainer is not None and TRAINED_ON in checkpoint:
+            here = describe_features(self.trainer.datamodule)  # type: ignore[attr-defined]
+            check_same_features(checkpoint[TRAINED_ON], here, self.allow_difference)
+
+    def _shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        """Logits and logged loss of a labelled batch."""
+        logits = self(batch)
+        weights = None if self.class_weights is None else self.class_weights.to(logits)
+        loss = F.cross_entropy(logits, batch["label"], weight=weights)
+        self.log(f"{stage}_loss", loss, prog_bar=stage == "train", batch_size=len(logits), sync_dist=stage != "train")
+        return logits, loss
+
+    def _log_metrics(self, stage: str) -> tuple[Tensor, Tensor]:
+        """Log what the collected logits are worth; gives scores and labels, and starts collecting anew."""
+        scores, labels = self.collected.compute()
+        self.collected.reset()
+        if not torch.isfinite(scores).all():
+            raise ValueError(f"{int((~torch.isfinite(scores)).sum())} of {len(scores)} {stage} scores are not finite")
+        values = {
+            "accuracy": metrics.accuracy(scores, labels),
+            "balanced_accuracy": metrics.balanced_accuracy(scores, labels),
+            "average_precision": metrics.average_precision(scores, labels),
+            "auroc": metrics.auroc(scores, labels),
+            "calibration_error": metrics.calibration_error(scores, labels),
+        }
+        self.log_dict({f"{stage}_{name}": value for name, value in values.items()}, prog_bar=stage == "val")
+        return scores, labels
