@@ -59,6 +59,14 @@ train: CONFIG := $(or $(CONFIG),train/configs/lare2.yaml)
 train: .venv/.installed  ## train the detector from tars and cache (CONFIG=train/configs/lare2.yaml)
 	$(PY) -m train fit --config $(CONFIG) $(call flag,--data.data,$(DATA)) $(call flag,--data.cache,$(CACHE)) $(ARGS)
 
+.PHONY: eval
+eval: RUN := $(abspath $(dir $(CKPT))..)
+eval: .venv/.installed  ## score the test tars: CKPT=<run>/checkpoints/best.ckpt DATA= CACHE= → <run>/results.json
+	$(PY) -m train predict -c $(RUN)/config.yaml --out=$(RUN) --ckpt_path=$(CKPT) --data.data=$(DATA) \
+	    --data.cache=$(CACHE) --predictions.overwrite=true --return_predictions=false $(ARGS)
+	$(PY) -m train evaluate --data=$(DATA) --cache=$(CACHE) --readings detector=$(RUN)/predictions.parquet \
+	    --out=$(RUN)/results.json
+
 .PHONY: test
 test: .venv/.installed  ## the quick suite: CPU, offline
 	$(PY) -m pytest -q -m "not slow and not gpu and not network"

@@ -61,8 +61,7 @@ class PackConfig:
 
     def __post_init__(self) -> None:
         """Check the settings before any file is read."""
-        if not self.src.is_dir():
-            raise ValueError(f"src is {self.src}: no such folder")
+        find_splits(self.src)
         for name in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
@@ -122,31 +121,42 @@ def split_of(parts: tuple[str, ...], splits: set[str], group: str, config: PackC
     return split
 
 
-def parse_layout(src: Path) -> tuple[list[str], set[str]]:
-    """Paths of all files below the source folder, sorted, and the split folders that it has.
+def find_splits(src: Path) -> set[str]:
+    """The split folders that a source folder has; none if the image sources lie directly in it.
 
     Raises:
         ValueError: If it does not hold `real/` beside image sources, directly or below split folders.
     """
+    if not src.is_dir():
+        raise ValueError(f"src is {src}: no such folder")
     splits = {name for name in SPLITS if (src / name).is_dir()}
     tops = {p.name for p in src.iterdir() if p.is_dir()}
     if splits and tops != splits:
         raise ValueError(f"{src} holds split folders {sorted(splits)} beside {sorted(tops - splits)}")
-    roots = [src / s for s in sorted(splits)] or [src]
-    if not any((root / REAL).is_dir() for root in roots):
+    if not any((root / REAL).is_dir() for root in _roots(src, splits)):
         raise ValueError(f"{src}: expected a folder {REAL!r} and one folder per image source, found {sorted(tops)}")
-    files = (p for root in roots for source in root.iterdir() if source.is_dir() for p in source.rglob("*"))
-    return sorted(p.relative_to(src).as_posix() for p in files if p.is_file()), splits
+    return splits
+
+
+def _roots(src: Path, splits: set[str]) -> list[Path]:
+    return [src / s for s in sorted(splits)] or [src]
+
+
+def list_files(src: Path, splits: set[str]) -> list[str]:
+    """Paths of all files in image source folders, below `src`, sorted."""
+    sources = [folder for root in _roots(src, splits) for folder in root.iterdir() if folder.is_dir()]
+    return sorted(p.relative_to(src).as_posix() for folder in sources for p in folder.rglob("*") if p.is_file())
 
 
 def pack(config: PackConfig) -> Dataset:
     """Pack a folder of class folders.
 
     Raises:
-        ValueError: If the folder has another layout or holds no usable image.
+        ValueError: If the folder holds no usable image.
         DatasetError: If `out` exists.
     """
-    paths, splits = parse_layout(config.src)
+    splits = find_splits(config.src)
+    paths = list_files(config.src, splits)
     with ProcessPoolExecutor(config.num_workers) as pool:
         looks = pool.map(functools.partial(look_at, config.src), paths, chunksize=64)
         looked = list(tqdm(looks, total=len(paths), desc="looking", unit="file"))

@@ -85,7 +85,7 @@ def test_other_layouts_and_outputs_are_refused(src: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="no such folder"):
         PackConfig(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(ValueError, match="expected a folder 'real'"):
-        pack(PackConfig(src / "biggan", tmp_path / "out"))
+        PackConfig(src / "biggan", tmp_path / "out")
     (tmp_path / "out").mkdir()
     with pytest.raises(DatasetError, match="exists"):
         pack(PackConfig(src, tmp_path / "out"))

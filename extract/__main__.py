@@ -1,0 +1,91 @@
+"""Command line of stage 1: `python -m extract pack --src … --out …`, `python -m extract run --data … --cache … …`."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from cache_schema import CacheError
+from extract.config import ExtractConfig
+from extract.pack import PackConfig, pack
+
+EXIT_DONE, EXIT_ERROR, EXIT_TOO_MANY_REJECTED, EXIT_SIGTERM = 0, 1, 3, 143
+
+
+def prepare_run(config: ExtractConfig) -> Callable[[], int]:
+    """Write the LaRE maps of a dataset's tars to a cache folder."""
+    from extract.job import Job  # loads torch and diffusers: seconds that --help and a typing error do not need
+
+    job = Job.prepare(config)
+    return lambda: EXIT_TOO_MANY_REJECTED if job.run() else EXIT_DONE
+
+
+def prepare_pack(config: PackConfig) -> Callable[[], int]:
+    """Pack a folder of images, one folder per image source, into tars with an index."""
+
+    def work() -> int:
+        pack(config)
+        return EXIT_DONE
+
+    return work
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its settings, and the check of them, which returns the work that gives the exit status."""
+
+    config: type[Any]
+    prepare: Callable[[Any], Callable[[], int]]
+
+
+COMMANDS = {"pack": Command(PackConfig, prepare_pack), "run": Command(ExtractConfig, prepare_run)}
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of all subcommands; each takes a YAML file by --config, and flags that override it."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog="python -m extract", description=__doc__)
+    subcommands = parser.add_subcommands(dest="command")
+    for name, command in COMMANDS.items():
+        subparser = ArgumentParser(description=command.prepare.__doc__)
+        subparser.add_argument("--config", action="config", help="YAML file of settings; flags after it override it.")
+        subparser.add_class_arguments(command.config)
+        subcommands.add_subcommand(name, subparser)
+    return parser
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings, 3 more rejected than allowed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    parser = build_parser()
+    parsed = parser.parse_args(args)
+    command = COMMANDS[parsed.command]
+    settings = {field.name: parsed[parsed.command][field.name] for field in fields(command.config)}
+    try:
+        try:
+            work = command.prepare(command.config(**settings))
+        except ValueError as error:
+            parser.error(str(error))
+        with logging_redirect_tqdm():
+            return work()
+    except (CacheError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_ERROR
+
+
+def _exit_on_sigterm(*_: object) -> NoReturn:
+    # An exception, so that temporary files are removed and workers ended on the way out. A batch system signals the
+    # workers too: their deaths would make the DataLoader raise an error of its own.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    raise SystemExit(EXIT_SIGTERM)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    sys.exit(main())

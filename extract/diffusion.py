@@ -1,0 +1,203 @@
+"""The loaded models: images to latents, texts to conditions, and both to LaRE maps."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from extract.config import ComputeDtype
+from extract.lare import PREDICTION_TYPES, lare_map, reconstruction_error
+from extract.model_folder import Component, ModelFolder
+
+_TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CLASSES: dict[str, Any] = {
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "UNet2DModel": UNet2DModel,
+    "AutoencoderKL": AutoencoderKL,
+    "AutoencoderTiny": AutoencoderTiny,
+}
+
+
+def load_scheduler(folder: ModelFolder, timestep: int) -> Any:
+    """The model's noise schedule; whatever sampler the folder names, noising is DDPM's.
+
+    Raises:
+        ValueError: If the prediction type is not supported, or the timestep is outside the schedule.
+    """
+    scheduler: Any = DDPMScheduler.from_config(folder.scheduler_config)  # type: ignore[no-untyped-call]
+    if scheduler.config.prediction_type not in PREDICTION_TYPES:
+        raise ValueError(
+            f"the model's prediction type is {scheduler.config.prediction_type!r}: supported are {PREDICTION_TYPES}"
+        )
+    if not 0 <= timestep < scheduler.config.num_train_timesteps:
+        raise ValueError(f"timestep is {timestep}: the model has 0 … {scheduler.config.num_train_timesteps - 1}")
+    return scheduler
+
+
+def alphas_cumprod_sha256(scheduler: Any) -> str:
+    """Hash of ten values of the noise schedule, rounded to four decimals.
+
+    Not all values and not all digits: the last bit differs between processors, and a cache made on one machine must
+    be accepted on the next.
+    """
+    alphas_cumprod = scheduler.alphas_cumprod.double().numpy()
+    step = max(1, len(alphas_cumprod) // 10)
+    # From the middle of each tenth: Stable Diffusion's first value, 0.99915, lies between two roundings.
+    probes = alphas_cumprod[step // 2 :: step]
+    return hashlib.sha256(np.rint(probes * 10_000).astype("<i4").tobytes()).hexdigest()
+
+
+class Diffusion:
+    """A model's parts on one device.
+
+    Args:
+        folder: The model.
+        scheduler: Its noise schedule.
+        compute_dtype: Number format of UNet and autoencoder. Under `fp16` the autoencoder stays in fp32, where its
+            activations do not overflow; the text encoder is always fp32, as it runs once a text.
+        device: Where it runs.
+        channels_last: Whether tensors are kept in channels-last order.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        scheduler: Any,
+        compute_dtype: ComputeDtype,
+        device: torch.device,
+        channels_last: bool = False,
+    ) -> None:
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self.folder, self.scheduler, self.compute_dtype, self.device = folder, scheduler, compute_dtype, device
+        dtype = _TORCH_DTYPES[compute_dtype]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.unet: Any = _load(folder.unet, dtype).to(device, memory_format=layout)
+        vae = _load(folder.vae, torch.float32 if compute_dtype == "fp16" else dtype)
+        vae.decoder = nn.Identity()  # half of the autoencoder's memory, never used
+        self.vae: Any = vae.to(device, memory_format=layout)
+
+    def compile(self) -> None:
+        """Have UNet and encoder compiled at their next call, for one batch size."""
+        self.unet.compile(dynamic=False)
+        self.vae.encoder.compile(dynamic=False)
+
+    @cached_property
+    def _text(self) -> tuple[Any, Any]:
+        assert self.folder.tokenizer is not None and self.folder.text_encoder is not None
+        tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder.tokenizer, local_files_only=True)
+        encoder: Any = CLIPTextModel.from_pretrained(
+            self.folder.text_encoder.folder, use_safetensors=True, local_files_only=True
+        )
+        return tokenizer, encoder.float().to(self.device).eval().requires_grad_(False)
+
+    @cached_property
+    def in_fp32(self) -> "Diffusion":
+        """The same model in fp32, for images whose map overflows; loaded when first needed."""
+        return Diffusion(self.folder, self.scheduler, "fp32", self.device)
+
+    @torch.inference_mode()
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """Text to the UNet's condition, (tokens, dim), float32; a long text is cut off."""
+        tokenizer, encoder = self._text
+        length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+        ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+        with _tf32(False):
+            embeds: Tensor = encoder(ids.to(self.device)).last_hidden_state[0]
+        return embeds
+
+    @torch.inference_mode()
+    def encode_images(self, images: Tensor, posterior_noise: Tensor) -> Tensor:
+        """Images to scaled latents.
+
+        Args:
+            images: (b, 3, S, S), float32 in [-1, 1].
+            posterior_noise: (b, c, h, w), float32, unit variance. An `AutoencoderTiny` has no posterior and ignores it.
+
+        Returns:
+            Latents, (b, c, h, w), float32: (mean + std · noise − shift) · scale.
+        """
+        images = images.to(self.vae.dtype)
+        with _tf32(self.compute_dtype == "tf32"):
+            if self.folder.vae.class_name == "AutoencoderTiny":
+                latents = self.vae.encode(images).latents.float()
+            else:
+                posterior = self.vae.encode(images).latent_dist
+                latents = posterior.mean.float() + posterior.std.float() * posterior_noise
+        config = self.vae.config
+        scaled: Tensor = (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+        return scaled
+
+    @torch.inference_mode()
+    def compute_maps(
+        self, images: Tensor, posterior_noise: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None
+    ) -> Tensor:
+        """LaRE maps of a batch of images, (b, c, h, w), float32.
+
+        Args:
+            images: As in `encode_images`.
+            posterior_noise: As in `encode_images`.
+            noise: (b, draw, c, h, w), float32.
+            timestep: Scheduler index.
+            prompt_embeds: (b, tokens, dim), or None for a UNet without text condition.
+        """
+        latents = self.encode_images(images, posterior_noise)
+        with _tf32(self.compute_dtype == "tf32"):
+            return lare_map(reconstruction_error(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds))
+
+    def count_macs(self, image_size: int, ensemble_size: int) -> int:
+        """Multiply-accumulate operations for one image: the encoder once, the UNet once a draw.
+
+        Runs both on an empty image; not after `compile`.
+        """
+        shape = self.folder.latent_shape(image_size)
+        images = torch.zeros(1, 3, image_size, image_size, device=self.device)
+        latents = torch.zeros(1, *shape, device=self.device)
+        embeds = None if self.folder.text_encoder is None else self.encode_prompt("")[None]
+        # The CPU's attention is not in torch 2.14's own table.
+        attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+        flops = []
+        for call in (
+            lambda: self.encode_images(images, latents),
+            lambda: reconstruction_error(self.unet, self.scheduler, latents, latents[None], 0, embeds),
+        ):
+            counter = FlopCounterMode(display=False, custom_mapping=attention)
+            with torch.no_grad(), counter:
+                call()  # type: ignore[no-untyped-call]
+            flops.append(counter.get_total_flops())
+        return int(flops[0] + ensemble_size * flops[1]) // 2
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _load(part: Component, dtype: torch.dtype) -> Any:
+    model = _CLASSES[part.class_name].from_pretrained(
+        part.folder,
+        torch_dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        low_cpu_mem_usage=False,  # True needs accelerate
+    )
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Switch TF32 for matrix products and convolutions; torch's default differs between the two."""
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, conv.allow_tf32
+    matmul.allow_tf32 = conv.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, conv.allow_tf32 = before

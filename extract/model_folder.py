@@ -1,0 +1,218 @@
+"""A diffusion model on the local disk, checked and hashed before anything is loaded."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+UNETS = ("UNet2DConditionModel", "UNet2DModel")
+AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
+TEXT_ENCODERS = ("CLIPTextModel",)
+
+_STEMS = ("diffusion_pytorch_model", "model")
+"""File names of weights, in diffusers and in transformers."""
+
+
+class _MissingFile(ValueError):
+    """A file of the model is not on the disk."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of a model: a folder with config.json and safetensors files."""
+
+    folder: Path
+    class_name: str
+    config: dict[str, Any]
+    weights: tuple[Path, ...]
+
+    @classmethod
+    def open(cls, folder: Path, supported: tuple[str, ...]) -> "Component":
+        """Read a part's configuration and find its weights.
+
+        Raises:
+            ValueError: If it is not there, is of another class, or has no safetensors files.
+        """
+        path = folder / "config.json"
+        if not path.is_file():
+            raise _MissingFile(f"{path} does not exist: expected a folder of {' or '.join(supported)}")
+        config = json.loads(path.read_text())
+        class_name = config.get("_class_name") or (config.get("architectures") or ["unknown"])[0]
+        if class_name not in supported:
+            raise ValueError(f"{folder} holds a {class_name}: supported are {', '.join(supported)}")
+        return cls(folder, class_name, config, _weight_files(folder))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weight files' bytes, in the order of their names."""
+        return _hash_files(self.weights)
+
+    @property
+    def config_sha256(self) -> str:
+        """Hash of the configuration as canonical JSON, without notes of the saving library (`_diffusers_version`)."""
+        config = {k: v for k, v in self.config.items() if not k.startswith("_")}
+        return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The parts of a latent diffusion model that extraction needs."""
+
+    unet: Component
+    vae: Component
+    scheduler_config: dict[str, Any]
+    text_encoder: Component | None
+    """None for a `UNet2DModel`, which has no text condition."""
+    tokenizer: Path | None
+
+    @classmethod
+    def open(
+        cls, model: str, revision: str | None = None, vae: str | None = None, vae_revision: str | None = None
+    ) -> "ModelFolder":
+        """Find a model's parts and check that they fit together; downloads what is not on the disk.
+
+        Args:
+            model: Diffusers folder or hub id.
+            revision: Commit hash of a hub id.
+            vae: Folder or hub id of another autoencoder; its files lie in it or in its `vae` folder.
+            vae_revision: Commit hash of that.
+
+        Raises:
+            ValueError: If it cannot be found, or is of a kind that is not supported; the message says what is.
+        """
+        try:
+            return cls._open(model, revision, vae, vae_revision, local_files_only=True)
+        except _MissingFile:  # a folder may lack it, or the local hub cache: only the second can be helped
+            return cls._open(model, revision, vae, vae_revision, local_files_only=False)
+
+    @classmethod
+    def _open(
+        cls, model: str, revision: str | None, vae: str | None, vae_revision: str | None, *, local_files_only: bool
+    ) -> "ModelFolder":
+        folder = _find_folder(model, revision, local_files_only)
+        vae_folder = folder / "vae"
+        if vae is not None:
+            vae_folder = _find_folder(vae, vae_revision, local_files_only)
+            vae_folder = vae_folder if (vae_folder / "config.json").is_file() else vae_folder / "vae"
+        unet = Component.open(folder / "unet", UNETS)
+        has_text = unet.class_name == "UNet2DConditionModel"
+        scheduler = folder / "scheduler" / "scheduler_config.json"
+        if not scheduler.is_file():
+            raise _MissingFile(f"{scheduler} does not exist: the noise schedule is read from it")
+        result = cls(
+            unet=unet,
+            vae=Component.open(vae_folder, AUTOENCODERS),
+            scheduler_config=json.loads(scheduler.read_text()),
+            text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS) if has_text else None,
+            tokenizer=folder / "tokenizer" if has_text else None,
+        )
+        result._check()
+        return result
+
+    def _check(self) -> None:
+        unet, vae = self.unet.config, self.vae.config
+        for name in ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
+            if unet.get(name) is not None:
+                raise ValueError(
+                    f"{self.unet.folder} needs a further condition ({name}: {unet[name]}): "
+                    "supported are UNets with a text condition alone, or none"
+                )
+        channels = (unet.get("in_channels"), unet.get("out_channels"), vae.get("latent_channels"))
+        if len(set(channels)) != 1:
+            raise ValueError(
+                f"{self.unet.folder} takes {channels[0]} and gives {channels[1]} channels, the autoencoder "
+                f"{self.vae.folder} has {channels[2]}: supported are UNets from latents to latents"
+            )
+        if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
+            raise ValueError(
+                f"{self.vae.folder} scales latents by channel: supported are one scaling_factor and shift_factor"
+            )
+        if self.tokenizer is not None and not self.tokenizer.is_dir():
+            raise _MissingFile(f"{self.tokenizer} does not exist: expected the files of a CLIPTokenizer")
+        if self.text_encoder is not None:
+            width = self.text_encoder.config.get("hidden_size")
+            if unet.get("cross_attention_dim") != width:
+                raise ValueError(
+                    f"{self.unet.folder} takes text of width {unet.get('cross_attention_dim')}, "
+                    f"{self.text_encoder.folder} gives {width}"
+                )
+
+    def latent_shape(self, image_size: int) -> tuple[int, int, int]:
+        """(c, h, w) of the latents of a square image.
+
+        Raises:
+            ValueError: If the side is no multiple of what autoencoder and UNet divide it by.
+        """
+        vae = self.vae.config
+        widths = vae["encoder_block_out_channels" if self.vae.class_name == "AutoencoderTiny" else "block_out_channels"]
+        stride = 2 ** (len(widths) - 1)
+        multiple = stride * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+        if image_size % multiple:
+            raise ValueError(
+                f"image_size is {image_size}: autoencoder and UNet of this model need a multiple of {multiple}"
+            )
+        return vae["latent_channels"], image_size // stride, image_size // stride
+
+    def hashes(self) -> dict[str, str]:
+        """Fingerprint fields that identify weights and configurations."""
+        parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
+        fields = {}
+        for name, part in parts.items():
+            fields[f"{name}_sha256"] = part.sha256 if part else "none"
+            fields[f"{name}_config_sha256"] = part.config_sha256 if part else "none"
+        files = self.tokenizer.iterdir() if self.tokenizer else ()
+        texts = sorted(f for f in files if f.suffix in (".json", ".txt"))
+        fields["tokenizer_sha256"] = _hash_files(texts) if texts else "none"
+        return fields
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    for stem in _STEMS:
+        index = folder / f"{stem}.safetensors.index.json"
+        if index.is_file():
+            return tuple(folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values())))
+        if (folder / f"{stem}.safetensors").is_file():
+            return (folder / f"{stem}.safetensors",)
+    raise _MissingFile(f"{folder} holds no {_STEMS[0]}.safetensors: pickled weights (.bin, .pt, .ckpt) are not loaded")
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**24):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _find_folder(name: str, revision: str | None, local_files_only: bool) -> Path:
+    """A folder by its path, or a pinned snapshot of a hub repository, from the local hub cache or downloaded."""
+    if Path(name).is_dir():
+        return Path(name)
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError(
+            f"{name} is no folder, and for a hub id the revision is {revision!r}: expected a commit hash of 40 digits"
+        )
+    try:
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=_hub_patterns(), local_files_only=local_files_only
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise _MissingFile(
+            f"{name} at {revision} is neither a folder, nor in the local hub cache, nor can it be downloaded: {error}"
+        ) from error
+    return Path(folder)
+
+
+def _hub_patterns() -> list[str]:
+    # Not `*.safetensors`: repositories also hold fp16 and non-EMA copies, which nothing reads.
+    endings = (".safetensors", "-[0-9]*.safetensors", ".safetensors.index.json")
+    files = ["config.json", *(f"{stem}{ending}" for stem in _STEMS for ending in endings)]
+    parts = [f"{folder}{file}" for folder in ("unet/", "vae/", "text_encoder/", "") for file in files]
+    return [*parts, "scheduler/scheduler_config.json", "tokenizer/*.json", "tokenizer/*.txt"]

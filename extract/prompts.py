@@ -1,0 +1,116 @@
+"""Which text conditions the UNet for which image, and the table of encoded texts."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from cache_schema import Dataset
+from extract.config import ExtractConfig
+
+MAX_TABLE_BYTES = 256 * 2**20
+MAX_FALLBACK_DIFFERENCE = 0.01
+
+
+@dataclass(frozen=True)
+class PromptPolicy:
+    """The rule from an image's index row to its text."""
+
+    name: str
+    """`fixed`, `template`, or `none` for a UNet without text condition."""
+    text: str = ""
+    """The text, or the template with {class_name} in it."""
+    fallback: str = ""
+    """Text where the class name is missing."""
+
+    @classmethod
+    def from_config(cls, config: ExtractConfig) -> "PromptPolicy":
+        """The policy of a run; a fixed text needs no fallback."""
+        return cls(
+            config.prompt_policy, config.prompt, config.prompt_fallback if config.prompt_policy == "template" else ""
+        )
+
+    @property
+    def is_per_sample(self) -> bool:
+        """Whether images may differ in their text."""
+        return self.name == "template"
+
+    @property
+    def identity(self) -> str:
+        """The policy with its texts, as the fingerprint has it."""
+        return {
+            "none": "none",
+            "fixed": f"fixed: {self.text!r}",
+            "template": f"template: {self.text!r}, else {self.fallback!r}",
+        }[self.name]
+
+    def prompts(self, rows: pa.Table) -> list[str]:
+        """The text of each index row, in row order."""
+        if not self.is_per_sample:
+            return [self.text] * len(rows)
+        names = rows["class_name"].to_pylist()
+        return [self.text.replace("{class_name}", name) if name else self.fallback for name in names]
+
+    def check_labels(self, dataset: Dataset) -> None:
+        """Refuse a policy whose fallback text tells real from generated.
+
+        Raises:
+            ValueError: If the share of images without a class name differs between labels by more than 1 %.
+        """
+        if not self.is_per_sample:
+            return
+        table = dataset.table(["label", "class_name"])
+        fallbacks: dict[int, list[bool]] = {0: [], 1: []}
+        for label, name in zip(table["label"].to_pylist(), table["class_name"].to_pylist(), strict=True):
+            if label is not None:
+                fallbacks[label].append(not name)
+        if not all(fallbacks.values()):
+            return  # only one label: nothing that the text could tell
+        real, generated = (sum(f) / len(f) for f in fallbacks.values())
+        if abs(real - generated) > MAX_FALLBACK_DIFFERENCE:
+            raise ValueError(
+                f"{real:.1%} of the real and {generated:.1%} of the generated images have no class name and would get "
+                f"the fallback text: the prompt would tell the label. Use prompt_policy fixed, add the class names, or "
+                f"pass --allow_label_dependent_prompts true."
+            )
+
+
+def prompts_sha256(prompts: Sequence[str]) -> str:
+    """Hash of a tar's texts in row order, 64 hexadecimal digits."""
+    return hashlib.sha256("\0".join(prompts).encode()).hexdigest()
+
+
+class PromptTable:
+    """Encoded texts: each distinct one is encoded once, and the least recently used give way above a size.
+
+    Args:
+        encode: Text to its condition, (tokens, dim).
+        max_bytes: Size that the kept texts may have together.
+    """
+
+    def __init__(self, encode: Callable[[str], Tensor], max_bytes: int = MAX_TABLE_BYTES) -> None:
+        self._encode = encode
+        self._max_bytes = max_bytes
+        self._table: OrderedDict[str, Tensor] = OrderedDict()
+        self._num_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Conditions of a batch, (b, tokens, dim)."""
+        return torch.stack([self._embed_one(prompt) for prompt in prompts])
+
+    def _embed_one(self, prompt: str) -> Tensor:
+        if prompt in self._table:
+            self._table.move_to_end(prompt)
+            return self._table[prompt]
+        embeds = self._table[prompt] = self._encode(prompt)
+        self._num_bytes += embeds.nbytes
+        while self._num_bytes > self._max_bytes and len(self._table) > 1:
+            self._num_bytes -= self._table.popitem(last=False)[1].nbytes
+        return embeds
