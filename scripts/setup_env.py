@@ -39,7 +39,9 @@ def install_torch(build: str) -> None:
         local = [f"{p}+cpu" for p in packages]
         if pip("--retries=0", "--timeout=15", "--extra-index-url", CPU_INDEX, *local, check=False) == 0:
             return
-        sys.stderr.write("setup: no CPU build to be had here; taking the index's default, which runs on a CPU as well\n")
+        sys.stderr.write(
+            "setup: no CPU build to be had here; taking the index's default, which runs on a CPU as well\n"
+        )
     pip(*packages)
 
 

@@ -1,4 +1,4 @@
-"""From image files to metrics in one go, by the commands that a user types, with a Stable Diffusion 1.5-shaped model."""
+"""From image files to metrics in one go, by the commands that a user types, with a model of SD 1.5's shape."""
 
 import json
 import subprocess

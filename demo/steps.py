@@ -1,0 +1,90 @@
+"""Steps of a run that are skipped when they are done already and nothing that decides their outcome has changed."""
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+def hash_files(*paths: Path) -> str:
+    """SHA-256 over files, and over all files but caches below folders: their names and contents."""
+    digest = hashlib.sha256()
+    for path in paths:
+        files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and f.suffix != ".pyc")
+        for file in files:
+            digest.update(f"{file.relative_to(path.parent).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+class Steps:
+    """Remembers below `<out>/.steps` what each step was made from.
+
+    Args:
+        out: The run's output folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        """Start with no step done in this run."""
+        self.folder = out / ".steps"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def run(
+        self,
+        name: str,
+        outputs: Sequence[Path],
+        settings: Any,
+        work: Callable[[], None],
+        *,
+        after: str = "",
+        resumable: bool = False,
+    ) -> str:
+        """Do a step unless it is done.
+
+        Args:
+            name: Name of the step.
+            outputs: Files or folders that it makes. What is left there of an older run, or of this step cut short, is
+                removed before the work.
+            settings: All that decides the outcome, as JSON can hold it.
+            work: Makes the outputs.
+            after: Signature of the step whose outcome this one uses.
+            resumable: The work goes on from what it left when it was cut short.
+
+        Returns:
+            The step's signature: a hash of its settings and of all that came before it.
+
+        Raises:
+            FileExistsError: If an output is there that no step of this name has made.
+        """
+        text = json.dumps([name, settings, after], sort_keys=True, default=str)
+        signature = hashlib.sha256(text.encode()).hexdigest()
+        stamp = self.folder / f"{name}.json"
+        before = json.loads(stamp.read_text()) if stamp.is_file() else {}
+        same = before.get("signature") == signature
+        if same and before["done"] and all(path.exists() for path in outputs):
+            logger.info("%s: done already", name)
+            return signature
+        if not before and any(path.exists() for path in outputs):
+            there = next(path for path in outputs if path.exists())
+            raise FileExistsError(f"{there} is there, but was not made by this command. Choose another --out.")
+        if not (same and resumable):
+            for path in outputs:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        logger.info("%s …", name)
+        self._write(stamp, signature, done=False)
+        start = time.monotonic()
+        work()
+        self._write(stamp, signature, done=True)
+        logger.info("%s: %.0f s", name, time.monotonic() - start)
+        return signature
+
+    def _write(self, stamp: Path, signature: str, *, done: bool) -> None:
+        temporary = stamp.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"signature": signature, "done": done}))
+        temporary.replace(stamp)
