@@ -107,18 +107,16 @@ def histogram_chart(
     low = float(min(v.min() for v in values.values()))
     edges = np.linspace(low, max(top, low + 1e-9), 36)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, 1.15 * len(names) + 0.5))
+        figure = Figure(figsize=(width, 1.3 * len(names) + 0.5))
         rows: list[Axes] = list(np.atleast_1d(figure.subplots(len(names), 1, sharex=True, sharey=True)))
         for axes, name in zip(rows, names, strict=True):
             _steps(axes, values[reference], edges, color=GREY, alpha=0.35, fill=True)
             _steps(axes, values[name], edges, color=colors[name], linewidth=1.8)
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
-            axes.text(
-                0.99, 0.92, name, transform=axes.transAxes, ha="right", va="top", color=colors[name], weight="bold"
-            )
+            axes.set_title(name, loc="left", color=colors[name], weight="bold", size="medium", pad=3)
         rows[-1].set_xlabel("mean LaRE of an image")
-        figure.subplots_adjust(hspace=0.12)
+        figure.subplots_adjust(hspace=0.35)
         return to_svg(figure, label)
 
 

@@ -59,7 +59,12 @@ def describe_results(results: Mapping[str, Any]) -> dict[str, list[str]]:
     readings = results["readings"]
     pairs = {name: pair for name, pair in results.get("pairs", {}).items() if name in _sources(readings)}
     shows = [*_mean_sentences(readings), *_pair_sentences(pairs), *_detector_sentences(readings)]
-    return {"shows": shows, "does_not": [*_smoothness_sentences(readings), *_use_of_inputs(readings)]}
+    does_not = [
+        *_smoothness_sentences(readings),
+        *_pair_control_sentences(results.get("pairs", {}), _sources(readings)),
+        *_use_of_inputs(readings),
+    ]
+    return {"shows": shows, "does_not": does_not}
 
 
 def describe_in_a_paragraph(results: Mapping[str, Any]) -> str:
@@ -96,6 +101,18 @@ def _pair_sentences(pairs: Mapping[str, Any]) -> list[str]:
             )
         sentences.append(f"{text} of {pair['n']:,} pairs.")
     return sentences
+
+
+def _pair_control_sentences(pairs: Mapping[str, Any], sources: set[str]) -> list[str]:
+    share = {name: pair["lower_than_photo"] for name, pair in pairs.items()}
+    best = max((share[name] for name in share.keys() & sources), default=1.0)
+    fooled = [f"{name} in {share[name]:.0%}" for name in share.keys() - sources if share[name] > best - CLOSE]
+    if not fooled:
+        return []
+    return [
+        "that a lower mean than its own photograph marks a generated image: controls have it no less often, "
+        f"{_join(sorted(fooled))} of pairs."
+    ]
 
 
 def _mean_auroc(reading: Mapping[str, Any]) -> float:

@@ -82,7 +82,7 @@ def test_trained_folder_is_a_stable_diffusion_folder_in_float16(photos: Path, tm
     toy_ldm.train(photos, tmp_path / "out", TINY)
     assert all(value.dtype == torch.float16 for name, value in weights(tmp_path / "out").items() if "ids" not in name)
     pipeline = StableDiffusionPipeline.from_pretrained(
-        tmp_path / "out" / "model", local_files_only=True, low_cpu_mem_usage=False
+        tmp_path / "out" / "model", dtype=torch.float32, local_files_only=True, low_cpu_mem_usage=False
     )
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(["a photo of tulips"], num_inference_steps=2, output_type="np").images
