@@ -80,12 +80,18 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _exit_on_sigterm(*_: object) -> NoReturn:
     # An exception, so that temporary files are removed and workers ended on the way out. A batch system signals the
-    # workers too: their deaths would make the DataLoader raise an error of its own.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # workers too: their deaths would make the DataLoader raise an error of its own. The handlers are replaced by one
+    # that does nothing: Python complains about a signal that came in under a handler and is then to be ignored.
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
     raise SystemExit(EXIT_SIGTERM)
 
 
-if __name__ == "__main__":
+def run_as_program() -> NoReturn:
+    """`main` as a process of its own: SIGTERM ends it in order, with exit status 143."""
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run_as_program()
