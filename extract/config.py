@@ -1,18 +1,37 @@
 """Every setting of an extraction run, each with a sentence and a check."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from cache_schema import FULL_MANTISSA_BITS
 
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
+DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+DEFAULT_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 PROMPT_POLICIES = ("fixed", "template")
 
 
-@dataclass(frozen=True)
-class ExtractConfig:
-    """LaRE maps of a dataset's tars, written to a cache folder. A tar whose maps are there already is skipped.
+@dataclass(frozen=True, order=True)
+class Variant:
+    """One cache of a sweep: what is averaged over how many draws at which timestep."""
+
+    timestep: int
+    """Scheduler index of the noised latents."""
+    ensemble_size: int
+    """Number of noise draws that are averaged."""
+
+    @property
+    def name(self) -> str:
+        """Its folder below the sweep's, "t200-e4"."""
+        return f"t{self.timestep}-e{self.ensemble_size}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which model sees which images under which text, and how it runs: the settings that every use of it shares.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -20,24 +39,18 @@ class ExtractConfig:
 
     data: str
     """Folder with dataset.json."""
-    cache: str
-    """Cache folder of this dataset and these settings, for example cache/genimage/sd15-t200-e4; made if absent."""
-    model: str
+    model: str = DEFAULT_MODEL
     """Diffusers folder, or a hub id together with `revision`."""
     revision: str | None = None
-    """Commit hash on the hub, 40 hexadecimal digits; not for a folder."""
+    """Commit hash of `model` on the hub, 40 hexadecimal digits; the default model's is known, a folder has none."""
     vae: str | None = None
     """Folder or hub id of another autoencoder in place of the model's own."""
     vae_revision: str | None = None
     """Commit hash of `vae` on the hub."""
-    shard: str | int = "all"
-    """Positions of tars in dataset.json's list: "3", "0-31", "3,7,9" or "all"."""
     image_size: int = 256
     """Side in px of the square that every image is squashed to before encoding."""
     timestep: int = 200
     """Scheduler index of the noised latents."""
-    ensemble_size: int = 4
-    """Number of noise draws that are averaged."""
     noise_seed: int = 0
     """Seed of noise draws and posterior samples."""
     prompt_policy: str = "fixed"
@@ -50,50 +63,26 @@ class ExtractConfig:
     """Go on although fallback texts are more frequent for one label, so that the prompt tells the label."""
     compute_dtype: ComputeDtype = "fp32"
     """Number format of the models; fp32 means TF32 off. Under fp16 the autoencoder stays in fp32."""
-    stored_dtype: StoredDtype = "float16"
-    """Number format in the cache."""
-    mantissa_bits: int | None = None
-    """Mantissa bits kept in the cache; all of the stored dtype's if not given."""
     batch_size: int = 16
-    """Images at a time; the UNet sees `ensemble_size` times as many."""
-    num_workers: int = 2
-    """Processes that read and decode; 0 decodes in the main process."""
+    """Images at a time; the UNet sees as many times that as there are noise draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto takes a GPU if there is one. Never part of a cache's identity."""
-    compile: bool = False
-    """Compile UNet and encoder with torch.compile; pays off from a few thousand images on a GPU."""
     channels_last: bool = True
     """Keep the models' tensors in channels-last memory order, which convolutions on a GPU prefer."""
-    overwrite: bool = False
-    """Make the features again where a store exists; each store is replaced by one rename."""
-    max_reject_fraction: float = 0.05
-    """Share of a tar's images that may be rejected; above it the command exits 3, with the store written."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, choices in (
-            ("compute_dtype", get_args(ComputeDtype)),
-            ("stored_dtype", get_args(StoredDtype)),
-            ("device", ("auto", "cpu", "cuda")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(choices)}")
-        for name, least in (
-            ("image_size", 1),
-            ("ensemble_size", 1),
-            ("batch_size", 1),
-            ("num_workers", 0),
-            ("timestep", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected {least} or more")
-        if not 0 <= self.max_reject_fraction <= 1:
-            raise ValueError(f"max_reject_fraction is {self.max_reject_fraction}: expected 0 … 1")
-        all_bits = FULL_MANTISSA_BITS[self.stored_dtype]
-        if self.mantissa_bits is not None and not 1 <= self.mantissa_bits <= all_bits:
-            raise ValueError(f"mantissa_bits is {self.mantissa_bits}: {self.stored_dtype} keeps 1 … {all_bits}")
+        _check_choice("compute_dtype", self.compute_dtype, get_args(ComputeDtype))
+        _check_choice("device", self.device, ("auto", "cpu", "cuda"))
+        _check_least("image_size", self.image_size, 1)
+        _check_least("timestep", self.timestep, 0)
+        _check_least("batch_size", self.batch_size, 1)
         self._check_prompts()
-        parse_shards(self.shard)
+
+    @property
+    def pinned_revision(self) -> str | None:
+        """Commit hash of `model` on the hub."""
+        return DEFAULT_REVISION if self.revision is None and self.model == DEFAULT_MODEL else self.revision
 
     def _check_prompts(self) -> None:
         if self.prompt_policy not in PROMPT_POLICIES:
@@ -108,10 +97,89 @@ class ExtractConfig:
                 f"prompt is {self.prompt!r}: {{class_name}} is filled in under prompt_policy template only"
             )
 
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig(ModelConfig):
+    """LaRE maps of a dataset's tars, written to a cache folder. A tar whose maps are there already is skipped.
+
+    A sweep (`timesteps`, `ensemble_sizes`) makes one cache for each pair of values in a single pass over the images.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+    """
+
+    cache: str
+    """Cache folder of this dataset and these settings, for example cache/genimage/sd15-t200-e4; made if absent. For a
+    sweep the folder above its caches, which are called t200-e4 and so on."""
+    shard: str | int = "all"
+    """Positions of tars in dataset.json's list: "3", "0-31", "3,7,9" or "all"."""
+    ensemble_size: int = 4
+    """Number of noise draws that are averaged."""
+    timesteps: list[int] | None = None
+    """A sweep over these in place of `timestep`."""
+    ensemble_sizes: list[int] | None = None
+    """A sweep over these in place of `ensemble_size`; smaller ones use the first draws of the largest."""
+    stored_dtype: StoredDtype = "float16"
+    """Number format in the cache."""
+    mantissa_bits: int | None = None
+    """Mantissa bits kept in the cache; all of the stored dtype's if not given."""
+    num_workers: int = 2
+    """Processes that read and decode; 0 decodes in the main process."""
+    compile: bool = False
+    """Compile UNet and encoder with torch.compile; pays off from a few thousand images on a GPU."""
+    overwrite: bool | Literal["stale"] = False
+    """Make features again where a store exists: all of them, or only those that are damaged or whose tar, settings or
+    texts have changed (`stale`). Each store is replaced by one rename."""
+    max_reject_fraction: float = 0.05
+    """Share of a tar's images that may be rejected; above it the command exits 3, with the store written."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        _check_choice("stored_dtype", self.stored_dtype, get_args(StoredDtype))
+        _check_choice("overwrite", self.overwrite, (False, True, "stale"))
+        _check_least("num_workers", self.num_workers, 0)
+        _check_least("ensemble_size", self.ensemble_size, 1)
+        for name, least in (("timesteps", 0), ("ensemble_sizes", 1)):
+            values = getattr(self, name)
+            if values is not None and (not values or len(set(values)) != len(values) or min(values) < least):
+                raise ValueError(f"{name} is {values}: expected different values of {least} or more")
+        if not 0 <= self.max_reject_fraction <= 1:
+            raise ValueError(f"max_reject_fraction is {self.max_reject_fraction}: expected 0 … 1")
+        all_bits = FULL_MANTISSA_BITS[self.stored_dtype]
+        if self.mantissa_bits is not None and not 1 <= self.mantissa_bits <= all_bits:
+            raise ValueError(f"mantissa_bits is {self.mantissa_bits}: {self.stored_dtype} keeps 1 … {all_bits}")
+        parse_shards(self.shard)
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether `cache` is the folder above several caches."""
+        return self.timesteps is not None or self.ensemble_sizes is not None
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The caches of this run, timestep by timestep."""
+        sizes = self.ensemble_sizes or [self.ensemble_size]
+        return [Variant(t, e) for t in self.timesteps or [self.timestep] for e in sizes]
+
+    def cache_folder(self, variant: Variant) -> Path:
+        """Where a variant's stores lie."""
+        return Path(self.cache) / variant.name if self.is_sweep else Path(self.cache)
+
     @property
     def stored_mantissa_bits(self) -> int:
         """Mantissa bits kept in the cache."""
         return FULL_MANTISSA_BITS[self.stored_dtype] if self.mantissa_bits is None else self.mantissa_bits
+
+
+def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(str, choices))}")
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} is {value}: expected {least} or more")
 
 
 def parse_shards(text: str | int, count: int | None = None) -> list[int]:

@@ -1,7 +1,7 @@
 """The loaded models: images to latents, texts to conditions, and both to LaRE maps."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from extract.config import ComputeDtype
+from extract.config import ComputeDtype, Variant
 from extract.lare import PREDICTION_TYPES, lare_map, reconstruction_error
 from extract.model_folder import Component, ModelFolder
 
@@ -27,19 +27,20 @@ _CLASSES: dict[str, Any] = {
 }
 
 
-def load_scheduler(folder: ModelFolder, timestep: int) -> Any:
+def load_scheduler(folder: ModelFolder, timesteps: Iterable[int]) -> Any:
     """The model's noise schedule; whatever sampler the folder names, noising is DDPM's.
 
     Raises:
-        ValueError: If the prediction type is not supported, or the timestep is outside the schedule.
+        ValueError: If the prediction type is not supported, or a timestep is outside the schedule.
     """
     scheduler: Any = DDPMScheduler.from_config(folder.scheduler_config)  # type: ignore[no-untyped-call]
     if scheduler.config.prediction_type not in PREDICTION_TYPES:
         raise ValueError(
             f"the model's prediction type is {scheduler.config.prediction_type!r}: supported are {PREDICTION_TYPES}"
         )
-    if not 0 <= timestep < scheduler.config.num_train_timesteps:
-        raise ValueError(f"timestep is {timestep}: the model has 0 … {scheduler.config.num_train_timesteps - 1}")
+    for timestep in timesteps:
+        if not 0 <= timestep < scheduler.config.num_train_timesteps:
+            raise ValueError(f"timestep is {timestep}: the model has 0 … {scheduler.config.num_train_timesteps - 1}")
     return scheduler
 
 
@@ -138,42 +139,80 @@ class Diffusion:
 
     @torch.inference_mode()
     def compute_maps(
-        self, images: Tensor, posterior_noise: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None
+        self,
+        images: Tensor,
+        posterior_noise: Tensor,
+        noise: Tensor,
+        variants: Sequence[Variant],
+        prompt_embeds: Tensor | None,
     ) -> Tensor:
-        """LaRE maps of a batch of images, (b, c, h, w), float32.
+        """LaRE maps of a batch of images, (variant, b, c, h, w), float32.
+
+        Images are encoded once; at each timestep the UNet sees as many draws as its largest variant averages, and the
+        smaller ones average the first of them.
 
         Args:
             images: As in `encode_images`.
             posterior_noise: As in `encode_images`.
-            noise: (b, draw, c, h, w), float32.
-            timestep: Scheduler index.
+            noise: (b, draw, c, h, w), float32, with as many draws as the largest variant.
+            variants: What is wanted.
             prompt_embeds: (b, tokens, dim), or None for a UNet without text condition.
         """
         latents = self.encode_images(images, posterior_noise)
+        maps: dict[Variant, Tensor] = {}
+        for timestep, sizes in draws_of_timesteps(variants).items():
+            errors = self.compute_errors(latents, noise[:, : max(sizes)], timestep, prompt_embeds)
+            maps |= {Variant(timestep, size): lare_map(errors[:, :size]) for size in sizes}
+        return torch.stack([maps[variant] for variant in variants])
+
+    @torch.inference_mode()
+    def compute_errors(self, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None) -> Tensor:
+        """`extract.lare.reconstruction_error` of this model: squared errors, (b, draw, c, h, w), float32."""
         with _tf32(self.compute_dtype == "tf32"):
-            return lare_map(reconstruction_error(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds))
+            return reconstruction_error(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds)
 
-    def count_macs(self, image_size: int, ensemble_size: int) -> int:
-        """Multiply-accumulate operations for one image: the encoder once, the UNet once a draw.
+    def count_macs(self, image_size: int, num_unet_calls: int) -> int:
+        """Multiply-accumulate operations for one image: the encoder once, the UNet once a call."""
+        macs = self.count_macs_by_part(image_size)
+        return macs["vae_encoder"] + num_unet_calls * macs["unet"]
 
-        Runs both on an empty image; not after `compile`.
+    def count_macs_by_part(self, image_size: int) -> dict[str, int]:
+        """Multiply-accumulate operations of one call for one image, by part.
+
+        Runs each on an empty image; not after `compile`.
         """
         shape = self.folder.latent_shape(image_size)
         images = torch.zeros(1, 3, image_size, image_size, device=self.device)
         latents = torch.zeros(1, *shape, device=self.device)
         embeds = None if self.folder.text_encoder is None else self.encode_prompt("")[None]
+        parts: dict[str, Callable[[], Tensor]] = {
+            "vae_encoder": lambda: self.encode_images(images, latents),
+            "unet": lambda: reconstruction_error(self.unet, self.scheduler, latents, latents[None], 0, embeds),
+        }
+        if embeds is not None:
+            parts["text_encoder"] = lambda: self.encode_prompt("")
         # The CPU's attention is not in torch 2.14's own table.
         attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-        flops = []
-        for call in (
-            lambda: self.encode_images(images, latents),
-            lambda: reconstruction_error(self.unet, self.scheduler, latents, latents[None], 0, embeds),
-        ):
+        macs = {}
+        for name, call in parts.items():
             counter = FlopCounterMode(display=False, custom_mapping=attention)
             with torch.no_grad(), counter:
-                call()  # type: ignore[no-untyped-call]
-            flops.append(counter.get_total_flops())
-        return int(flops[0] + ensemble_size * flops[1]) // 2
+                call()
+            macs[name] = int(counter.get_total_flops()) // 2
+        return macs
+
+
+def draws_of_timesteps(variants: Iterable[Variant]) -> dict[int, list[int]]:
+    """Timestep → the ensemble sizes wanted there, in the order of the variants."""
+    sizes: dict[int, list[int]] = {}
+    for variant in variants:
+        sizes.setdefault(variant.timestep, []).append(variant.ensemble_size)
+    return sizes
+
+
+def count_unet_calls(variants: Iterable[Variant]) -> int:
+    """UNet calls an image: the largest ensemble at each timestep."""
+    return sum(max(sizes) for sizes in draws_of_timesteps(variants).values())
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

@@ -43,7 +43,8 @@ class RowSettings:
     image_size: int
     latent_shape: tuple[int, int, int]
     """(c, h, w) of one image's latents."""
-    ensemble_size: int
+    num_draws: int
+    """Noise draws an image."""
     noise_seed: int
 
 
@@ -90,7 +91,7 @@ def load_row(key: str, data: bytes, settings: RowSettings) -> Row:
         status, reason = rejection.status, rejection.reason
     seed, shape = settings.noise_seed, settings.latent_shape
     posterior_noise = torch.from_numpy(sample_noise(seed, key, POSTERIOR_DRAW, shape))
-    noise = torch.from_numpy(sample_draws(seed, key, settings.ensemble_size, shape))
+    noise = torch.from_numpy(sample_draws(seed, key, settings.num_draws, shape))
     return Row(key, image, posterior_noise, noise, hashlib.sha256(data).digest(), status, reason)
 
 

@@ -1,47 +1,66 @@
 """A run over tars: what is checked before any model loads, then one tar after the other."""
 
 import logging
+import time
 from collections import deque
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from cache_schema import RULES, Cache, Dataset, Fingerprint, ShardData, Status, create_cache, store_name
-from extract.config import ExtractConfig, parse_shards
-from extract.diffusion import Diffusion, alphas_cumprod_sha256, load_scheduler
+from cache_schema import (
+    RULES,
+    Cache,
+    CacheError,
+    Dataset,
+    Fingerprint,
+    ShardData,
+    ShardStale,
+    Status,
+    create_cache,
+    store_name,
+)
+from extract.config import ExtractConfig, ModelConfig, Variant, parse_shards
+from extract.diffusion import Diffusion, alphas_cumprod_sha256, count_unet_calls, load_scheduler
 from extract.model_folder import ModelFolder
 from extract.noise import NOISE_RULE, noise_probe
 from extract.pipeline import RECIPE, Extractor
-from extract.prompts import PromptPolicy
+from extract.prompts import PromptPolicy, prompts_sha256
 
 logger = logging.getLogger(__name__)
 
 
 def compute_fingerprint(
-    config: ExtractConfig, folder: ModelFolder, scheduler: Any, policy: PromptPolicy
+    config: ExtractConfig, variant: Variant, model: "Model", hashes: Mapping[str, str]
 ) -> Fingerprint:
-    """Every setting that moves a value of the maps."""
-    has_posterior = folder.vae.class_name == "AutoencoderKL"
+    """Every setting that moves a value of a variant's maps.
+
+    Args:
+        config: The run's settings.
+        variant: Timestep and ensemble size.
+        model: What the maps are made with.
+        hashes: `model.folder.hashes()`, which reads all weights.
+    """
+    has_posterior = model.folder.vae.class_name == "AutoencoderKL"
     return Fingerprint(
         {
             "recipe": RECIPE,
             "method": "lare",
-            **folder.hashes(),
-            "alphas_cumprod_sha256": alphas_cumprod_sha256(scheduler),
-            "prediction_type": scheduler.config.prediction_type,
-            "timestep": config.timestep,
-            "ensemble_size": config.ensemble_size,
+            **hashes,
+            "alphas_cumprod_sha256": alphas_cumprod_sha256(model.scheduler),
+            "prediction_type": model.scheduler.config.prediction_type,
+            "timestep": variant.timestep,
+            "ensemble_size": variant.ensemble_size,
             "noise_seed": config.noise_seed,
             "noise_rule": f"philox {NOISE_RULE}",
             "noise_probe_sha256": noise_probe(),
             "latent_rule": "posterior sample" if has_posterior else "deterministic",
             "image_size": config.image_size,
             **RULES,
-            "prompt_policy": policy.identity,
+            "prompt_policy": model.policy.identity,
             "compute_dtype": config.compute_dtype,
             "stored_dtype": config.stored_dtype,
             "mantissa_bits": config.stored_mantissa_bits,
@@ -50,47 +69,104 @@ def compute_fingerprint(
 
 
 @dataclass(frozen=True)
+class Model:
+    """A model that passed all checks; its weights are not loaded yet."""
+
+    config: ModelConfig
+    folder: ModelFolder
+    scheduler: Any
+    policy: PromptPolicy
+    device: torch.device
+
+    @classmethod
+    def prepare(cls, config: ModelConfig, dataset: Dataset, timesteps: Iterable[int]) -> "Model":
+        """Check a model's settings against its folder and the dataset.
+
+        Raises:
+            ValueError: If a setting does not fit.
+        """
+        device = _find_device(config.device)
+        folder = ModelFolder.open(config.model, config.pinned_revision, config.vae, config.vae_revision)
+        folder.latent_shape(config.image_size)
+        scheduler = load_scheduler(folder, timesteps)
+        policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
+        if not config.allow_label_dependent_prompts:
+            policy.check_labels(dataset)
+        return cls(config, folder, scheduler, policy, device)
+
+    def load(self) -> Diffusion:
+        """Load the weights."""
+        return Diffusion(self.folder, self.scheduler, self.config.compute_dtype, self.device, self.config.channels_last)
+
+
+@dataclass(frozen=True)
 class Job:
     """A run that passed all checks; its models are not loaded yet."""
 
     config: ExtractConfig
     dataset: Dataset
-    cache: Cache
-    folder: ModelFolder
-    scheduler: Any
-    policy: PromptPolicy
-    device: torch.device
+    model: Model
+    caches: Mapping[Variant, Cache]
     num_skipped: int
-    """Tars whose store is there already."""
-    shards: tuple[int, ...]
-    """Positions of the tars that are still to do."""
+    """Stores that are there already."""
+    todo: Mapping[int, tuple[Variant, ...]]
+    """Position of a tar → the variants that are still to do."""
 
     @classmethod
     def prepare(cls, config: ExtractConfig) -> "Job":
-        """Check a run's settings against dataset, model and cache; makes the cache folder.
+        """Check a run's settings against dataset, model and caches; makes the cache folders.
 
         Raises:
             ValueError: If a setting does not fit.
-            CacheError: If the dataset cannot be read, or the cache was made with other settings.
+            CacheError: If the dataset cannot be read, a cache was made with other settings, or a store that is there
+                was made from something else and is not to be replaced.
         """
         dataset = Dataset.open(config.data)
         selected = parse_shards(config.shard, len(dataset.tars))
-        device = _find_device(config.device)
-        folder = ModelFolder.open(config.model, config.revision, config.vae, config.vae_revision)
-        folder.latent_shape(config.image_size)
-        scheduler = load_scheduler(folder, config.timestep)
-        policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
-        if not config.allow_label_dependent_prompts:
-            policy.check_labels(dataset)
-        fingerprint = compute_fingerprint(config, folder, scheduler, policy)
-        cache = create_cache(config.cache, dataset.dataset_id, fingerprint)
-        todo = [n for n in selected if config.overwrite or not cache.has(store_name(dataset.tars[n].name))]
-        return cls(
-            config, dataset, cache, folder, scheduler, policy, device, len(selected) - len(todo), shards=tuple(todo)
-        )
+        model = Model.prepare(config, dataset, [v.timestep for v in config.variants])
+        hashes = model.folder.hashes()
+        caches = {
+            variant: create_cache(
+                config.cache_folder(variant), dataset.dataset_id, compute_fingerprint(config, variant, model, hashes)
+            )
+            for variant in config.variants
+        }
+        job = cls(config, dataset, model, caches, 0, {})
+        wanted = {n: job._unmade(n) for n in selected}
+        todo = {n: variants for n, variants in wanted.items() if variants}
+        num_skipped = len(selected) * len(caches) - sum(map(len, todo.values()))
+        return replace(job, num_skipped=num_skipped, todo=todo)
+
+    def _unmade(self, n: int) -> tuple[Variant, ...]:
+        """The variants whose store of tar n is missing, or is to be replaced."""
+        if self.config.overwrite is True:
+            return tuple(self.caches)
+        name = store_name(self.dataset.tars[n].name)
+        unmade = []
+        for variant, cache in self.caches.items():
+            if cache.has(name):
+                try:
+                    self._check_store(n, cache.attributes(name))
+                    continue
+                except CacheError as error:
+                    if self.config.overwrite != "stale":
+                        raise type(error)(f"{error} (`--overwrite stale` replaces all such stores)") from error
+                    logger.warning("replaced: %s", error)
+            unmade.append(variant)
+        return tuple(unmade)
+
+    def _check_store(self, n: int, attributes: Mapping[str, Any]) -> None:
+        entry = self.dataset.tars[n]
+        if attributes.get("rows_sha256") != entry.rows_sha256:
+            raise ShardStale(f"{entry.name} has changed since its features were made")
+        policy = self.model.policy
+        if policy.is_per_sample and attributes.get("prompts_sha256") != prompts_sha256(
+            policy.prompts(self.dataset.rows(n))
+        ):
+            raise ShardStale(f"the texts of {entry.name} have changed since its features were made")
 
     def run(self) -> int:
-        """Extract the tars one by one, each store being written while the next tar is computed.
+        """Extract the tars one by one, each tar's stores being written while the next tar is computed.
 
         Returns:
             Number of tars with more rejected images than allowed. Their stores are written all the same.
@@ -99,65 +175,87 @@ class Job:
             CacheError: If a tar is not what the index says. Stores that were published stay.
         """
         if self.num_skipped:
-            logger.info("%d tars are done already (--overwrite true makes them again)", self.num_skipped)
-        if not self.shards:
+            logger.info("%d stores are there already (--overwrite true makes them again)", self.num_skipped)
+        if not self.todo:
             return 0
-        config = self.config
-        diffusion = Diffusion(self.folder, self.scheduler, config.compute_dtype, self.device, config.channels_last)
-        extractor = Extractor(config, self.dataset, self.policy, diffusion)
-        num_images = sum(self.dataset.tars[n].num_rows for n in self.shards)
-        logger.info(
-            "%s images, e = %d, %.3g GMAC each; %d px, t = %d, %s on %s → %s",
-            f"{num_images:,}",
-            config.ensemble_size,
-            diffusion.count_macs(config.image_size, config.ensemble_size) / 1e9,
-            config.image_size,
-            config.timestep,
-            config.compute_dtype,
-            self.device,
-            self.cache.folder,
-        )
-        if config.compile:
+        diffusion = self.model.load()
+        extractor = Extractor(self.config, self.dataset, self.model.policy, diffusion)
+        num_images = sum(self.dataset.tars[n].num_rows for n in self.todo)
+        self._log_plan(num_images, diffusion)
+        if self.config.compile:
             diffusion.compile()
         num_above = 0
-        pending: deque[Future[Path]] = deque()
+        pending: deque[Future[bool]] = deque()
         with tqdm(total=num_images, unit="image", disable=None) as bar, ThreadPoolExecutor(1) as writer:
-            for n in self.shards:
-                shard = extractor.extract(n, bar.update)
-                num_above += self._report(shard)
-                pending.append(writer.submit(self.cache.write, store_name(self.dataset.tars[n].name), shard))
+            for n, variants in self.todo.items():
+                shards = extractor.extract(n, variants, bar.update)
+                pending.append(writer.submit(self._publish, n, dict(zip(variants, shards, strict=True))))
                 if len(pending) > 1:
-                    pending.popleft().result()
+                    num_above += pending.popleft().result()
             while pending:
-                pending.popleft().result()
+                num_above += pending.popleft().result()
         return num_above
 
-    def _report(self, shard: ShardData) -> bool:
-        """Log a tar's counts; whether more of it was rejected than allowed."""
-        tar, num_rows = shard.attributes["tar"], len(shard.keys)
-        num_retried = int((shard.status == Status.OK_AFTER_FP32).sum())
-        num_rejected = int((shard.status > Status.OK_AFTER_FP32).sum())
+    def _log_plan(self, num_images: int, diffusion: Diffusion) -> None:
+        config = self.config
+        num_calls = count_unet_calls(config.variants)
+        macs = diffusion.count_macs(config.image_size, num_calls)
+        draws, timesteps = config.ensemble_sizes or [config.ensemble_size], config.timesteps or [config.timestep]
         logger.info(
-            "%s: %d images, %d rejected, %d after an fp32 retry, %.1f images/s",
-            tar,
-            num_rows,
-            num_rejected,
-            num_retried,
-            num_rows / shard.attributes["seconds"],
+            "%s images, e = %s, %.3g GMAC each; %d px, t = %s, %s on %s → %s",
+            f"{num_images:,}",
+            ", ".join(map(str, draws)),
+            macs / 1e9,
+            config.image_size,
+            ", ".join(map(str, timesteps)),
+            config.compute_dtype,
+            self.model.device,
+            config.cache,
         )
-        if num_rejected <= self.config.max_reject_fraction * num_rows:
-            return False
-        row, reason = next(iter(shard.attributes["reasons"].items()))
-        logger.warning(
-            "%s: %.1f %% rejected, %.1f %% allowed (max_reject_fraction). The first is row %s, %s: %s",
-            tar,
-            100 * num_rejected / num_rows,
-            100 * self.config.max_reject_fraction,
-            row,
-            shard.keys[int(row)],
-            reason,
-        )
-        return True
+
+    def _publish(self, n: int, shards: Mapping[Variant, ShardData]) -> bool:
+        """Write a tar's stores and log a line; whether more of it was rejected than allowed."""
+        start = time.perf_counter()
+        for variant, shard in shards.items():
+            self.caches[variant].write(store_name(self.dataset.tars[n].name), shard)
+        log_shard(next(iter(shards.values())), time.perf_counter() - start)
+        above = [shard for shard in shards.values() if warn_rejected(shard, self.config.max_reject_fraction)]
+        return bool(above)
+
+
+def log_shard(shard: ShardData, seconds_writing: float) -> None:
+    """One line on a tar: counts, rate, and where the time went. Writing overlaps with the next tar's work."""
+    seconds, reading = shard.attributes["seconds"], shard.attributes["seconds_reading"]
+    logger.info(
+        "%s: %d images, %d rejected, %d after an fp32 retry, %.1f images/s "
+        "(read %.0f %%, model %.0f %%, write %.0f %% meanwhile)",
+        shard.attributes["tar"],
+        len(shard.keys),
+        int((shard.status > Status.OK_AFTER_FP32).sum()),
+        int((shard.status == Status.OK_AFTER_FP32).sum()),
+        len(shard.keys) / seconds,
+        100 * reading / seconds,
+        100 * (seconds - reading) / seconds,
+        100 * seconds_writing / seconds,
+    )
+
+
+def warn_rejected(shard: ShardData, max_reject_fraction: float) -> bool:
+    """Whether more of a tar was rejected than allowed; warns if so."""
+    num_rows, rejected = len(shard.keys), int((shard.status > Status.OK_AFTER_FP32).sum())
+    if rejected <= max_reject_fraction * num_rows:
+        return False
+    row, reason = next(iter(shard.attributes["reasons"].items()))
+    logger.warning(
+        "%s: %.1f %% rejected, %.1f %% allowed (max_reject_fraction). The first is row %s, %s: %s",
+        shard.attributes["tar"],
+        100 * rejected / num_rows,
+        100 * max_reject_fraction,
+        row,
+        shard.keys[int(row)],
+        reason,
+    )
+    return True
 
 
 def _find_device(name: str) -> torch.device:

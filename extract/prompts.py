@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cache_schema import Dataset
-from extract.config import ExtractConfig
+from extract.config import ModelConfig
 
 MAX_TABLE_BYTES = 256 * 2**20
 MAX_FALLBACK_DIFFERENCE = 0.01
@@ -28,7 +28,7 @@ class PromptPolicy:
     """Text where the class name is missing."""
 
     @classmethod
-    def from_config(cls, config: ExtractConfig) -> "PromptPolicy":
+    def from_config(cls, config: ModelConfig) -> "PromptPolicy":
         """The policy of a run; a fixed text needs no fallback."""
         return cls(
             config.prompt_policy, config.prompt, config.prompt_fallback if config.prompt_policy == "template" else ""

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cache_schema import Dataset, open_cache, write_dataset
@@ -49,7 +50,7 @@ def test_a_store_that_exists_is_skipped_without_loading_the_models(
     monkeypatch.delattr("extract.job.Diffusion")
     assert run() == 0
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == before
-    assert "2 tars are done already (--overwrite true makes them again)" in caplog.text
+    assert "2 stores are there already (--overwrite true makes them again)" in caplog.text
 
 
 def test_overwrite_replaces_the_chosen_store(packed: Dataset, run: Run, tmp_path: Path) -> None:
@@ -58,6 +59,55 @@ def test_overwrite_replaces_the_chosen_store(packed: Dataset, run: Run, tmp_path
     assert run(shard=0, overwrite="true") == 0
     after = {p.name: p.stat().st_ino for p in (tmp_path / "cache").iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"train-000000.zarr.zip"}
+
+
+def test_stale_and_damaged_stores_are_refused_and_replaced_on_request(
+    packed: Dataset, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    expected = read_maps(tmp_path / "cache")
+    changed = [make_sample(i, image=make_images(9)[i + 2]) for i in range(5)]
+    one, two = (tmp_path / "cache" / f"train-00000{n}.zarr.zip" for n in (0, 1))
+    with two.open("r+b") as f:
+        f.truncate(100)
+    assert run() == 1
+    assert "train-000001.zarr.zip is damaged" in capsys.readouterr().err
+    before = one.stat().st_ino
+    assert run(overwrite="stale") == 0
+    assert one.stat().st_ino == before
+    assert_same_maps(expected, read_maps(tmp_path / "cache"))
+
+    content = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    packed.folder.rename(tmp_path / "old")
+    write_dataset(tmp_path / "data", changed, {})
+    repacked = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    repacked["dataset_id"] = content["dataset_id"]
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(repacked))
+    assert run(shard=0) == 1
+    error = capsys.readouterr().err
+    assert "train-000000.tar has changed since its features were made" in error and "--overwrite stale" in error
+    assert run(shard=0, overwrite="stale") == 0
+    one_again = open_cache(tmp_path / "cache").read(one.name)
+    assert one_again.attributes["rows_sha256"] == repacked["tars"][0]["rows_sha256"]
+    assert not np.array_equal(one_again.lare[0], expected[one_again.keys[0]])
+
+
+def test_the_same_command_twice_gives_the_same_bits(packed: Dataset, run: Run, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert run(cache=tmp_path / name, num_workers=2) == 0
+    one, two = read_maps(tmp_path / "one"), read_maps(tmp_path / "two")
+    assert len(one) == 7 and all(np.array_equal(lare, two[key]) for key, lare in one.items())
+
+
+def test_changed_texts_make_a_store_stale(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template = {"prompt_policy": "template", "prompt": "a photo of a {class_name}"}
+    pack(tmp_path / "data", [0, 1, 2], class_name="rose")
+    assert run(**template) == 0
+    assert run(**template) == 0
+    (tmp_path / "data").rename(tmp_path / "old")
+    pack(tmp_path / "data", [0, 1, 2], class_name="tench")  # same keys and images: the same dataset and rows
+    assert run(**template) == 1
+    assert "the texts of train-000000.tar have changed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

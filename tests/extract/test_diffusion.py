@@ -7,6 +7,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from extract.config import ComputeDtype
+from extract.config import Variant
 from extract.diffusion import Diffusion, alphas_cumprod_sha256, load_scheduler
 from extract.model_folder import ModelFolder
 from tests.models import LATENT_SHAPE
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 
 def load(folder: Path, compute_dtype: ComputeDtype = "fp32") -> Diffusion:
     opened = ModelFolder.open(str(folder))
-    return Diffusion(opened, load_scheduler(opened, 200), compute_dtype, CPU)
+    return Diffusion(opened, load_scheduler(opened, [200]), compute_dtype, CPU)
 
 
 def images(b: int = 2) -> torch.Tensor:
@@ -63,7 +64,7 @@ def test_a_long_prompt_is_cut_off(models: dict[str, Path]) -> None:
 
 
 def test_the_scheduler_is_always_ddpm_with_the_folders_schedule(models: dict[str, Path]) -> None:
-    scheduler = load_scheduler(ModelFolder.open(str(models["sd_v"])), 200)
+    scheduler = load_scheduler(ModelFolder.open(str(models["sd_v"])), [200])
     assert isinstance(scheduler, DDPMScheduler)
     assert scheduler.config.prediction_type == "v_prediction"
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
@@ -81,10 +82,10 @@ def test_the_schedules_hash_moves_with_the_schedule_only() -> None:
 def test_prediction_type_and_timestep_are_checked(models: dict[str, Path]) -> None:
     folder = ModelFolder.open(str(models["sd"]))
     with pytest.raises(ValueError, match=r"timestep is 1000: the model has 0 … 999"):
-        load_scheduler(folder, 1000)
+        load_scheduler(folder, [200, 1000])
     folder.scheduler_config["prediction_type"] = "sample"
     with pytest.raises(ValueError, match=r"prediction type is 'sample': supported are \('epsilon', 'v_prediction'\)"):
-        load_scheduler(folder, 200)
+        load_scheduler(folder, [200])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_tf32_is_off_in_fp32_and_left_as_it_was(models: dict[str, Path]) -> None
         )
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         noise = torch.zeros(1, *LATENT_SHAPE)
-        diffusion.compute_maps(images(1), noise, noise[None], 200, diffusion.encode_prompt("")[None])
+        diffusion.compute_maps(images(1), noise, noise[None], [Variant(200, 1)], diffusion.encode_prompt("")[None])
         assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
     assert seen == {"fp32": (False, False), "tf32": (True, True)}
 

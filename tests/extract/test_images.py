@@ -13,7 +13,7 @@ from extract.noise import sample_noise
 from tests.extract.conftest import make_images, pack
 from tests.samples import encode_png
 
-SETTINGS = RowSettings(image_size=16, latent_shape=(4, 2, 2), ensemble_size=3, noise_seed=5)
+SETTINGS = RowSettings(image_size=16, latent_shape=(4, 2, 2), num_draws=3, noise_seed=5)
 
 
 def test_load_image_maps_black_and_white_to_minus_one_and_one() -> None:
