@@ -1,0 +1,299 @@
+"""Re-encoded copies of images: real and generated brought to one file format, or degraded in one and the same way.
+
+Real and generated images of a set usually differ in file format and size, and a detector that reads those scores well
+for the wrong reason. `match` removes the difference; `degrade` shows what is left of a score after the image went
+through what images go through. Both treat real and generated images by the same function and the same encoder.
+"""
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator, Philox
+from PIL import Image, ImageFilter
+
+from cache_schema import decode_image
+
+COPY_RULE = "copy/1"
+"""Names the drawing of random numbers below in the hashed text."""
+MATCHES = ("common", "select")
+MATCH_QUALITY = 96
+"""JPEG quality of matched images: the commonest of ImageNet's photographs."""
+COMMON_PX = 256
+"""Side of the squares that `match: common` makes."""
+SELECT_PX = (450, 550)
+"""Least and greatest side of the photographs that `match: select` keeps."""
+SOCIAL_PX, SOCIAL_QUALITY = 720, 75
+MAX_SIDE_PX = 16_383
+"""Longest side of a copy, the most that WebP can hold: one bound for all, so that all have the same images."""
+
+
+@dataclass(frozen=True)
+class _Number:
+    """The number after a kind's colon: above 0, at most `most`."""
+
+    letter: str
+    most: int
+    whole: bool
+
+    @property
+    def range(self) -> str:
+        return f"whole, 1 … {self.most}" if self.whole else f"above 0, at most {self.most}"
+
+
+_DEGRADATIONS = {
+    "jpeg": _Number("Q", 100, whole=True),
+    "webp": _Number("Q", 100, whole=True),
+    "resize": _Number("S", 4096, whole=True),
+    "blur": _Number("SIGMA", 100, whole=False),
+    "noise": _Number("SD", 255, whole=False),
+    "crop": _Number("F", 1, whole=False),
+    "blend": _Number("F", 1, whole=False),
+    "social": None,
+}
+
+
+@dataclass(frozen=True)
+class CopyRule:
+    """Which copy of each image is packed in place of its original bytes. At most one of `match` and `degrade`.
+
+    | match | becomes |
+    | --- | --- |
+    | common | every image: the largest central square, bicubic to 256 px, JPEG 96 |
+    | select | photographs that are JPEG 96 with sides of 450 … 550 px as they are, no others; all else JPEG 96 |
+
+    | degrade | becomes |
+    | --- | --- |
+    | jpeg:Q, webp:Q | that format and quality |
+    | resize:S | short side S px, enlarged if it was shorter, bicubic; PNG |
+    | blur:SIGMA | Gaussian blur (Pillow's: three box filters of together that variance); PNG |
+    | noise:SD | Gaussian noise of SD/255 on each channel; PNG |
+    | crop:F | a rectangle of the same aspect ratio with F of the area, at a random place; PNG |
+    | blend:F | such a rectangle taken from the photograph that it was made from, reals as they are; PNG |
+    | social | long side at most 720 px, never enlarged, JPEG 75, and the same once more |
+
+    JPEG is 4:2:0 throughout. A copy carries no metadata, and depends on key, bytes, photograph, rule and the version of
+    Pillow alone; what is random about it is a function of (seed, kind, key).
+
+    Attributes:
+        match: Brings real and generated images to one file format.
+        degrade: Degrades every image; kind and number, "jpeg:65".
+        seed: Seed of what is random.
+
+    Raises:
+        ValueError: If a kind is unknown, its number out of range, or both are asked for: a packed dataset can be the
+            source of the next packing.
+    """
+
+    match: str | None = None
+    degrade: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check kinds and numbers."""
+        if self.match is not None and self.match not in MATCHES:
+            raise ValueError(f"match is {self.match!r}: expected one of {', '.join(MATCHES)}")
+        if self.degrade is not None:
+            parse_degradation(self.degrade)
+        if self.match is not None and self.degrade is not None:
+            raise ValueError(
+                f"match is {self.match} and degrade is {self.degrade}: expected at most one. Pack with match first, "
+                "then pack what that made with degrade."
+            )
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether anything but the original bytes is packed."""
+        return self.match is not None or self.degrade is not None
+
+    @property
+    def needs_photograph(self) -> bool:
+        """Whether `make` needs the photograph that an image was made from."""
+        return self._degradation[0] == "blend"
+
+    @property
+    def _degradation(self) -> tuple[str, float]:
+        return ("", 0.0) if self.degrade is None else parse_degradation(self.degrade)
+
+    def rejection(
+        self, *, label: int | None, width: int, height: int, jpeg_quality: int | None, derived_from: str | None
+    ) -> str | None:
+        """Why an image is left out under this rule, or None if it is not. To be asked before `make`.
+
+        Args:
+            label: 0 real, 1 generated, None for a control.
+            width: In px, before or after the EXIF orientation: it does not matter here.
+            height: In px.
+            jpeg_quality: Of its file, None if that is no JPEG with standard tables.
+            derived_from: Key of the photograph that it was made from.
+        """
+        if self.match == "select" and label == 0:
+            least, most = SELECT_PX
+            if jpeg_quality == MATCH_QUALITY and least <= min(width, height) and max(width, height) <= most:
+                return None
+            quality = "no standard JPEG quality" if jpeg_quality is None else f"JPEG quality {jpeg_quality}"
+            return (
+                f"match select keeps photographs of JPEG quality {MATCH_QUALITY} with sides of {least} … {most} px; "
+                f"this one has {quality} and {width} × {height} px"
+            )
+        if self.needs_photograph and label != 0 and derived_from is None:
+            return f"{self.degrade} needs the photograph that an image was made from, and none is known (derived_from)"
+        rule = self.degrade or f"match {self.match}"
+        for size in self._sizes(width, height):
+            if min(size) < 1:
+                return f"{width} × {height} px are too small: {rule} would come to {size[0]} × {size[1]}"
+            if max(size) > MAX_SIDE_PX:
+                return f"{rule} of {width} × {height} px has {size[0]} × {size[1]}: sides have at most {MAX_SIDE_PX} px"
+        return None
+
+    def _sizes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Sizes that arise in the making of a copy, width and height in px."""
+        kind, number = self._degradation
+        if not self.is_copy or self.match == "common":
+            return []
+        if kind == "resize":
+            return [_short_side_to(width, height, int(number))]
+        if kind == "social":
+            return [_long_side_to_at_most(width, height, SOCIAL_PX)]
+        if kind in ("crop", "blend"):
+            return [(width, height), _part_of_area(width, height, number)]
+        return [(width, height)]
+
+    def make(self, key: str, data: bytes, *, label: int | None, photograph: bytes | None) -> bytes:
+        """The file bytes that are packed for an image that `rejection` lets pass.
+
+        Args:
+            key: Its sample key.
+            data: Its file.
+            label: 0 real, 1 generated, None for a control.
+            photograph: File of the photograph that it was made from; looked at where `needs_photograph`, and not for
+                reals.
+
+        Raises:
+            ImageRejected: If the file or the photograph cannot be decoded.
+            ValueError: If a photograph is needed and None.
+        """
+        if not self.is_copy or (self.match == "select" and label == 0):
+            return data
+        image = decode_image(data)
+        if self.match == "common":
+            return _encode_jpeg(_central_square(image, COMMON_PX), MATCH_QUALITY)
+        if self.match == "select":
+            return _encode_jpeg(image, MATCH_QUALITY)
+        kind, number = self._degradation
+        if kind == "blend":
+            if label == 0:
+                return _encode_png(image)
+            if photograph is None:
+                raise ValueError(f"{key}: {self.degrade} needs the photograph that the image was made from")
+            return _encode_png(_blend(image, decode_image(photograph), number, self._rng(key)))
+        return _degrade(image, kind, number, self._rng(key))
+
+    def _rng(self, key: str) -> Generator:
+        """Random numbers of one image: a function of seed, kind and key, whatever its neighbours and the number."""
+        digest = hashlib.sha256(f"{COPY_RULE}|{self.seed}|{self._degradation[0]}|{key}".encode()).digest()
+        return Generator(Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+def parse_degradation(text: str) -> tuple[str, float]:
+    """Kind and number of a degradation, "jpeg:65" → ("jpeg", 65.0); 0 for a kind without a number.
+
+    Raises:
+        ValueError: If there is no such kind, or its number is missing or out of range.
+    """
+    kind, colon, written = text.partition(":")
+    if kind not in _DEGRADATIONS:
+        known = ", ".join(f"{k}:{n.letter}" if n else k for k, n in _DEGRADATIONS.items())
+        raise ValueError(f"degrade is {text!r}: expected one of {known}")
+    expected = _DEGRADATIONS[kind]
+    if expected is None:
+        if colon:
+            raise ValueError(f"degrade is {text!r}: {kind} takes no number")
+        return kind, 0.0
+    try:
+        number = float(int(written) if expected.whole else written)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= expected.most:
+        raise ValueError(
+            f"degrade is {text!r}: expected {kind}:{expected.letter} with {expected.letter} {expected.range}"
+        )
+    return kind, number
+
+
+def _degrade(image: Image.Image, kind: str, number: float, rng: Generator) -> bytes:
+    if kind == "jpeg":
+        return _encode_jpeg(image, int(number))
+    if kind == "webp":
+        return _encode(image, "WEBP", quality=int(number))
+    if kind == "social":
+        for _ in range(2):
+            data = _encode_jpeg(_resize(image, _long_side_to_at_most(*image.size, SOCIAL_PX)), SOCIAL_QUALITY)
+            image = decode_image(data)
+        return data
+    if kind == "resize":
+        return _encode_png(_resize(image, _short_side_to(*image.size, int(number))))
+    if kind == "blur":
+        return _encode_png(image.filter(ImageFilter.GaussianBlur(number)))
+    if kind == "noise":
+        pixels = np.asarray(image, dtype=np.float32)
+        noisy = pixels + number * rng.standard_normal(pixels.shape, dtype=np.float32)
+        return _encode_png(Image.fromarray(np.rint(noisy).clip(0, 255).astype(np.uint8)))
+    assert kind == "crop", kind
+    return _encode_png(image.crop(_random_box(*image.size, number, rng)))
+
+
+def _blend(image: Image.Image, photograph: Image.Image, fraction: float, rng: Generator) -> Image.Image:
+    """The image with a rectangle of the photograph, which is squashed to the image's size first, in its place."""
+    box = _random_box(*image.size, fraction, rng)
+    blended = image.copy()
+    blended.paste(_resize(photograph, image.size).crop(box), box)
+    return blended
+
+
+def _central_square(image: Image.Image, side_px: int) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return _resize(image.crop((left, top, left + side, top + side)), (side_px, side_px))
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _random_box(width: int, height: int, fraction: float, rng: Generator) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a rectangle with a fraction of the area, everywhere equally likely."""
+    w, h = _part_of_area(width, height, fraction)
+    left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+    return left, top, left + w, top + h
+
+
+def _part_of_area(width: int, height: int, fraction: float) -> tuple[int, int]:
+    return round(width * math.sqrt(fraction)), round(height * math.sqrt(fraction))
+
+
+def _short_side_to(width: int, height: int, side_px: int) -> tuple[int, int]:
+    short = min(width, height)
+    return round(width * side_px / short), round(height * side_px / short)
+
+
+def _long_side_to_at_most(width: int, height: int, side_px: int) -> tuple[int, int]:
+    long = max(width, height)
+    return (width, height) if long <= side_px else (round(width * side_px / long), round(height * side_px / long))
+
+
+def _encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    return _encode(image, "JPEG", quality=quality, subsampling="4:2:0")
+
+
+def _encode_png(image: Image.Image) -> bytes:
+    return _encode(image, "PNG")
+
+
+def _encode(image: Image.Image, file_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    # From the pixels alone: Pillow's encoders also write what the opened file left in `image.info`.
+    Image.fromarray(np.asarray(image)).save(buffer, file_format, **options)
+    return buffer.getvalue()
