@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema import CacheError
-from extract.config import ExtractConfig
+from extract.config import ExtractConfig, NoiseStudyConfig
 from extract.pack import PackConfig, pack
 
 EXIT_DONE, EXIT_ERROR, EXIT_TOO_MANY_REJECTED, EXIT_SIGTERM = 0, 1, 3, 143
@@ -35,6 +35,19 @@ def prepare_pack(config: PackConfig) -> Callable[[], int]:
     return work
 
 
+def prepare_noise_study(config: NoiseStudyConfig) -> Callable[[], int]:
+    """Tell how much of LaRE is chance: its standard error over noise draws, by ensemble size and image source."""
+    from extract.noise_study import NoiseStudy
+
+    study = NoiseStudy(config)
+
+    def work() -> int:
+        study.run()
+        return EXIT_DONE
+
+    return work
+
+
 @dataclass(frozen=True)
 class Command:
     """A subcommand: its settings, and the check of them, which returns the work that gives the exit status."""
@@ -43,7 +56,11 @@ class Command:
     prepare: Callable[[Any], Callable[[], int]]
 
 
-COMMANDS = {"pack": Command(PackConfig, prepare_pack), "run": Command(ExtractConfig, prepare_run)}
+COMMANDS = {
+    "pack": Command(PackConfig, prepare_pack),
+    "run": Command(ExtractConfig, prepare_run),
+    "noise-study": Command(NoiseStudyConfig, prepare_noise_study),
+}
 
 
 def build_parser() -> ArgumentParser:

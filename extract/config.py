@@ -172,6 +172,39 @@ class ExtractConfig(ModelConfig):
         return FULL_MANTISSA_BITS[self.stored_dtype] if self.mantissa_bits is None else self.mantissa_bits
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoiseStudyConfig(ModelConfig):
+    """Standard errors of LaRE over noise draws, as a CSV file with a line for each image source and ensemble size.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+    """
+
+    out: str
+    """CSV file to write; must not exist."""
+    images_per_source: int = 100
+    """Images of each source, chosen by the noise seed; all, if there are fewer."""
+    num_draws: int = 16
+    """Draws an image, from which the variance of one is estimated."""
+    ensemble_sizes: list[int] | None = None
+    """Numbers of draws to tell the standard error for: 1, 2, 4 and 8 if not given."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        _check_least("images_per_source", self.images_per_source, 1)
+        _check_least("num_draws", self.num_draws, 2)
+        for size in self.sizes:
+            _check_least("ensemble_sizes", size, 1)
+        if Path(self.out).exists():
+            raise ValueError(f"out is {self.out}: it exists. Choose another file, or remove this one yourself.")
+
+    @property
+    def sizes(self) -> list[int]:
+        """Ensemble sizes of the table."""
+        return self.ensemble_sizes or [1, 2, 4, 8]
+
+
 def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(str, choices))}")
