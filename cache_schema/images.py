@@ -5,10 +5,13 @@ image and a cell of its map lie where they should.
 """
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from cache_schema.store import Status
 
@@ -16,6 +19,17 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 RULES = {"color": "rgb8", "alpha": "over-white", "orientation": "exif", "resize": "squash", "filter": "bicubic"}
 """The fingerprint fields that this module fixes."""
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what makes the picture upright."""
+_SETTINGS_LOCK = threading.Lock()
 
 
 class ImageRejected(Exception):
@@ -30,8 +44,9 @@ class ImageRejected(Exception):
 def decode_image(data: bytes) -> Image.Image:
     """Decode a file's bytes to an upright 8-bit RGB picture.
 
-    The first frame of an animation is taken, the EXIF orientation applied, transparency put over white, 16-bit grey
-    brought to 8 bits, any other mode converted by Pillow.
+    The first frame or page is taken, the EXIF orientation applied, transparency put over white, 16-bit grey brought to
+    8 bits, any other mode converted by Pillow. Colour profiles are not applied. Metadata that cannot be read does not
+    matter as long as the pixels can be had.
 
     Args:
         data: A whole file in one of `FORMATS`; the file's name plays no role.
@@ -40,39 +55,81 @@ def decode_image(data: bytes) -> Image.Image:
         Picture in mode RGB.
 
     Raises:
-        ImageRejected: If the bytes are no such file, are damaged, or claim more than `MAX_PIXELS`.
+        ImageRejected: If the bytes are no such file, are damaged or cut short, claim more than `MAX_PIXELS`, or have
+            no defined brightness (floating point).
+        MemoryError: If there is not enough memory, which says nothing about the image.
     """
     if not data:
         raise ImageRejected(Status.UNREADABLE, "empty file")
-    try:
-        with warnings.catch_warnings():
-            # Broken metadata makes Pillow warn. What counts is whether the pixels can be had.
-            warnings.simplefilter("ignore")
+    with _own_pillow_settings():
+        try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageRejected(Status.TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS}")
+        except UnidentifiedImageError as error:
+            reason = f"cannot identify it as one of {', '.join(FORMATS)}; it begins with {data[:16]!r}"
+            raise ImageRejected(Status.UNREADABLE, reason) from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _cannot_decode("file", error) from error
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageRejected(Status.TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS}")
+        try:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except ImageRejected:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageRejected(Status.TOO_LARGE, str(error)) from error
-    except UnidentifiedImageError as error:
-        raise ImageRejected(Status.UNREADABLE, f"cannot identify it as one of {', '.join(FORMATS)}") from error
-    except Exception as error:
-        # Pillow's plugins answer hostile bytes with nearly any exception class; each of them means "unreadable".
-        raise ImageRejected(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
+            return _to_rgb(_upright(image))
+        except (ImageRejected, MemoryError):
+            raise
+        except Exception as error:
+            raise _cannot_decode(str(image.format), error) from error
+
+
+@contextmanager
+def _own_pillow_settings() -> Iterator[None]:
+    """Decode by our rules, whatever another library of this process has set in Pillow."""
+    with _SETTINGS_LOCK, warnings.catch_warnings():
+        # Broken metadata makes Pillow warn. What counts is whether the pixels can be had.
+        warnings.simplefilter("ignore")
+        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        # Our own limit is checked on every file; and what is missing of a file must not be filled with grey.
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _cannot_decode(part: str, error: Exception) -> ImageRejected:
+    # Pillow's plugins answer hostile bytes with nearly any exception class; each of them means "unreadable".
+    return ImageRejected(Status.UNREADABLE, f"{part} cannot be decoded ({type(error).__name__}: {error})")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        method = _TRANSPOSE.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        # Broken EXIF raises nearly any exception class too, but the pixels are whole: they stay as they lie.
+        return image
+    return image if method is None else image.transpose(method)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray((values // 256).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        if (key := image.info.get("transparency")) is not None:
+            grey[values == key] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode == "I":  # 16 bits of older Pillow versions, or 32
+        low, high = image.getextrema()
+        if not 0 <= low <= high <= 65535:  # type: ignore[operator]
+            raise ImageRejected(Status.UNREADABLE, f"32-bit samples from {low} to {high}: brightness is not defined")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageRejected(Status.UNREADABLE, "floating-point samples: brightness is not defined")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize_canvas(image: Image.Image, size_px: int) -> np.ndarray:
