@@ -2,13 +2,12 @@
 
 from cache_schema.cache import (
     Cache,
-    ShardReport,
     check_dataset,
     check_join,
     create_cache,
     open_cache,
-    shard_reports,
 )
+from cache_schema.derive import Derived, derive_cache
 from cache_schema.errors import (
     CacheError,
     DatasetError,
@@ -22,7 +21,15 @@ from cache_schema.fingerprint import Fingerprint
 from cache_schema.images import RULES, ImageRejected, decode_image, resize_canvas
 from cache_schema.index import Dataset, TarEntry, write_dataset
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
-from cache_schema.store import FORMAT_VERSION, FULL_MANTISSA_BITS, ShardData, Status
+from cache_schema.report import ShardReport, shard_reports
+from cache_schema.store import (
+    FORMAT_VERSION,
+    FULL_MANTISSA_BITS,
+    ShardData,
+    Status,
+    fits_stored,
+    non_finite_reason,
+)
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
 
 __all__ = [
@@ -35,6 +42,7 @@ __all__ = [
     "CacheError",
     "Dataset",
     "DatasetError",
+    "Derived",
     "Fingerprint",
     "FingerprintMismatch",
     "FormatVersionError",
@@ -52,6 +60,9 @@ __all__ = [
     "check_join",
     "create_cache",
     "decode_image",
+    "derive_cache",
+    "fits_stored",
+    "non_finite_reason",
     "open_cache",
     "read_image_bytes",
     "resize_canvas",

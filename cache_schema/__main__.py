@@ -1,42 +1,166 @@
-"""`python -m cache_schema status|verify --data FOLDER --cache FOLDER`: what is done, missing, stale, damaged."""
+"""Commands around a cache: what is done, whether it is whole, what is in it, and smaller variants of it."""
 
 import argparse
+import json
+import os
+import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from typing import NoReturn
 
-from cache_schema.cache import check_dataset, open_cache, shard_reports
+from tqdm import tqdm
+
+from cache_schema.cache import check_dataset, open_cache
+from cache_schema.derive import derive_cache
 from cache_schema.errors import CacheError
 from cache_schema.index import Dataset
+from cache_schema.info import describe
+from cache_schema.keys import store_name
+from cache_schema.report import STATES, format_status, shard_reports, summarize
+from cache_schema.store import FULL_MANTISSA_BITS
+from cache_schema.verify import strays, verify
+
+EXIT_DONE, EXIT_ERROR, EXIT_SIGTERM = 0, 1, 143
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print a line a tar that is not done, and a summary. Exit code 0 if all are done, otherwise 1."""
+def run_status(options: argparse.Namespace) -> int:
+    """Tell what is done, missing, stale, damaged and rejected, from the stores' attributes alone.
+
+    A store whose texts per sample have changed since is told by the extraction only. Exit status 0 if all tars are
+    done, otherwise 1.
+    """
+    dataset, cache = Dataset.open(options.data), open_cache(options.cache)
+    check_dataset(cache, dataset.dataset_id)
+    summary = summarize(cache, shard_reports(cache, dataset))
+    sys.stdout.write(json.dumps(summary) + "\n" if options.json else format_status(summary))
+    return EXIT_DONE if len(summary["tars"]["done"]) == len(dataset.tars) else EXIT_ERROR
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Check every checksum, join every row, compare places in the tars with the index.
+
+    Each problem is a line. Stray files in the cache folder are warnings. Exit status 0 if there is no problem,
+    otherwise 1; a missing store is a problem.
+    """
+    dataset, cache = Dataset.open(options.data), open_cache(options.cache)
+    check_dataset(cache, dataset.dataset_id)
+    states: Counter[str] = Counter()
+    num_problems = 0
+    for check in verify(cache, dataset, deep=options.deep, num_workers=options.workers):
+        states[check.state] += 1
+        num_problems += len(check.problems)
+        for problem in check.problems:
+            _write_line(problem)
+    warnings = strays(cache, dataset)
+    for warning in warnings:
+        _write_line(f"warning: {warning}")
+    stores = ", ".join(
+        f"{states[state]} {state}" for state in (*STATES, "unchecked") if states[state] or state in STATES
+    )
+    _write_line(f"{cache.folder}: {stores} stores; {num_problems} problems, {len(warnings)} warnings")
+    return EXIT_ERROR if num_problems else EXIT_DONE
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """Tell what is in a store, or in a cache folder and its first store."""
+    sys.stdout.write(describe(options.store))
+    return EXIT_DONE
+
+
+def run_derive(options: argparse.Namespace) -> int:
+    """Make a smaller variant of a cache of float32 maps, the same to the bit as an extraction with these settings.
+
+    Stores that are there are checked and skipped. Exit status 0 if every store of the source is in the variant (and,
+    with --data, the source has one for every tar), otherwise 1.
+    """
+    source = open_cache(options.cache)
+    dataset = Dataset.open(options.data) if options.data else None
+    if dataset:
+        check_dataset(source, dataset.dataset_id)
+    states: Counter[str] = Counter()
+    num_bytes = 0
+    for derived in derive_cache(
+        source,
+        options.out,
+        stored_dtype=options.stored_dtype,
+        mantissa_bits=options.mantissa_bits,
+        overwrite=options.overwrite,
+        num_workers=options.workers,
+    ):
+        states[derived.state] += 1
+        num_bytes += derived.num_bytes
+        if derived.problem:
+            _write_line(f"{derived.name}: {derived.problem}")
+    counts = ", ".join(f"{states[state]} {state}" for state in ("written", "skipped", "failed"))
+    _write_line(f"{options.out}: {counts} stores; {num_bytes:,} bytes written")
+    missing = [t.name for t in dataset.tars if not source.has(store_name(t.name))] if dataset else []
+    if missing:
+        _write_line(f"{len(missing)} of {len(dataset.tars) if dataset else 0} tars have no store in {source.folder}")
+    return EXIT_ERROR if states["failed"] or missing else EXIT_DONE
+
+
+def _write_line(line: str) -> None:
+    tqdm.write(line, file=sys.stdout)  # goes round a progress bar on the same terminal
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
     parser = argparse.ArgumentParser(prog="python -m cache_schema", description=__doc__)
-    parser.add_argument("verb", choices=["status", "verify"], help="verify also reads every array and joins every row")
-    parser.add_argument("--data", required=True, help="folder with dataset.json")
-    parser.add_argument("--cache", required=True, help="folder with cache.json")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, run: object) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=(run.__doc__ or "").splitlines()[0], description=run.__doc__)
+        command.set_defaults(run=run)
+        return command
+
+    status, check = add("status", run_status), add("verify", run_verify)
+    for command in (status, check):
+        command.add_argument("--data", required=True, help="folder with dataset.json")
+        command.add_argument("--cache", required=True, help="folder with cache.json")
+    status.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    check.add_argument("--deep", action="store_true", help="read every image and every json copy in the tars too")
+    info = add("info", run_info)
+    info.add_argument("store", help="a store file or a cache folder")
+    derive = add("derive", run_derive)
+    derive.add_argument("--cache", required=True, help="source: a cache of float32 maps with all their bits")
+    derive.add_argument("--out", required=True, help="folder of the variant; made if absent")
+    derive.add_argument("--mantissa-bits", type=int, help="bits to keep; all of the dtype's if not given")
+    derive.add_argument("--stored-dtype", choices=sorted(FULL_MANTISSA_BITS), default="float16", help="(float16)")
+    derive.add_argument("--overwrite", action="store_true", help="replace stores that are there")
+    derive.add_argument("--data", help="folder with dataset.json: tells which tars have no store to derive from")
+    for command in (check, derive):
+        command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a CPU)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run, and return the exit status: 0 all is well, 1 an error or problems, 2 wrong settings."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
-    write = sys.stdout.write
+    if getattr(options, "workers", 1) < 1:
+        parser.error(f"--workers is {options.workers}: expected 1 or more")
     try:
-        dataset, cache = Dataset.open(options.data), open_cache(options.cache)
-        check_dataset(cache, dataset.dataset_id)
-        tars: Counter[str] = Counter()
-        rejected = rows = 0
-        for report in shard_reports(cache, dataset, verify=options.verb == "verify"):
-            tars[report.state] += 1
-            rejected += report.num_rejected
-            rows += report.num_rows if report.state == "done" else 0
-            if report.state != "done":
-                write(f"{report.tar}  {report.state}  {report.detail}\n")
-            elif report.num_rejected:
-                write(f"{report.tar}  {report.num_rejected} of {report.num_rows} images rejected\n")
-    except CacheError as error:
+        status: int = options.run(options)
+    except ValueError as error:
+        parser.error(str(error))
+    except (CacheError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
-        return 1
-    write(f"{cache.folder}: {', '.join(f'{tars[s]} {s}' for s in ('done', 'missing', 'stale', 'damaged'))} tars; ")
-    write(f"{rows} rows, {rejected} of them rejected\n")
-    return 0 if tars["done"] == len(dataset.tars) else 1
+        return EXIT_ERROR
+    return status
+
+
+def _exit_on_sigterm(*_: object) -> NoReturn:
+    # An exception, so that temporary files are removed and worker processes ended on the way out.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(EXIT_SIGTERM)
+
+
+def run_as_program() -> NoReturn:
+    """`main` as a process of its own: SIGTERM ends it in order, with exit status 143."""
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    sys.exit(main())
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_as_program()

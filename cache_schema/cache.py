@@ -1,8 +1,8 @@
-"""A folder of stores under one fingerprint: opening, listing, reading, writing, verifying."""
+"""A folder of stores under one fingerprint: opening, listing, reading, writing, joining."""
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ import pyarrow as pa
 
 from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardStale
 from cache_schema.fingerprint import Fingerprint
-from cache_schema.index import Dataset, TarEntry
+from cache_schema.index import TarEntry
 from cache_schema.keys import STORE_SUFFIX, store_name
 from cache_schema.store import (
     FORMAT_VERSION,
     FULL_MANTISSA_BITS,
     ShardData,
-    Status,
     read_attributes,
     read_store,
     round_mantissa,
@@ -215,43 +214,3 @@ def check_join(shard: ShardData, rows: pa.Table, entry: TarEntry) -> None:
             f"{entry.name}: rows hash to {computed}, dataset.json says {entry.rows_sha256}, the store "
             f"{shard.attributes.get('rows_sha256')}. {advice}"
         )
-
-
-@dataclass(frozen=True)
-class ShardReport:
-    """What is known of one tar's features."""
-
-    tar: str
-    num_rows: int
-    state: str
-    """`done`, `missing`, `stale`, or `damaged`."""
-    num_rejected: int = 0
-    detail: str = ""
-
-
-def shard_reports(cache: Cache, dataset: Dataset, *, verify: bool = False) -> Iterator[ShardReport]:
-    """One report a tar, in the dataset's order.
-
-    Args:
-        cache: The cache.
-        dataset: The dataset that it belongs to.
-        verify: Read every array, check all checksums and join every row; otherwise only the stores' attributes.
-    """
-    for n, entry in enumerate(dataset.tars):
-        name = store_name(entry.name)
-        if not cache.has(name):
-            yield ShardReport(entry.name, entry.num_rows, "missing")
-            continue
-        try:
-            attributes = cache.attributes(name)
-            if attributes.get("rows_sha256") != entry.rows_sha256:
-                raise ShardStale(f"{entry.name} has changed since its features were made")
-            if verify:
-                check_join(cache.read(name), dataset.rows(n), entry)
-            counts = attributes["counts"]
-            rejected = sum(c for s, c in counts.items() if Status[s.upper()] > Status.OK_AFTER_FP32)
-            yield ShardReport(entry.name, entry.num_rows, "done", rejected)
-        except (ShardStale, FingerprintMismatch) as error:
-            yield ShardReport(entry.name, entry.num_rows, "stale", detail=str(error))
-        except CacheError as error:
-            yield ShardReport(entry.name, entry.num_rows, "damaged", detail=str(error))

@@ -17,6 +17,7 @@ from uuid import uuid4
 import numcodecs
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import ZipStore
 
@@ -86,12 +87,28 @@ def round_mantissa(lare: np.ndarray, stored_dtype: str, mantissa_bits: int) -> n
         lare: Maps, float32.
         stored_dtype: `float16` or `float32`.
         mantissa_bits: Bits to keep; all of the dtype's means no rounding.
+
+    Returns:
+        Maps in the stored dtype; what is not finite stays so, and what is too large for the dtype becomes infinite.
     """
     if mantissa_bits < FULL_MANTISSA_BITS[stored_dtype]:
         codec = numcodecs.BitRound(keepbits=mantissa_bits)
-        lare = codec.decode(codec.encode(np.ascontiguousarray(lare, dtype=np.float32))).reshape(lare.shape)
+        rounded = codec.decode(codec.encode(np.ascontiguousarray(lare, dtype=np.float32))).reshape(lare.shape)
+        # BitRound adds to the bits as an integer: a GPU's NaN, 0x7fffffff, would become -0.0.
+        lare = np.where(np.isfinite(lare), rounded, lare)
     with np.errstate(over="ignore"):  # an overflow to infinity is found, and named by row, by ShardData.check
         return lare.astype(stored_dtype)
+
+
+def fits_stored(lare: NDArray[Any], stored_dtype: str, mantissa_bits: int) -> NDArray[np.bool_]:
+    """Whether each map is finite once it is rounded and cast, (N,), for maps (N, c, h, w) in float32."""
+    finite: NDArray[np.bool_] = np.isfinite(round_mantissa(lare, stored_dtype, mantissa_bits)).all(axis=(1, 2, 3))
+    return finite
+
+
+def non_finite_reason(stored_dtype: str) -> str:
+    """Why a row has the status `NON_FINITE`."""
+    return f"the map is not finite in fp32, or does not fit {stored_dtype}"
 
 
 def write_store(path: Path, shard: ShardData, fingerprint: str) -> None:

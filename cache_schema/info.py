@@ -1,0 +1,143 @@
+"""A store, or a whole cache folder, told for people."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.storage import ZipStore
+
+from cache_schema.cache import MANIFEST, Cache, open_cache
+from cache_schema.errors import CacheError, ShardMissing
+from cache_schema.store import ShardData, Status, read_store
+
+MAX_REASONS = 5
+Rows = list[tuple[str, str]]
+
+
+def describe(path: str | Path) -> str:
+    """Text about a store file, or about a cache folder and its first store.
+
+    Raises:
+        CacheError: If it is neither, or cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        cache = open_cache(path)
+        names = cache.shards()
+        text = _table(_cache_rows(cache) + _files_rows(cache, names))
+        return text + (f"\nfirst store\n{_table(_store_rows(path / names[0], cache))}" if names else "")
+    cache_of_store = open_cache(path.parent) if (path.parent / MANIFEST).exists() else None
+    fields = _cache_rows(cache_of_store) if cache_of_store else []
+    return _table(fields + _store_rows(path, cache_of_store))
+
+
+def _table(rows: Rows) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "".join(f"{name:{width}}  {value}\n" for name, value in rows)
+
+
+def _cache_rows(cache: Cache) -> Rows:
+    rows = [("cache", str(cache.folder)), ("dataset id", cache.dataset_id), ("fingerprint", cache.fingerprint)]
+    return rows + [(f"  {name}", str(value)) for name, value in sorted(cache.fields.items())]
+
+
+def _files_rows(cache: Cache, names: Iterable[str]) -> Rows:
+    """Stores, rows and bytes of a whole folder, from attributes and file sizes alone."""
+    counts: Counter[str] = Counter()
+    num_bytes = num_damaged = num_stores = 0
+    for name in names:
+        try:
+            counts.update(cache.attributes(name)["counts"])
+        except (CacheError, KeyError, TypeError, ValueError):
+            num_damaged += 1
+            continue
+        num_stores += 1
+        num_bytes += cache.path(name).stat().st_size
+    unusable = f", {num_damaged} that cannot be used (see verify)" if num_damaged else ""
+    return [
+        ("stores", f"{num_stores:,}{unusable}"),
+        ("rows", f"{counts.total():,} ({_counts(counts)})"),
+        ("bytes on disk", f"{num_bytes:,} ({num_bytes / max(1, counts.total()):,.0f} a map)"),
+    ]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{status} {count:,}" for status, count in sorted(counts.items())) or "none"
+
+
+def _store_rows(path: Path, cache: Cache | None) -> Rows:
+    if not path.is_file():
+        raise ShardMissing(f"{path} is neither a store nor a cache folder.")
+    shard = cache.read(path.name) if cache else read_store(path)
+    attributes = shard.attributes
+    num_bytes, num_rows = path.stat().st_size, max(1, len(shard.keys))
+    raw = shard.lare.nbytes / num_rows
+    rows = [
+        ("store", str(path)),
+        ("format version", str(attributes["format_version"])),
+        ("fingerprint", str(attributes["fingerprint"])),
+        ("tar", str(attributes.get("tar"))),
+        ("rows", f"{len(shard.keys):,} ({_counts(attributes['counts'])})"),
+        *_array_rows(path),
+        ("bytes on disk", f"{num_bytes:,} ({num_bytes / num_rows:,.0f} a map, {raw:,.0f} raw)"),
+        ("ratio to raw", f"{num_bytes / num_rows / max(1, raw):.3f}"),
+        *_values_rows(shard),
+        *_reason_rows(shard),
+    ]
+    known = {"format_version", "fingerprint", "tar", "counts", "reasons"}
+    return rows + [row for name, value in attributes.items() if name not in known for row in _nested(name, value)]
+
+
+def _array_rows(path: Path) -> Rows:
+    with ZipStore(path, mode="r") as store:
+        group = zarr.open_group(store, mode="r")
+        arrays: dict[str, tuple[dict[str, Any], Any]] = {
+            name: (array.metadata.to_dict(), array.dtype) for name, array in sorted(group.arrays())
+        }
+    rows = []
+    for name, (metadata, dtype) in arrays.items():
+        shape, chunks = (_shape(metadata["shape"]), _shape(metadata["chunk_grid"]["configuration"]["chunk_shape"]))
+        codecs = " → ".join(_codec(codec) for codec in metadata["codecs"])
+        rows.append((f"array {name}", f"{shape} {dtype}, chunks {chunks}, {codecs}"))
+    return rows
+
+
+def _shape(sizes: Iterable[int]) -> str:
+    return "×".join(str(size) for size in sizes)
+
+
+def _codec(codec: Mapping[str, Any]) -> str:
+    settings = codec.get("configuration", {})
+    names = ("cname", "clevel", "level", "shuffle", "order")
+    shown = " ".join(str(settings[name]) for name in names if name in settings)
+    return f"{codec['name']}({shown})" if shown else str(codec["name"])
+
+
+def _values_rows(shard: ShardData) -> Rows:
+    maps = shard.lare[shard.status <= Status.OK_AFTER_FP32]
+    if not maps.size:
+        return [("values", "no map that is ok")]
+    mean = maps.mean(dtype=np.float64)
+    of_maps = maps.mean(axis=(1, 2, 3), dtype=np.float64)
+    return [
+        ("values", f"min {maps.min():.4g}, mean {mean:.4g}, max {maps.max():.4g}"),
+        ("mean of a map", f"min {of_maps.min():.4g}, max {of_maps.max():.4g}"),
+    ]
+
+
+def _reason_rows(shard: ShardData) -> Rows:
+    reasons = shard.attributes.get("reasons", {})
+    first = sorted(reasons.items(), key=lambda item: int(item[0]))[:MAX_REASONS]
+    rows = [(f"rejected row {row}", f"{shard.keys[int(row)]}: {reason}") for row, reason in first]
+    return rows + ([("", f"and {len(reasons) - MAX_REASONS:,} more")] if len(reasons) > MAX_REASONS else [])
+
+
+def _nested(name: str, value: Any, indent: str = "") -> Rows:
+    """A JSON value as rows, its parts indented below it."""
+    if isinstance(value, dict) and value:
+        parts = [row for part, inner in value.items() for row in _nested(str(part), inner, indent + "  ")]
+        return [(indent + name, ""), *parts]
+    return [(indent + name, str(value))]

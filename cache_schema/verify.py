@@ -1,0 +1,223 @@
+"""Whether a cache and its dataset are what they say: every checksum, every join, every place in the tars."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from cache_schema.cache import MANIFEST, Cache, check_join
+from cache_schema.errors import CacheError
+from cache_schema.index import Dataset, TarEntry
+from cache_schema.keys import store_name
+from cache_schema.report import state_of
+from cache_schema.store import FULL_MANTISSA_BITS, ShardData, Status, round_mantissa
+from cache_schema.tars import EXTENSIONS, Member, SampleFields, read_members, rows_sha256
+from cache_schema.workers import run_tasks
+
+MAX_LINES = 20
+"""Problems of one kind that are told of a tar; the others are counted."""
+
+
+@dataclass(frozen=True)
+class TarCheck:
+    """What was found in one tar and its store."""
+
+    tar: str
+    state: str
+    """Of the store: `done`, `missing`, `stale`, `damaged`, or `unchecked` if the check itself failed."""
+    problems: tuple[str, ...]
+    """A line each; empty if all is well."""
+
+
+def verify(cache: Cache, dataset: Dataset, *, deep: bool = False, num_workers: int = 1) -> Iterator[TarCheck]:
+    """Check every tar with its store; one result a tar, in the dataset's order.
+
+    Args:
+        cache: The cache.
+        dataset: The dataset that it belongs to.
+        deep: Read every image and every json copy too.
+        num_workers: Processes at once.
+    """
+    tasks = [(cache, dataset, n, deep) for n in range(len(dataset.tars))]
+    outcomes = run_tasks(verify_tar, tasks, num_workers, unit="tar")
+    for entry, outcome in zip(dataset.tars, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            yield TarCheck(entry.name, "unchecked", (_line(entry.name, f"{type(outcome).__name__}: {outcome}"),))
+        else:
+            yield outcome
+
+
+def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
+    """Check tar n and its store against the index. What is wrong is in the result; nothing of it is raised."""
+    entry = dataset.tars[n]
+    try:
+        rows = dataset.rows(n)
+    except CacheError as error:
+        return TarCheck(entry.name, "unchecked", (_line(entry.name, str(error)),))
+    problems = _check_index(rows, entry)
+    shard, state, store_problems = _check_store(cache, rows, entry)
+    problems += store_problems
+    try:
+        problems += _check_tar(dataset.tar_path(n), rows, entry, shard, deep)
+    except CacheError as error:
+        problems.append(str(error))
+    return TarCheck(entry.name, state, tuple(_line(entry.name, p) for p in problems))
+
+
+def strays(cache: Cache, dataset: Dataset) -> list[str]:
+    """A line for each file in the cache folder that is no store of a tar and not its manifest. They do no harm."""
+    known = {MANIFEST, *(store_name(entry.name) for entry in dataset.tars)}
+    lines = []
+    for path in sorted(cache.folder.iterdir()):
+        if path.name.startswith(".") and path.name.endswith(".tmp"):
+            lines.append(f"{path}: a temporary file, of a running job or left behind by one that was killed")
+        elif path.name in cache.shards() and path.name not in known:
+            lines.append(f"{path}: a store of no tar of this dataset")
+        elif path.name not in known:
+            lines.append(f"{path}: not a file of a cache")
+    return lines
+
+
+def _line(tar: str, problem: str) -> str:
+    text = " ".join(problem.split())
+    return text if text.startswith(tar) else f"{tar}: {text}"
+
+
+def _limit(lines: Sequence[str]) -> list[str]:
+    rest = len(lines) - MAX_LINES
+    return [*lines[:MAX_LINES], *([f"… and {rest:,} more rows like this"] if rest > 0 else [])]
+
+
+def _check_index(rows: pa.Table, entry: TarEntry) -> list[str]:
+    computed = rows_sha256(rows["key"].to_pylist(), map(bytes.fromhex, rows["sha256"].to_pylist()))
+    if computed == entry.rows_sha256:
+        return []
+    return [f"the index's rows hash to {computed}, dataset.json says {entry.rows_sha256}. Pack the dataset again."]
+
+
+def _check_store(cache: Cache, rows: pa.Table, entry: TarEntry) -> tuple[ShardData | None, str, list[str]]:
+    """The store if it could be read, its state, and what is wrong with it."""
+    name = store_name(entry.name)
+    if not cache.has(name):
+        return None, "missing", [f"{cache.path(name)} is missing. Extract this tar."]
+    try:
+        shard = cache.read(name)
+    except CacheError as error:
+        return None, state_of(error), [str(error)]
+    try:
+        check_join(shard, rows, entry)
+    except CacheError as error:
+        return shard, state_of(error), [str(error)]
+    problems = _check_content(shard, cache, entry)
+    return shard, "damaged" if problems else "done", problems
+
+
+def _check_content(shard: ShardData, cache: Cache, entry: TarEntry) -> list[str]:
+    """What an intact file may still say wrongly: a writer's error, not the disk's."""
+    attributes, problems = shard.attributes, []
+    if attributes.get("tar") != entry.name:
+        problems.append(f"the store says that it belongs to {attributes.get('tar')!r}")
+    known = {int(status) for status in Status}
+    statuses, counts = np.unique(shard.status, return_counts=True)
+    if unknown := sorted(set(statuses.tolist()) - known):
+        return [*problems, f"the store has unknown statuses {unknown}"]
+    found = {Status(s).name.lower(): int(c) for s, c in zip(statuses, counts, strict=True)}
+    if found != attributes.get("counts"):
+        problems.append(f"the store's rows count as {found}, its attributes say {attributes.get('counts')}")
+    rejected = np.flatnonzero(shard.status > Status.OK_AFTER_FP32)
+    with_map = [int(row) for row in rejected if not np.isnan(shard.lare[row]).all()]
+    problems += _limit([f"row {row} ({shard.keys[row]}) is rejected, but has a map" for row in with_map])
+    reasons = attributes.get("reasons", {})
+    if set(reasons) != {str(row) for row in rejected}:
+        problems.append(f"{len(rejected)} rows are rejected, {len(reasons)} have a reason, and they are not the same")
+    dtype = str(cache.fields["stored_dtype"])
+    bits = int(cache.fields.get("mantissa_bits", FULL_MANTISSA_BITS[dtype]))
+    if shard.lare.dtype != dtype:
+        problems.append(f"the maps are {shard.lare.dtype}, the settings say {dtype}")
+    elif not np.array_equal(round_mantissa(shard.lare.astype(np.float32), dtype, bits), shard.lare, equal_nan=True):
+        problems.append(f"the maps have more than the {bits} mantissa bits of the settings")
+    return problems
+
+
+def _check_tar(path: Path, rows: pa.Table, entry: TarEntry, shard: ShardData | None, deep: bool) -> list[str]:
+    if not path.is_file():
+        return [f"{path} is missing. Restore it or pack the dataset again."]
+    problems = []
+    if path.stat().st_size != entry.num_bytes:
+        problems.append(f"{path} has {path.stat().st_size} bytes, dataset.json says {entry.num_bytes}")
+    members = list(read_members(path))
+    if len(members) != 2 * len(rows):
+        problems.append(f"{path} has {len(members)} members, the index expects {2 * len(rows)}")
+    problems += _limit(_check_places(members, rows))
+    if deep:
+        with path.open("rb") as f:
+            problems += _limit(list(_check_images(f, rows, shard)))
+            problems += _limit(list(_check_copies(f, members, rows)))
+    return problems
+
+
+def _check_places(members: Sequence[Member], rows: pa.Table) -> list[str]:
+    by_offset = {member.offset: member for member in members}
+    columns = (rows[name].to_pylist() for name in ("key", "offset", "size"))
+    problems, before = [], -1
+    for row, (key, offset, size) in enumerate(zip(*columns, strict=True)):
+        member = by_offset.get(offset)
+        stem, _, extension = member.name.rpartition(".") if member else ("", "", "")
+        if member is None:
+            problems.append(f"row {row} ({key}): no file begins at byte {offset} of the tar, where the index has it")
+        elif stem != key or extension not in EXTENSIONS.values():
+            problems.append(f"row {row} ({key}): the tar has {member.name!r} at byte {offset}")
+        elif member.size != size:
+            problems.append(f"row {row} ({key}): {member.size} bytes in the tar, {size} in the index")
+        elif offset <= before:
+            problems.append(f"row {row} ({key}): comes before row {row - 1} in the tar")
+        before = offset
+    return problems
+
+
+def _check_images(f: BinaryIO, rows: pa.Table, shard: ShardData | None) -> Iterator[str]:
+    columns = (rows[name].to_pylist() for name in ("key", "offset", "size", "sha256"))
+    stored = {} if shard is None else dict(zip(shard.keys, shard.image_sha256, strict=True))
+    for row, (key, offset, size, sha256) in enumerate(zip(*columns, strict=True)):
+        found = _sha256(f, offset, size)
+        if found != sha256:
+            of_store = f", the store {bytes(stored[key]).hex()}" if key in stored else ""
+            yield f"row {row} ({key}): the image's bytes hash to {found}, the index says {sha256}{of_store}"
+
+
+def _sha256(f: BinaryIO, offset: int, size: int) -> str:
+    f.seek(offset)
+    return hashlib.sha256(f.read(size)).hexdigest()
+
+
+def _check_copies(f: BinaryIO, members: Sequence[Member], rows: pa.Table) -> Iterator[str]:
+    by_name = {member.name: member for member in members}
+    names = [field.name for field in fields(SampleFields)]
+    for row, values in enumerate(rows.select(["key", *names]).to_pylist()):
+        key = values.pop("key")
+        member = by_name.get(f"{key}.json")
+        if member is None:
+            yield f"row {row} ({key}): the tar has no {key}.json"
+            continue
+        f.seek(member.offset)
+        try:
+            differences = _differences(json.loads(f.read(member.size)), values)
+        except (ValueError, AttributeError) as error:
+            yield f"row {row} ({key}): the tar's json cannot be read ({error})"
+            continue
+        if differences:
+            yield f"row {row} ({key}): {'; '.join(differences)} (the index counts)"
+
+
+def _differences(copy: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    mine, theirs = ({name: repr(value) for name, value in fields.items()} for fields in (row, copy))
+    return [
+        f"{name} is {theirs.get(name, 'absent')} in the tar's json, {mine.get(name, 'absent')} in the index"
+        for name in sorted(mine.keys() | theirs.keys())
+        if mine.get(name) != theirs.get(name)
+    ]

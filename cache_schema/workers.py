@@ -1,0 +1,89 @@
+"""The same function over many tars, in a bounded number of processes."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+TaskArguments = tuple[Any, ...]
+
+
+class WorkerLost(Exception):
+    """A worker process ended before its work was done."""
+
+
+def run_tasks(
+    function: Callable[..., T], tasks: Sequence[TaskArguments], num_workers: int, unit: str
+) -> Iterator[T | Exception]:
+    """Call a function once a task and yield what it returned or raised, in the order of the tasks.
+
+    Progress is shown on stderr if that is a terminal. With one worker all is done in this process.
+
+    Args:
+        function: A function of a module, which other processes can find by its name.
+        tasks: Arguments of each call, picklable.
+        num_workers: Processes at once.
+        unit: What a task is called in the progress bar.
+
+    Yields:
+        The result of each task; its exception; or a WorkerLost for every task that was not finished when a worker
+        process was killed, for example by the system for want of memory.
+    """
+    num_workers = min(num_workers, len(tasks))
+    with tqdm(total=len(tasks), unit=unit, disable=None) as bar:
+        for outcome in _run_here(function, tasks) if num_workers <= 1 else _run_pool(function, tasks, num_workers):
+            bar.update()
+            yield outcome
+
+
+def _run_here(function: Callable[..., T], tasks: Sequence[TaskArguments]) -> Iterator[T | Exception]:
+    for task in tasks:
+        try:
+            outcome: T | Exception = function(*task)
+        except Exception as error:
+            outcome = error
+        yield outcome
+
+
+def _run_pool(function: Callable[..., T], tasks: Sequence[TaskArguments], num_workers: int) -> Iterator[T | Exception]:
+    # Spawned, not forked: zarr keeps a thread of its own, and a fork would copy its locks as they are.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        futures: list[Future[T]] = [pool.submit(function, *task) for task in tasks]
+        futures.reverse()
+        while futures:
+            # Popped: a future that is kept would keep its result.
+            outcome = _outcome(futures.pop())
+            yield outcome
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _outcome(future: Future[T]) -> T | Exception:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return WorkerLost(
+            "not finished: a worker process was killed, perhaps for want of memory. Run again with fewer --workers."
+        )
+    except Exception as error:
+        return error
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the command is killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
