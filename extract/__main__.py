@@ -12,6 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema import CacheError
 from extract.config import ExtractConfig, NoiseStudyConfig
+from extract.import_maps import ImportConfig, MapImport
 from extract.pack import PackConfig, pack
 
 EXIT_DONE, EXIT_ERROR, EXIT_TOO_MANY_REJECTED, EXIT_SIGTERM = 0, 1, 3, 143
@@ -48,6 +49,12 @@ def prepare_noise_study(config: NoiseStudyConfig) -> Callable[[], int]:
     return work
 
 
+def prepare_import_maps(config: ImportConfig) -> Callable[[], int]:
+    """Take a folder of maps that the LaRE² authors' scripts made into a cache that training reads."""
+    maps = MapImport.prepare(config)
+    return lambda: EXIT_TOO_MANY_REJECTED if maps.run() else EXIT_DONE
+
+
 @dataclass(frozen=True)
 class Command:
     """A subcommand: its settings, and the check of them, which returns the work that gives the exit status."""
@@ -60,6 +67,7 @@ COMMANDS = {
     "pack": Command(PackConfig, prepare_pack),
     "run": Command(ExtractConfig, prepare_run),
     "noise-study": Command(NoiseStudyConfig, prepare_noise_study),
+    "import-maps": Command(ImportConfig, prepare_import_maps),
 }
 
 
