@@ -101,8 +101,8 @@ def round_mantissa(lare: np.ndarray, stored_dtype: str, mantissa_bits: int) -> n
 
 
 def fits_stored(lare: NDArray[Any], stored_dtype: str, mantissa_bits: int) -> NDArray[np.bool_]:
-    """Whether each map is finite once it is rounded and cast, (N,), for maps (N, c, h, w) in float32."""
-    finite: NDArray[np.bool_] = np.isfinite(round_mantissa(lare, stored_dtype, mantissa_bits)).all(axis=(1, 2, 3))
+    """Whether each map is finite once it is rounded and cast: (…,) for maps (…, c, h, w) in float32."""
+    finite: NDArray[np.bool_] = np.isfinite(round_mantissa(lare, stored_dtype, mantissa_bits)).all(axis=(-3, -2, -1))
     return finite
 
 

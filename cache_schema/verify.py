@@ -85,6 +85,8 @@ def strays(cache: Cache, dataset: Dataset) -> list[str]:
 
 def _line(tar: str, problem: str) -> str:
     text = " ".join(problem.split())
+    if text.startswith("row "):
+        return f"{tar}, {text}"
     return text if text.startswith(tar) else f"{tar}: {text}"
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import multiprocessing
 import random
+import resource
 import shutil
 import zipfile
 from pathlib import Path
@@ -24,26 +25,13 @@ from cache_schema import (
     Status,
     check_join,
     create_cache,
+    fits_stored,
     open_cache,
-    store_name,
     write_dataset,
 )
-from cache_schema.__main__ import main
+from cache_schema.store import round_mantissa
+from tests.cache_schema.conftest import FIELDS, NAME, rewrite
 from tests.samples import make_sample, make_shard
-
-FIELDS = {"timestep": 200, "stored_dtype": "float16", "mantissa_bits": 10}
-
-
-@pytest.fixture
-def cache(dataset: Dataset, tmp_path: Path) -> Cache:
-    """A cache with every store of `dataset`."""
-    cache = create_cache(tmp_path / "cache", dataset.dataset_id, Fingerprint(FIELDS))
-    for n, entry in enumerate(dataset.tars):
-        cache.write(store_name(entry.name), make_shard(dataset.rows(n), entry, seed=n))
-    return cache
-
-
-NAME = "train-000000.zarr.zip"
 
 
 def test_round_trip_keeps_float16_values(cache: Cache, dataset: Dataset) -> None:
@@ -85,6 +73,36 @@ def test_mantissa_bits_round_before_storing(dataset: Dataset, tmp_path: Path) ->
     stored = cache.read(NAME).lare
     assert stored[0, 0, 0, :3].tolist() == [1.125, 1.125, 3.0]
     assert (stored.view(np.uint16) & 0x7F == 0).all()
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 10), ("float16", 7), ("float16", 1), ("float32", 22)])
+def test_rounding_keeps_what_is_not_finite(dtype: str, bits: int) -> None:
+    # 0x7fffffff is what a GPU writes for NaN; numpy's is 0x7fc00000.
+    nans = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7FC00000], np.uint32).view(np.float32)
+    lare = np.concatenate([nans, np.array([np.inf, -np.inf, 1.0, -0.0], np.float32)]).reshape(1, 2, 2, 2)
+    before = lare.copy()
+    stored = round_mantissa(lare, dtype, bits).ravel()
+    assert stored.dtype == dtype and np.isnan(stored[:4]).all()
+    assert stored[4:].tolist() == [np.inf, -np.inf, 1.0, -0.0]
+    assert np.array_equal(lare.view(np.uint32), before.view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "bits", "fits"),
+    [
+        (65504.0, "float16", 10, True),
+        (65520.0, "float16", 10, False),  # halfway to the next: rounds to infinity
+        (65504.0, "float16", 7, False),  # rounds up to 65536
+        (65024.0, "float16", 7, True),
+        (65504.0, "float32", 7, True),
+        (3.4e38, "float32", 2, False),
+        (np.nan, "float32", 23, False),
+    ],
+)
+def test_a_map_fits_if_it_is_finite_once_rounded(value: float, dtype: str, bits: int, fits: bool) -> None:
+    lare = np.ones((2, 1, 2, 2), np.float32)
+    lare[1, 0, 1, 0] = value
+    assert fits_stored(lare, dtype, bits).tolist() == [True, fits]
 
 
 def test_rejected_rows_are_nan_with_a_status(cache: Cache, dataset: Dataset) -> None:
@@ -160,25 +178,20 @@ def test_flipped_bits_are_caught_anywhere(cache: Cache) -> None:
 
 def test_deleted_chunk_is_caught(cache: Cache) -> None:
     path = cache.folder / NAME
-    with zipfile.ZipFile(path) as source:
-        entries = {i.filename: source.read(i) for i in source.infolist()}
+    whole = path.read_bytes()
     for name in ("lare/c/0/0/0/0", "status/c/0", "key/zarr.json", "zarr.json"):
-        with zipfile.ZipFile(path, "w") as target:
-            for entry, data in entries.items():
-                if entry != name:
-                    target.writestr(entry, data)
+        path.write_bytes(whole)
+        rewrite(path, lambda entries, name=name: entries.pop(name))
         with pytest.raises(ShardCorrupt, match="is damaged"):
             cache.read(NAME)
 
 
-def test_other_format_version_is_named(cache: Cache) -> None:
-    path = cache.folder / NAME
-    with zipfile.ZipFile(path) as source:
-        entries = {i.filename: source.read(i) for i in source.infolist()}
+def set_version_7(entries: dict[str, bytes]) -> None:
     entries["zarr.json"] = entries["zarr.json"].replace(b'"format_version": 1', b'"format_version": 7')
-    with zipfile.ZipFile(path, "w") as target:
-        for entry, data in entries.items():
-            target.writestr(entry, data)
+
+
+def test_other_format_version_is_named(cache: Cache) -> None:
+    rewrite(cache.folder / NAME, set_version_7)
     with pytest.raises(FormatVersionError, match="format version 7"):
         cache.read(NAME)
     manifest = cache.folder / "cache.json"
@@ -243,37 +256,26 @@ def test_many_processes_make_one_cache(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "c").iterdir()] == ["cache.json"]
 
 
-def test_status_and_verify_name_what_is_wrong(
-    cache: Cache, dataset: Dataset, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--data", str(dataset.folder), "--cache", str(cache.folder)]
-    assert main(["verify", *arguments]) == 0
-    assert "4 done, 0 missing, 0 stale, 0 damaged tars; 24 rows, 0 of them rejected" in capsys.readouterr().out
-
-    shard = make_shard(dataset.rows(0), dataset.tars[0])
-    shard.lare[3], shard.status[3] = np.nan, Status.UNREADABLE
-    cache.write(NAME, shard)
-    (cache.folder / "train-000001.zarr.zip").unlink()
-    stale = dataclasses.replace(make_shard(dataset.rows(2), dataset.tars[2]), attributes={"rows_sha256": "other"})
-    cache.write("validation-000000.zarr.zip", stale)
-    test = cache.folder / "test-000000.zarr.zip"
-    damaged = bytearray(test.read_bytes())
-    damaged[damaged.index(b"lare/c/0") + 200] ^= 1
-    test.write_bytes(damaged)
-
-    assert main(["status", *arguments]) == 1
-    out = capsys.readouterr().out
-    assert "train-000000.tar  1 of 8 images rejected" in out
-    assert "train-000001.tar  missing" in out and "validation-000000.tar  stale" in out
-    assert "2 done, 1 missing, 1 stale, 0 damaged" in out
-    assert main(["verify", *arguments]) == 1
-    assert "test-000000.tar  damaged" in capsys.readouterr().out
-    assert main(["status", "--data", str(dataset.folder), "--cache", "nowhere"]) == 1
-    assert "is no cache" in capsys.readouterr().err
-
-
 def test_public_names_exist() -> None:
     import cache_schema
 
     assert all(hasattr(cache_schema, name) for name in cache_schema.__all__)
     assert json.dumps(sorted(cache_schema.__all__)) == json.dumps(sorted(set(cache_schema.__all__)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_full_disk_leaves_the_store_that_was_there(cache: Cache, dataset: Dataset, share: float) -> None:
+    before = (cache.folder / NAME).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A limit on the size of files fails as a full disk does, with EFBIG in ENOSPC's place.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(before)), limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            cache.write(NAME, make_shard(dataset.rows(0), dataset.tars[0], seed=9))
+        if share == 0:
+            with pytest.raises(OSError, match="File too large"):
+                create_cache(cache.folder.with_name("new"), "d", Fingerprint(FIELDS))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (cache.folder / NAME).read_bytes() == before
+    assert sorted(p.name for p in cache.folder.iterdir()) == ["cache.json", *cache.shards()]
