@@ -154,13 +154,22 @@ def sync_folder(folder: Path) -> None:
 
 def _write_arrays(group: zarr.Group, shard: ShardData) -> None:
     map_bytes = max(1, shard.lare[0].nbytes) if len(shard.lare) else 1
-    rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // map_bytes))
-    bitshuffle = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+    map_rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // map_bytes))
+    small_rows = max(1, min(4096, len(shard.keys)))  # a chunk is stored in full, also where the rows end inside it
+    # One block a chunk: 1 to 6 % smaller than blosc's own choice of 64 KiB, and as fast.
+    bitshuffle = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", blocksize=CHUNK_BYTES)
     for name, data, chunks, codecs, fill, dimensions in (
-        ("lare", shard.lare, (rows, *shard.lare.shape[1:]), [bitshuffle], np.nan, ("sample", "channel", "y", "x")),
-        ("key", np.array(shard.keys, dtype=np.dtypes.StringDType()), (4096,), [ZstdCodec(level=3)], "", ("sample",)),
-        ("status", shard.status, (4096,), [ZstdCodec(level=3)], int(Status.MISSING), ("sample",)),
-        ("image_sha256", shard.image_sha256, (4096, 32), [], 0, ("sample", "byte")),
+        ("lare", shard.lare, (map_rows, *shard.lare.shape[1:]), [bitshuffle], np.nan, ("sample", "channel", "y", "x")),
+        (
+            "key",
+            np.array(shard.keys, dtype=np.dtypes.StringDType()),
+            (small_rows,),
+            [ZstdCodec(level=3)],
+            "",
+            ("sample",),
+        ),
+        ("status", shard.status, (small_rows,), [ZstdCodec(level=3)], int(Status.MISSING), ("sample",)),
+        ("image_sha256", shard.image_sha256, (small_rows, 32), [], 0, ("sample", "byte")),
     ):
         array = group.create_array(
             name,

@@ -65,6 +65,14 @@ def test_chunks_are_64_rows_of_at_most_a_mebibyte(dataset: Dataset, tmp_path: Pa
         assert len(cache.read(NAME).lare) == 130
 
 
+@pytest.mark.parametrize(("bits", "share"), [(10, 0.345), (7, 0.27)])
+def test_a_store_is_a_fraction_of_as_many_pt_files(dataset: Dataset, tmp_path: Path, bits: int, share: float) -> None:
+    many = write_dataset(tmp_path / "many", (make_sample(i, size_px=1) for i in range(256)), {})
+    cache = create_cache(tmp_path / "c", many.dataset_id, Fingerprint({**FIELDS, "mantissa_bits": bits}))
+    path = cache.write(NAME, make_shard(many.rows(0), many.tars[0], (4, 32, 32)))
+    assert path.stat().st_size / 256 <= share * 20_480  # what a .pt file of such a map takes on a disk
+
+
 def test_mantissa_bits_round_before_storing(dataset: Dataset, tmp_path: Path) -> None:
     cache = create_cache(tmp_path / "c", dataset.dataset_id, Fingerprint({**FIELDS, "mantissa_bits": 3}))
     shard = make_shard(dataset.rows(0), dataset.tars[0])
