@@ -19,6 +19,7 @@ from cache_schema.store import (
     FORMAT_VERSION,
     FULL_MANTISSA_BITS,
     ShardData,
+    naming,
     read_attributes,
     read_store,
     round_mantissa,
@@ -131,7 +132,7 @@ def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint) 
     }
     temporary = folder / f".{MANIFEST}.{uuid4().hex}.tmp"
     try:
-        with temporary.open("w") as f:
+        with naming(folder / MANIFEST), temporary.open("w") as f:
             f.write(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
             os.fsync(f.fileno())
         os.link(temporary, folder / MANIFEST)  # fails if it exists: the first job wins, all read the same

@@ -6,8 +6,10 @@ A store is a Zarr v3 group in one uncompressed zip file. Others read it with zar
 
 import json
 import os
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -26,6 +28,8 @@ from cache_schema.errors import FormatVersionError, ShardCorrupt, ShardMissing
 FORMAT_VERSION = 1
 CHUNK_ROWS = 64
 CHUNK_BYTES = 2**20
+ABANDONED_SEC = 3600
+"""A temporary file that nobody has written to for so long belongs to a run that was killed; a store takes seconds."""
 FULL_MANTISSA_BITS = {"float16": 10, "float32": 23}
 
 
@@ -132,15 +136,36 @@ def write_store(path: Path, shard: ShardData, fingerprint: str) -> None:
         "counts": {Status(s).name.lower(): int(c) for s, c in zip(statuses, counts, strict=True)},
     }
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    _remove_abandoned(path.parent)
     try:
-        with ZipStore(temporary, mode="w", compression=zipfile.ZIP_STORED) as store:
-            _write_arrays(zarr.create_group(store, attributes=attributes), shard)
-        with temporary.open("rb") as f:
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            with ZipStore(temporary, mode="w", compression=zipfile.ZIP_STORED) as store:
+                _write_arrays(zarr.create_group(store, attributes=attributes), shard)
+            with temporary.open("rb") as f:
+                os.fsync(f.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let the errors of a full or broken disk name the file: what is written through an open file does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed runs left behind, once it is too old for anyone to be writing it still."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):  # another run was quicker
+            if time.time() - path.stat().st_mtime > ABANDONED_SEC:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

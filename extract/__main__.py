@@ -101,6 +101,15 @@ def main(args: Sequence[str] | None = None) -> int:
     except (CacheError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_ERROR
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        # torch's words for a worker that did not end by itself; it raises them wherever the main process just is.
+        sys.stderr.write(
+            f"error: {str(error).strip(' .')}. A process that reads images died, most often for lack of memory: try "
+            "fewer --num_workers. What was published stays, and the same command goes on from there.\n"
+        )
+        return EXIT_ERROR
 
 
 def _exit_on_sigterm(*_: object) -> NoReturn:
