@@ -20,8 +20,9 @@ from cache_schema.keys import store_name
 from cache_schema.report import STATES, format_status, shard_reports, summarize
 from cache_schema.store import FULL_MANTISSA_BITS
 from cache_schema.verify import strays, verify
+from cache_schema.workers import EXIT_SIGTERM
 
-EXIT_DONE, EXIT_ERROR, EXIT_SIGTERM = 0, 1, 143
+EXIT_DONE, EXIT_ERROR = 0, 1
 
 
 def run_status(options: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -9,6 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+EXIT_SIGTERM = 143
 
 T = TypeVar("T")
 TaskArguments = tuple[Any, ...]
@@ -54,9 +58,9 @@ def _run_here(function: Callable[..., T], tasks: Sequence[TaskArguments]) -> Ite
 def _run_pool(function: Callable[..., T], tasks: Sequence[TaskArguments], num_workers: int) -> Iterator[T | Exception]:
     # Spawned, not forked: zarr keeps a thread of its own, and a fork would copy its locks as they are.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_prepare_worker)
     try:
-        futures: list[Future[T]] = [pool.submit(function, *task) for task in tasks]
+        futures: list[Future[T]] = [pool.submit(_call, function, task) for task in tasks]
         futures.reverse()
         while futures:
             # Popped: a future that is kept would keep its result.
@@ -77,13 +81,21 @@ def _outcome(future: Future[T]) -> T | Exception:
         return error
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when the command is killed: it would wait for work for ever."""
+def _call(function: Callable[..., T], task: TaskArguments) -> T:
+    try:
+        return function(*task)
+    except SystemExit as error:
+        os._exit(int(error.code or 0))  # the pool would take it for the task's result and go on with the next
+
+
+def _prepare_worker() -> None:
+    """Let a worker end in order, with temporary files removed, and never outlive the command."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_SIGTERM))
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def wait() -> None:
         parent.join()
-        os._exit(1)
+        os._exit(EXIT_SIGTERM)  # it would wait for work for ever
 
     threading.Thread(target=wait, daemon=True).start()

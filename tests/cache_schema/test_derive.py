@@ -1,4 +1,9 @@
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -184,6 +189,7 @@ def test_command_tells_what_is_missing_and_damaged(
     assert main(arguments) == 0
     size = sum(p.stat().st_size for p in out.glob("*.zip"))
     assert capsys.readouterr().out == f"{out}: 4 written, 0 skipped, 0 failed stores; {size:,} bytes written\n"
+    arguments[-1] = "1"
     (source.folder / NAME).unlink()
     assert main(arguments) == 0
     assert main([*arguments, "--data", str(dataset.folder)]) == 1
@@ -198,3 +204,23 @@ def test_a_derived_folder_takes_no_store_of_another_dataset(source: Cache, tmp_p
     create_cache(tmp_path / "out", "another", Fingerprint({**FIELDS, "mantissa_bits": 7}))
     with pytest.raises(CacheError, match="belongs to dataset another"):
         derive(source, tmp_path / "out", "float16", 7)
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_processes_leaves_whole_stores_alone(source: Cache, dataset: Dataset, tmp_path: Path) -> None:
+    rows, entry = dataset.rows(0), dataset.tars[0]
+    for n in range(40):
+        source.write(f"train-{n:06d}.zarr.zip", make_shard(rows, entry, (4, 256, 256)))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cache_schema", "derive", "--cache", source.folder, "--out", out, "--workers", "2"]
+    process = subprocess.Popen(command, start_new_session=True)
+    while not out.exists() or not open_cache(out).shards():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 143
+    derived = open_cache(out)
+    assert sorted(p.name for p in out.iterdir()) == ["cache.json", *derived.shards()]
+    assert 0 < len(derived.shards()) < len(source.shards())
+    assert all(derived.read(name).attributes["tar"] for name in derived.shards())
+    assert derive(source, out).count("failed") == 0
