@@ -16,6 +16,8 @@ from cache_schema.store import FULL_MANTISSA_BITS, ShardData, Status, fits_store
 from cache_schema.workers import run_tasks
 
 _LIBRARIES = ("numpy", "numcodecs", "zarr")
+_RETRIED = ("tf32", "bf16", "fp16")
+"""Compute dtypes whose maps an extraction computes again in fp32 where they are not finite once stored."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ def derive_store(source: Cache, target: Cache, name: str, overwrite: bool) -> De
         _check_existing(source, target, name)
         return Derived(name, "skipped")
     shard = _reject_overflows(source.read(name), source, target, name)
-    attributes: dict[str, Any] = {**shard.attributes, "provenance": _provenance(source, shard)}
-    attributes["seconds"] = round(time.perf_counter() - start, 3)
+    attributes = {key: value for key, value in shard.attributes.items() if not key.startswith("seconds")}
+    attributes |= {"seconds": round(time.perf_counter() - start, 3), "provenance": _provenance(source, shard)}
     path = target.write(name, replace(shard, attributes=attributes))
     return Derived(name, "written", num_bytes=path.stat().st_size)
 
@@ -140,7 +142,7 @@ def _reject_overflows(shard: ShardData, source: Cache, target: Cache, name: str)
     reasons = dict(shard.attributes.get("reasons", {}))
     too_large = np.flatnonzero((status <= Status.OK_AFTER_FP32) & ~fits_stored(lare, dtype, bits))
     for row in too_large:
-        if status[row] == Status.OK and source.fields["compute_dtype"] != "fp32":
+        if status[row] == Status.OK and source.fields.get("compute_dtype") in _RETRIED:
             raise CacheError(
                 f"{source.path(name)}, row {row} ({shard.keys[row]}): the map does not fit {dtype}. An extraction in "
                 f"{source.fields['compute_dtype']} would compute it again in fp32, which needs the model: extract this "
@@ -148,7 +150,9 @@ def _reject_overflows(shard: ShardData, source: Cache, target: Cache, name: str)
             )
     status[too_large] = Status.NON_FINITE
     lare[status > Status.OK_AFTER_FP32] = np.nan
-    reasons |= {str(row): non_finite_reason(dtype) for row in np.flatnonzero(status == Status.NON_FINITE)}
+    of_source = non_finite_reason(str(source.fields["stored_dtype"]))
+    reasons = {row: non_finite_reason(dtype) if reason == of_source else reason for row, reason in reasons.items()}
+    reasons |= {str(row): non_finite_reason(dtype) for row in too_large}
     by_row = dict(sorted(reasons.items(), key=lambda item: int(item[0])))
     return replace(shard, lare=lare, status=status, attributes={**shard.attributes, "reasons": by_row})
 
@@ -157,7 +161,7 @@ def _provenance(source: Cache, shard: ShardData) -> dict[str, Any]:
     return {
         "derived_from": {
             "fingerprint": source.fingerprint,
-            "seconds": shard.attributes.get("seconds"),
+            **{name: value for name, value in shard.attributes.items() if name.startswith("seconds")},
             "provenance": shard.attributes.get("provenance"),
         },
         "versions": {library: version(library) for library in _LIBRARIES},

@@ -24,6 +24,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import ZipStore
 
 from cache_schema.errors import FormatVersionError, ShardCorrupt, ShardMissing
+from cache_schema.keys import STORE_SUFFIX
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 64
@@ -162,7 +163,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed runs left behind, once it is too old for anyone to be writing it still."""
-    for path in folder.glob(".*.tmp"):
+    for path in folder.glob(f".*{STORE_SUFFIX}.*.tmp"):
         with suppress(FileNotFoundError):  # another run was quicker
             if time.time() - path.stat().st_mtime > ABANDONED_SEC:
                 path.unlink()
