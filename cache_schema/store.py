@@ -163,7 +163,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed runs left behind, once it is too old for anyone to be writing it still."""
-    for path in folder.glob(f".*{STORE_SUFFIX}.*.tmp"):
+    for path in (*folder.glob(f".*{STORE_SUFFIX}.*.tmp"), *folder.glob(".*.json.*.tmp")):
         with suppress(FileNotFoundError):  # another run was quicker
             if time.time() - path.stat().st_mtime > ABANDONED_SEC:
                 path.unlink()
