@@ -1,119 +1,117 @@
-"""Geometry applied once to image and map together.
+"""Changes to the image alone: what pictures go through on the way to a viewer. Off by default.
 
-The view `canvas`: the image resized as for extraction, then image and map cut by one box that lies on the grid of map
-cells, and flipped together. A pixel and its cell stay together exactly, at every image size.
+The map stays that of the picture as it was extracted. Geometry, which moves image and map together, is in
+`train.views`.
 """
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageFilter
+from torchvision.transforms.v2.functional import (  # type: ignore[import-untyped]
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
 
 from train.plan import seeded_rng
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where a view is cut and whether it is mirrored."""
+class ImageChanges:
+    """Random changes of training images, each with a probability: colour first, then blur, then JPEG.
 
-    top: int
-    """First row, in map cells."""
-    left: int
-    """First column, in map cells."""
-    flip: bool
-    """Whether left and right are exchanged, in image and map."""
-
-
-@dataclass(frozen=True)
-class CanvasView:
-    """One square box of the canvas and of the map that lies over it.
-
-    Attributes:
-        canvas_px: Side of the canvas that the map was extracted from.
-        map_cells: Side of the map; a cell lies over canvas_px / map_cells pixels (the latent stride).
-        crop_px: Side of the box.
+    What is drawn is a function of (seed, epoch, key), and each change has a stream of its own: turning one on does not
+    move the others.
 
     Raises:
-        ValueError: If the map's cells do not lie on whole pixels, or the box does not lie on whole cells.
+        ValueError: If a probability or a range is none.
     """
 
-    canvas_px: int
-    map_cells: int
-    crop_px: int
+    jpeg_probability: float = 0.0
+    """How many of the images are encoded as JPEG (4:2:0) and decoded again."""
+    jpeg_quality: tuple[int, int] = (50, 95)
+    """Least and greatest quality, of 1 … 100; every whole number between is as likely."""
+    blur_probability: float = 0.0
+    """How many of the images are blurred by a Gaussian (Pillow's: three box filters of together that variance)."""
+    blur_sigma: tuple[float, float] = (0.5, 2.0)
+    """Least and greatest standard deviation, in px."""
+    color_probability: float = 0.0
+    """How many of the images get another brightness, contrast, saturation and hue, in this order."""
+    brightness: float = 0.2
+    """The factor lies in [1 − this, 1 + this]; so do the next two."""
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.02
+    """Greatest turn of the hue to either side, as a part of the whole circle, at most 0.5."""
 
     def __post_init__(self) -> None:
-        """Check that the three sizes fit."""
-        if self.canvas_px % self.map_cells:
-            raise ValueError(f"a map of {self.map_cells} cells does not divide a canvas of {self.canvas_px} px")
-        if not 0 < self.crop_px <= self.canvas_px or self.crop_px % self.stride:
-            raise ValueError(
-                f"crop_px is {self.crop_px}: expected a multiple of the latent stride, {self.stride} px, of at most "
-                f"{self.canvas_px} px (the canvas of this cache)"
-            )
+        """Check probabilities and ranges."""
+        for name in ("jpeg_probability", "blur_probability", "color_probability", "brightness", "contrast"):
+            _check_range(name, (0.0, getattr(self, name)), 1.0)
+        _check_range("saturation", (0.0, self.saturation), 1.0)
+        _check_range("hue", (0.0, self.hue), 0.5)
+        _check_range("blur_sigma", self.blur_sigma, 100.0)
+        _check_range("jpeg_quality", self.jpeg_quality, 100)
+        if self.jpeg_quality[0] < 1:
+            raise ValueError(f"jpeg_quality begins at {self.jpeg_quality[0]}: expected at least 1")
 
     @property
-    def stride(self) -> int:
-        """Pixels a cell."""
-        return self.canvas_px // self.map_cells
+    def any(self) -> bool:
+        """Whether there is anything to do."""
+        return max(self.jpeg_probability, self.blur_probability, self.color_probability) > 0
 
-    @property
-    def crop_cells(self) -> int:
-        """Side of the box in cells."""
-        return self.crop_px // self.stride
-
-    def centre(self) -> Placement:
-        """The box in the middle; with an odd number of cells left over, half a cell up and left of it."""
-        offset = (self.map_cells - self.crop_cells) // 2
-        return Placement(offset, offset, flip=False)
-
-    def random(self, seed: int, epoch: int, key: str, *, flip: bool) -> Placement:
-        """A uniformly drawn box, mirrored in half of the cases if `flip`: a function of its arguments alone."""
-        rng = seeded_rng("canvas", seed, epoch, key)
-        top, left = rng.integers(0, self.map_cells - self.crop_cells, size=2, endpoint=True)
-        return Placement(int(top), int(left), flip=bool(rng.integers(2)) and flip)
-
-    def cut_image(self, canvas: np.ndarray, at: Placement) -> np.ndarray:
-        """Cut the canvas.
+    def apply(self, frame: np.ndarray, seed: int, epoch: int, key: str) -> np.ndarray:
+        """Change an image.
 
         Args:
-            canvas: (canvas_px, canvas_px, 3), uint8.
-            at: Where.
+            frame: (height, width, 3), uint8; it is left as it is.
+            seed: Seed of the run.
+            epoch: Number of the epoch.
+            key: Key of the sample.
 
         Returns:
-            (3, crop_px, crop_px), uint8.
+            Same shape, uint8. The very same array if nothing was drawn.
         """
-        y, x = at.top * self.stride, at.left * self.stride
-        image = canvas[y : y + self.crop_px, x : x + self.crop_px].transpose(2, 0, 1)
-        return _mirrored(image, at.flip)
+        picture = unchanged = Image.fromarray(frame)
+        if (rng := _drawn("color", self.color_probability, seed, epoch, key)) is not None:
+            picture = self._recolor(picture, rng)
+        if (rng := _drawn("blur", self.blur_probability, seed, epoch, key)) is not None:
+            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*self.blur_sigma)))
+        if (rng := _drawn("jpeg", self.jpeg_probability, seed, epoch, key)) is not None:
+            picture = _through_jpeg(picture, int(rng.integers(*self.jpeg_quality, endpoint=True)))
+        return frame if picture is unchanged else np.asarray(picture)
 
-    def cut_map(self, lare_map: np.ndarray, at: Placement) -> np.ndarray:
-        """Cut the map by the same box.
-
-        Args:
-            lare_map: (channels, map_cells, map_cells), float.
-            at: Where.
-
-        Returns:
-            (channels, crop_cells, crop_cells), same dtype.
-        """
-        cells = self.crop_cells
-        return _mirrored(lare_map[:, at.top : at.top + cells, at.left : at.left + cells], at.flip)
-
-
-def _mirrored(array: np.ndarray, flip: bool) -> np.ndarray:
-    return array[..., ::-1] if flip else array
+    def _recolor(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        picture = adjust_brightness(picture, 1 + self.brightness * rng.uniform(-1, 1))
+        picture = adjust_contrast(picture, 1 + self.contrast * rng.uniform(-1, 1))
+        picture = adjust_saturation(picture, 1 + self.saturation * rng.uniform(-1, 1))
+        if self.hue:  # turning it by nothing would still round: Pillow keeps hue, saturation and value in 8 bits each
+            picture = adjust_hue(picture, self.hue * rng.uniform(-1, 1))
+        return picture
 
 
-def parse_view(name: str) -> str:
-    """Check the name of a view.
+def _drawn(change: str, probability: float, seed: int, epoch: int, key: str) -> np.random.Generator | None:
+    """The stream of a change, after the draw that says it happens; None if it does not."""
+    if not probability:
+        return None
+    rng = seeded_rng(change, seed, epoch, key)
+    return rng if rng.random() < probability else None
 
-    Raises:
-        ValueError: If there is no such view.
-    """
-    if name == "native":
-        raise ValueError(
-            "view is 'native', the image at its own size, which is not built yet. "
-            "'canvas' exists: the image as extraction saw it, cut together with its map."
-        )
-    if name != "canvas":
-        raise ValueError(f"view is {name!r}: expected 'canvas'")
-    return name
+
+def _through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return Image.open(buffer, formats=("JPEG",))
+
+
+def _check_range(name: str, bounds: tuple[float, float], most: float) -> None:
+    low, high = bounds
+    if not 0 <= low <= high <= most:
+        raise ValueError(f"{name} is {high if low == 0 else list(bounds)}: expected a number or range in 0 … {most:g}")
+
+
+NO_CHANGES = ImageChanges()
+"""Images as they are."""

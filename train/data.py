@@ -10,11 +10,13 @@ import numpy as np
 from lightning import LightningDataModule
 
 from cache_schema import SPLITS, CacheError
-from train.augment import CanvasView, parse_view
+from train.augment import NO_CHANGES, ImageChanges
 from train.join import Join
 from train.loader import BatchReader, PlannedLoader, TrainingLoader
+from train.native_views import SampledMapView, WholeMapView, check_view, only_size
 from train.plan import derangement, evaluation_plan, num_training_steps, training_plan
 from train.samples import Samples, select_samples
+from train.views import CanvasView, View
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +36,13 @@ class LareDataModule(LightningDataModule):
         batch_size: Samples a rank takes in a step.
         num_workers: Processes that build batches, for each loader; batches do not depend on it. 0: none.
         seed: Seed of the order, the boxes and the flips.
-        view: What the classifier sees; `canvas`: image and map cut by one box out of what extraction saw.
-        crop_px: Side of the box, a multiple of the latent stride; the canvas's side takes it whole.
+        view: What the classifier sees. `canvas`: image and map cut by one box out of what extraction saw. `native`: a
+            box of the picture at its own size, put into the middle of black where the picture is smaller.
+        alignment: The map of view `native`. `whole`: all of it, which the box does not match (the authors' way).
+            `crop`: interpolated under the box, for samples that all have one image size.
+        crop_px: Side of the box. Where the map is cut too: a multiple of the latent stride, at most the canvas's side.
         flip: Mirror half of the training samples, image and map together.
+        changes: What is done to training images alone, before they are cut: JPEG, blur, colour. Their maps stay.
         permute_maps: In test and prediction give each sample the map of another of its tar: a control that shows
             whether a detector looks at the map. A seeded permutation of the tar's samples, shifted by one.
         on_mismatch: A tar whose store is missing, damaged or stale: `error`, or `skip`, which leaves out and counts the
@@ -44,7 +50,8 @@ class LareDataModule(LightningDataModule):
         maps: Whether batches have maps. Without them the same samples are used.
         images: Whether batches have images.
         controls: Whether test and prediction include samples without a label.
-        image_sources: Generated sources to train and validate on; null: all. Real images always stay.
+        image_sources: Generated sources to train and validate on, with the reals of the subsets that they occur in;
+            null: all samples. Test and prediction score every source whatever is named here.
         predict_split: Split that test and prediction score.
         block_tars: Tars that are shuffled together; a worker holds their maps (about 33 MB a tar for 4 × 32 × 32).
         start_method: How workers start: `fork`, `spawn` or `forkserver`; null: the platform's way.
@@ -61,8 +68,10 @@ class LareDataModule(LightningDataModule):
         num_workers: int = 2,
         seed: int = 0,
         view: Literal["canvas", "native"] = "canvas",
+        alignment: Literal["whole", "crop"] | None = None,
         crop_px: int = 224,
         flip: bool = True,
+        changes: ImageChanges = NO_CHANGES,
         permute_maps: bool = False,
         on_mismatch: Literal["error", "skip"] = "error",
         maps: bool = True,
@@ -77,7 +86,8 @@ class LareDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer samples to score than ranks
         self.data, self.cache = data, [cache] if isinstance(cache, str | Path) else list(cache)
         self.batch_size, self.num_workers, self.block_tars = batch_size, num_workers, block_tars
-        self.seed, self.view, self.crop_px, self.flip = seed, parse_view(view), crop_px, flip
+        self.seed, self.view, self.alignment, self.crop_px = seed, view, alignment, crop_px
+        self.flip, self.changes = flip, changes
         self.permute_maps, self.on_mismatch = permute_maps, on_mismatch
         self.maps, self.images, self.controls = maps, images, controls
         self.image_sources, self.predict_split, self.start_method = image_sources, predict_split, start_method
@@ -88,6 +98,7 @@ class LareDataModule(LightningDataModule):
         self._resume: dict[str, Any] = {}
 
     def _check(self) -> None:
+        check_view(self.view, self.alignment)
         for name, least in (("batch_size", 1), ("num_workers", 0), ("block_tars", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least}")
@@ -155,11 +166,12 @@ class LareDataModule(LightningDataModule):
 
         Raises:
             CacheError: If a store is missing, damaged or stale, unless `on_mismatch` is `skip`.
-            ValueError: If `image_sources` names none, or `crop_px` does not fit the maps.
+            ValueError: If `image_sources` names none, `crop_px` does not fit the maps, or the view needs images of one
+                size and they have several.
         """
-        self._canvas_view()
+        _ = self._map_shape  # first, as a cache without any store has a sentence of its own
         for split in FITTING_SPLITS.get(stage, (self.predict_split,)):
-            self._split_samples(split, score=stage not in FITTING_SPLITS)
+            self._view(self._split_samples(split, score=stage not in FITTING_SPLITS))
 
     def train_dataloader(self) -> TrainingLoader:
         """Batches of the training plan, from the cursor on.
@@ -188,7 +200,8 @@ class LareDataModule(LightningDataModule):
             )
             return list(whole[rank])
 
-        reader = self._reader(samples, seed=self.seed, flip=self.flip, open_tars=self.block_tars)
+        randomness = {"seed": self.seed, "flip": self.flip, "changes": self.changes}
+        reader = self._reader(samples, open_tars=self.block_tars, **randomness)
         loader = TrainingLoader(reader, plan, steps, num_workers=self.num_workers, start_method=self.start_method)
         if self._resume:
             self._check_resume(samples)
@@ -252,14 +265,20 @@ class LareDataModule(LightningDataModule):
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
-    def _canvas_view(self) -> CanvasView:
+    def _view(self, samples: Samples) -> View:
+        """The view of these samples."""
         _, height, width = self._map_shape
         if height != width:
             raise CacheError(f"maps are {height} × {width}: expected squares over a square canvas")
-        return CanvasView(self.join.canvas_px, height, self.crop_px)
+        if self.view == "canvas":
+            return CanvasView(self.join.canvas_px, height, self.crop_px)
+        if self.alignment == "whole":
+            return WholeMapView(height, self.crop_px)
+        image_px = only_size(self.join.load_image_sizes(samples.rows)) if len(samples) else (self.crop_px, self.crop_px)
+        return SampledMapView(self.join.canvas_px, height, self.crop_px, image_px)
 
     def _reader(self, samples: Samples, **kwargs: Any) -> BatchReader:
-        return BatchReader(self.join, samples, self._canvas_view(), maps=self.maps, images=self.images, **kwargs)
+        return BatchReader(self.join, samples, self._view(samples), maps=self.maps, images=self.images, **kwargs)
 
     def _evaluation_loader(self, samples: Samples, map_positions: np.ndarray | None) -> PlannedLoader:
         rank, ranks = self._ranks()

@@ -1,7 +1,10 @@
 """A dataset and its caches, joined tar by tar: what fits, which rows can be used, and a tar opened with its maps."""
 
+import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from cache_schema import (
     check_dataset,
     check_join,
     open_cache,
+    read_image_bytes,
     store_name,
 )
 
@@ -27,7 +31,9 @@ CANVAS_FIELDS = ("image_size", *RULES)
 
 @dataclass(frozen=True)
 class JoinedTar:
-    """One tar in memory: where its images lie, and their maps. Row i is sample i of the tar.
+    """One tar with its maps in memory and its images in reach. Row i is sample i of the tar.
+
+    The tar is opened once, at the first image, and closed with this object. Not to be sent to another process.
 
     Attributes:
         path: The tar.
@@ -43,6 +49,26 @@ class JoinedTar:
     offsets: np.ndarray
     sizes: np.ndarray
     lare: np.ndarray | None
+
+    @cached_property
+    def _descriptor(self) -> int:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
+
+    def read_image(self, row: int) -> bytes:
+        """The file's bytes of a row's image.
+
+        Raises:
+            DatasetError: If the tar is missing, or shorter than the index says.
+        """
+        offset, size = int(self.offsets[row]), int(self.sizes[row])
+        try:
+            data = os.pread(self._descriptor, size, offset)
+        except FileNotFoundError:
+            data = b""
+        # What is missing is for the slow reader to find out, which says what is wrong.
+        return data if len(data) == size else read_image_bytes(self.path, offset, size)
 
 
 @dataclass(frozen=True)
@@ -102,6 +128,11 @@ class Join:
             sizes = ", ".join(f"{c.folder}: {s[1]} × {s[2]}" for c, s in zip(self.caches, shapes, strict=True))
             raise CacheError(f"maps of different sizes cannot be stacked ({sizes}). Name variants of one size.")
         return sum(shape[0] for shape in shapes), *shapes[0][1:]
+
+    def load_image_sizes(self, rows: np.ndarray) -> list[tuple[int, int]]:
+        """The different (height, width), in px, of some rows of the index, sorted."""
+        table = self.dataset.table(["height", "width"]).take(rows).group_by(["height", "width"]).aggregate([])
+        return sorted(zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True))
 
     def command(self, shard: str, cache: Cache) -> str:
         """The command that extracts some tars into a cache."""

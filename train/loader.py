@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cache_schema import DatasetError, ImageRejected, decode_image, read_image_bytes, resize_canvas
-from train.augment import CanvasView, Placement
+from cache_schema import DatasetError, ImageRejected, decode_image, resize_canvas
+from train.augment import NO_CHANGES, ImageChanges
 from train.join import Join, JoinedTar
 from train.samples import Samples
+from train.views import Placement, View
 
 Batch = dict[str, Tensor]
 
@@ -26,9 +28,10 @@ class BatchReader(Dataset[Batch]):
     Args:
         join: Dataset and caches.
         samples: The samples that positions point into.
-        view: What is cut of canvas and map.
-        seed: Seed of the random boxes; None takes the centre box.
+        view: What is cut of image and map.
+        seed: Seed of the random boxes and changes; None takes the centre box and changes nothing.
         flip: Whether random boxes are also mirrored.
+        changes: What is done to images alone, before they are cut.
         map_positions: For each sample the position of the one whose map it gets; None: its own.
         maps: Whether batches have maps.
         images: Whether batches have images.
@@ -39,10 +42,11 @@ class BatchReader(Dataset[Batch]):
         self,
         join: Join,
         samples: Samples,
-        view: CanvasView,
+        view: View,
         *,
         seed: int | None = None,
         flip: bool = False,
+        changes: ImageChanges = NO_CHANGES,
         map_positions: np.ndarray | None = None,
         maps: bool = True,
         images: bool = True,
@@ -50,7 +54,7 @@ class BatchReader(Dataset[Batch]):
     ) -> None:
         self.samples = samples
         self._join, self._view = join, view
-        self._seed, self._flip = seed, flip
+        self._seed, self._flip, self._changes = seed, flip, changes
         self._map_positions = map_positions
         self._maps, self._images = maps, images
         self._open_tars = open_tars
@@ -74,29 +78,40 @@ class BatchReader(Dataset[Batch]):
         """
         epoch, positions = index
         batch = {"label": self.samples.labels[positions], "row": self.samples.rows[positions]}
-        places = [self._view.centre()] * len(positions)
-        if self._seed is not None:
-            for i, tar, row in self._by_tar(positions):
-                places[i] = self._view.random(self._seed, epoch, tar.keys[row], flip=self._flip)
+        places = self._place(positions, epoch)
         if self._images:
-            batch["image"] = self._load_images(positions, places)
+            batch["image"] = self._load_images(positions, places, epoch)
         if self._maps:
             batch["lare"] = self._load_maps(positions, places)
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
-    def _load_images(self, positions: np.ndarray, places: list[Placement]) -> np.ndarray:
+    def _place(self, positions: np.ndarray, epoch: int) -> list[Placement]:
+        places = [self._view.centre()] * len(positions)
+        if self._seed is not None:
+            for i, tar, row in self._by_tar(positions):
+                places[i] = self._view.random(self._seed, epoch, tar.keys[row], flip=self._flip)
+        return places
+
+    def _load_images(self, positions: np.ndarray, places: list[Placement], epoch: int) -> np.ndarray:
         images = np.empty((len(positions), 3, self._view.crop_px, self._view.crop_px), dtype=np.uint8)
         for i, tar, row in self._by_tar(positions):
-            images[i] = self._view.cut_image(load_canvas(tar, row, self._view.canvas_px), places[i])
+            frame = self._view.frame(load_picture(tar, row))
+            if self._seed is not None and self._changes.any:
+                frame = self._changes.apply(frame, self._seed, epoch, tar.keys[row])
+            images[i] = self._view.cut_image(frame, places[i])
         return images
 
     def _load_maps(self, positions: np.ndarray, places: list[Placement]) -> np.ndarray:
         source = positions if self._map_positions is None else self._map_positions[positions]
-        maps: list[np.ndarray] = [np.empty(0)] * len(positions)
+        maps: np.ndarray | None = None
         for i, tar, row in self._by_tar(source):
             assert tar.lare is not None
-            maps[i] = self._view.cut_map(tar.lare[row], places[i])
-        return np.stack(maps).astype(np.float32)
+            cut = self._view.cut_map(tar.lare[row], places[i])
+            if maps is None:
+                maps = np.empty((len(positions), *cut.shape), dtype=np.float32)
+            maps[i] = cut
+        assert maps is not None
+        return maps
 
     def _by_tar(self, positions: np.ndarray) -> Iterator[tuple[int, JoinedTar, int]]:
         """Number in the batch, tar and row in it, of each sample: tar by tar, those that are open already first."""
@@ -115,6 +130,22 @@ class BatchReader(Dataset[Batch]):
         return self._opened[n]
 
 
+def load_picture(tar: JoinedTar, row: int) -> Image.Image:
+    """The image of a row, decoded by the rule of both stages: mode RGB, at its own size.
+
+    Raises:
+        DatasetError: If the image cannot be read, although extraction could.
+    """
+    data = tar.read_image(row)
+    try:
+        return decode_image(data)
+    except ImageRejected as error:
+        raise DatasetError(
+            f"{tar.path}: {tar.keys[row]} was readable at extraction and is not now ({error.reason}). "
+            "Compare the tars with their checksums: make verify"
+        ) from error
+
+
 def load_canvas(tar: JoinedTar, row: int, size_px: int) -> np.ndarray:
     """The image of a row as extraction saw it.
 
@@ -124,14 +155,7 @@ def load_canvas(tar: JoinedTar, row: int, size_px: int) -> np.ndarray:
     Raises:
         DatasetError: If the image cannot be read, although extraction could.
     """
-    data = read_image_bytes(tar.path, int(tar.offsets[row]), int(tar.sizes[row]))
-    try:
-        return resize_canvas(decode_image(data), size_px)
-    except ImageRejected as error:
-        raise DatasetError(
-            f"{tar.path}: {tar.keys[row]} was readable at extraction and is not now ({error.reason}). "
-            "Compare the tars with their checksums: make verify"
-        ) from error
+    return resize_canvas(load_picture(tar, row), size_px)
 
 
 class PlannedLoader:

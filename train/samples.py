@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from cache_schema import FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardMissing, ShardStale
@@ -56,25 +57,23 @@ def select_samples(
         join: Dataset and caches.
         split: `train`, `validation` or `test`, as the index says.
         controls: Whether samples without a label belong to them.
-        image_sources: Generated sources to keep; None: all. Real images stay.
+        image_sources: Generated sources to keep, with the reals of the subsets that they occur in (in any split);
+            None: everything. Each subset has reals of its own, about as many as it has generated images: all of them
+            together would outnumber one source.
         skip_mismatch: Leave out tars whose store is missing, damaged or stale, and read every store once to find them.
 
     Raises:
         CacheError: If such a tar is met and not to be left out.
-        ValueError: If `image_sources` names a source that the dataset does not have.
+        ValueError: If `image_sources` names what is no generated source of the dataset, or names none.
     """
     dataset = join.dataset
-    index = dataset.table(["split", "label", "image_source"])
+    index = dataset.table(["split", "label", "image_source", "subset"])
     labels = pc.fill_null(index["label"], NO_LABEL).to_numpy().astype(np.int64)
     wanted = pc.equal(index["split"], split).to_numpy()
     if not controls:
         wanted &= labels != NO_LABEL
     if image_sources is not None:
-        known = sorted(index["image_source"].unique().to_pylist())
-        unknown = sorted(set(image_sources) - set(known))
-        if unknown:
-            raise ValueError(f"image_sources names {unknown}: {dataset.folder} has {known}")
-        wanted &= (labels == 0) | np.isin(index["image_source"].to_numpy(), image_sources)
+        wanted &= _of_sources(index, labels, image_sources, str(dataset.folder))
 
     num_rows = np.array([tar.num_rows for tar in dataset.tars])
     starts = np.cumsum(num_rows) - num_rows
@@ -101,3 +100,15 @@ def select_samples(
     if skipped:
         logger.warning("%s: %d samples of %d tars left out: %s", split, num_skipped, len(skipped), skipped)
     return Samples(np.flatnonzero(wanted), tars[wanted], tar_rows[wanted], labels[wanted], num_rejected, skipped)
+
+
+def _of_sources(index: pa.Table, labels: np.ndarray, image_sources: Sequence[str], folder: str) -> np.ndarray:
+    """Which rows are of these generated sources, or reals of the subsets that they occur in: (rows,), bool."""
+    sources, subsets = (index[name].to_numpy() for name in ("image_source", "subset"))
+    known = sorted(set(sources[labels == 1]))
+    unknown = sorted(set(image_sources) - set(known))
+    if unknown or not image_sources:
+        raise ValueError(f"image_sources names {unknown or 'nothing'}: the generated sources of {folder} are {known}")
+    kept: np.ndarray = (labels == 1) & np.isin(sources, list(image_sources))
+    kept |= (labels == 0) & np.isin(subsets, np.unique(subsets[kept]))
+    return kept

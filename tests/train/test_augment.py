@@ -1,79 +1,89 @@
+import io
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.train.packed import cell_means
-from train.augment import CanvasView, Placement, parse_view
+from train.augment import NO_CHANGES, ImageChanges
 
-VIEW = CanvasView(canvas_px=16, map_cells=8, crop_px=12)
-
-
-def test_view_has_the_latent_stride() -> None:
-    paper = CanvasView(canvas_px=256, map_cells=32, crop_px=224)
-    assert (paper.stride, paper.crop_cells) == (8, 28)
-    assert paper.centre() == Placement(2, 2, flip=False)
+FRAME = np.asarray(
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((64, 48))
+)
 
 
-def test_centre_is_on_the_grid_when_an_odd_number_of_cells_is_left_over() -> None:
-    assert CanvasView(canvas_px=16, map_cells=8, crop_px=10).centre() == Placement(1, 1, flip=False)
+def changed(changes: ImageChanges, key: str = "a", epoch: int = 0, seed: int = 0) -> np.ndarray:
+    before = FRAME.copy()
+    image = changes.apply(FRAME, seed, epoch, key)
+    assert np.array_equal(before, FRAME)
+    assert image.shape == FRAME.shape and image.dtype == np.uint8
+    return image
 
 
-@pytest.mark.parametrize("crop_px", [0, 11, 18])
-def test_view_refuses_a_crop_that_is_not_on_the_grid(crop_px: int) -> None:
-    with pytest.raises(ValueError, match=rf"crop_px is {crop_px}: expected a multiple of the latent stride, 2 px"):
-        CanvasView(canvas_px=16, map_cells=8, crop_px=crop_px)
+def roughness(image: np.ndarray) -> float:
+    return float(np.abs(np.diff(image.astype(int), axis=1)).mean())
 
 
-def test_view_refuses_a_map_that_does_not_divide_the_canvas() -> None:
-    with pytest.raises(ValueError, match="map of 7 cells does not divide a canvas of 16 px"):
-        CanvasView(canvas_px=16, map_cells=7, crop_px=12)
+def test_nothing_happens_by_default() -> None:
+    assert not NO_CHANGES.any and not ImageChanges(jpeg_quality=(10, 20), blur_sigma=(5, 9)).any
+    assert NO_CHANGES.apply(FRAME, 0, 0, "a") is FRAME
 
 
-def test_cut_by_hand() -> None:
-    canvas = np.arange(16, dtype=np.uint8).reshape(4, 4, 1).repeat(3, axis=2)
-    view = CanvasView(canvas_px=4, map_cells=2, crop_px=2)
-    assert view.cut_image(canvas, Placement(0, 1, flip=False))[0].tolist() == [[2, 3], [6, 7]]
-    assert view.cut_image(canvas, Placement(0, 1, flip=True))[0].tolist() == [[3, 2], [7, 6]]
-    assert view.cut_map(np.array([[[1.0, 2.0], [3.0, 4.0]]]), Placement(0, 1, flip=True)).tolist() == [[[2.0]]]
+@pytest.mark.parametrize("name", ["jpeg_probability", "blur_probability", "color_probability"])
+def test_change_happens_as_often_as_asked(name: str) -> None:
+    assert all((changed(ImageChanges(**{name: 1.0}), str(i)) != FRAME).any() for i in range(20))
+    times = sum(changed(ImageChanges(**{name: 0.3}), str(i)) is not FRAME for i in range(200))
+    assert 40 < times < 80
 
 
-def test_map_follows_its_image_through_every_box_and_flip() -> None:
-    canvas = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    painted = cell_means(canvas.transpose(2, 0, 1))
-    for top in range(3):
-        for left in range(3):
-            for flip in (False, True):
-                at = Placement(top, left, flip)
-                assert (VIEW.cut_map(painted, at) == cell_means(VIEW.cut_image(canvas, at))).all()
+@pytest.mark.parametrize("name", ["jpeg_probability", "blur_probability", "color_probability"])
+def test_change_is_a_function_of_seed_epoch_and_key(name: str) -> None:
+    changes = ImageChanges(**{name: 1.0})
+    image = changed(changes)
+    np.random.default_rng(0).random()
+    assert (changed(changes) == image).all()
+    for other in (changed(changes, key="b"), changed(changes, epoch=1), changed(changes, seed=1)):
+        assert (other != image).any()
 
 
-def test_random_placement_is_a_function_of_seed_epoch_and_key() -> None:
-    def draws(seed: int, epoch: int) -> list[Placement]:
-        return [VIEW.random(seed, epoch, f"real/{i}%2Epng", flip=True) for i in range(30)]
-
-    assert draws(0, 0) == draws(0, 0)
-    assert draws(0, 0) != draws(0, 1)
-    assert draws(0, 0) != draws(1, 0)
+def test_one_change_does_not_move_the_draws_of_another() -> None:
+    alone, more = ImageChanges(jpeg_probability=0.5), ImageChanges(jpeg_probability=0.5, blur_probability=1e-12)
+    assert all((changed(alone, str(i)) == changed(more, str(i))).all() for i in range(20))
 
 
-def test_random_placement_takes_every_box_and_both_sides() -> None:
-    drawn = {VIEW.random(0, 0, str(i), flip=True) for i in range(400)}
-    assert drawn == {Placement(y, x, f) for y in range(3) for x in range(3) for f in (False, True)}
+def test_jpeg_is_that_of_one_quality() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(FRAME).save(buffer, "JPEG", quality=30, subsampling="4:2:0")
+    expected = np.asarray(Image.open(buffer))
+    assert (changed(ImageChanges(jpeg_probability=1, jpeg_quality=(30, 30))) == expected).all()
+    images = {changed(ImageChanges(jpeg_probability=1, jpeg_quality=(30, 32)), str(i)).tobytes() for i in range(40)}
+    assert len(images) == 3
 
 
-def test_random_placement_without_flip_keeps_the_boxes() -> None:
-    for i in range(20):
-        flipped, plain = (VIEW.random(0, 0, str(i), flip=flip) for flip in (True, False))
-        assert (plain.top, plain.left, plain.flip) == (flipped.top, flipped.left, False)
+def test_blur_smooths() -> None:
+    weak, strong = (changed(ImageChanges(blur_probability=1, blur_sigma=(s, s))) for s in (0.5, 4.0))
+    assert roughness(strong) < roughness(weak) < roughness(FRAME)
+    assert abs(strong.mean() - FRAME.mean()) < 2
 
 
-def test_whole_canvas_leaves_one_box() -> None:
-    view = CanvasView(canvas_px=16, map_cells=8, crop_px=16)
-    assert view.random(0, 0, "a", flip=False) == view.centre() == Placement(0, 0, flip=False)
+def test_color_keeps_the_structure() -> None:
+    image = changed(ImageChanges(color_probability=1))
+    assert np.corrcoef(image.ravel(), FRAME.ravel())[0, 1] > 0.9
+    same = changed(ImageChanges(color_probability=1, brightness=0, contrast=0, saturation=0, hue=0))
+    assert (same == FRAME).all()
 
 
-def test_parse_view_names_what_exists() -> None:
-    assert parse_view("canvas") == "canvas"
-    with pytest.raises(ValueError, match=r"'native'.*not built yet.*'canvas' exists"):
-        parse_view("native")
-    with pytest.raises(ValueError, match="'whole': expected 'canvas'"):
-        parse_view("whole")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"jpeg_probability": 1.5}, "jpeg_probability is 1.5: expected .* in 0 … 1"),
+        ({"jpeg_quality": (0, 90)}, "jpeg_quality begins at 0: expected at least 1"),
+        ({"jpeg_quality": (95, 50)}, r"jpeg_quality is \[95, 50\]: expected"),
+        ({"blur_sigma": (-1.0, 1.0)}, r"blur_sigma is \[-1.0, 1.0\]: expected"),
+        ({"hue": 0.6}, "hue is 0.6: expected .* in 0 … 0.5"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
+    make: Callable[..., ImageChanges] = ImageChanges
+    with pytest.raises(ValueError, match=message):
+        make(**settings)

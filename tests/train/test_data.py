@@ -1,6 +1,7 @@
 import json
 import logging
 import pickle
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,9 @@ from cache_schema import (
     ShardMissing,
     ShardStale,
     Status,
+    write_dataset,
 )
+from tests.samples import make_sample
 from tests.train.packed import CROP_PX, FIELDS, cell_means, extract, module, pack, rows_of
 from train.data import LareDataModule
 
@@ -120,7 +123,8 @@ def test_single_modes_leave_out_their_input_and_keep_the_samples(
 def test_settings_that_make_no_sense_are_refused(dataset: Dataset, cache: Cache) -> None:
     for settings, message in (
         ({"batch_size": 0}, "batch_size is 0: expected at least 1"),
-        ({"view": "native"}, "'native'.*not built yet"),
+        ({"view": "native"}, "alignment is None: view native needs 'whole' .* or 'crop'"),
+        ({"alignment": "crop"}, "alignment is 'crop': view canvas is always aligned"),
         ({"on_mismatch": "ignore"}, "on_mismatch is 'ignore': expected one of"),
         ({"predict_split": "val"}, "predict_split is 'val': expected one of"),
         ({"maps": False, "images": False}, "maps and images are both off"),
@@ -178,13 +182,36 @@ def test_controls_are_scored_and_never_trained_on(dataset: Dataset, cache: Cache
         module(labelled, extract(labelled, dataset.folder.parent / "c"), batch_size=1).train_dataloader()
 
 
-def test_image_sources_restrict_generated_training_samples(dataset: Dataset, cache: Cache) -> None:
-    data = module(dataset, cache, image_sources=["blur"], batch_size=1)
-    assert data.class_counts == (10, 0)
-    assert len(rows_of(data.val_dataloader())) == 3
-    assert sorted(r for b in rows_of(data.test_dataloader()) for r in b) == TEST_ROWS
-    with pytest.raises(ValueError, match=r"image_sources names \['sdv5'\].*has \['blur', 'real', 'toy'\]"):
-        module(dataset, cache, image_sources=["sdv5"]).setup("fit")
+def test_image_sources_keep_the_reals_of_their_subsets(tmp_path: Path) -> None:
+    # Three subsets with reals of their own, as GenImage has eight; two sources in one of them.
+    subsets = {"sdv4": "sd", "sdv5": "sd", "biggan": "biggan", "adm": "adm"}
+    samples = []
+    for i, split in enumerate(["train"] * 24 + ["validation"] * 8 + ["test"] * 8):
+        source = [*subsets][i % 4]
+        is_real = i // 4 % 2
+        folder = "real" if is_real else source
+        fields = {"label": 1 - is_real, "image_source": folder, "subset": subsets[source], "split": split}
+        samples.append(make_sample(i, **fields, source_path=f"{folder}/{i}.png"))
+    dataset = write_dataset(tmp_path / "data", samples, {"made_by": "a test"}, max_rows=10)
+    cache = extract(dataset, tmp_path / "cache")
+    index = dataset.table(["image_source", "subset"]).to_pylist()
+
+    def counts(batches: list[list[int]]) -> dict[tuple[str, str], int]:
+        return dict(Counter((index[row]["image_source"], index[row]["subset"]) for batch in batches for row in batch))
+
+    data = module(dataset, cache, image_sources=["sdv5"], batch_size=1)
+    assert counts(epoch_rows(data)) == {("sdv5", "sd"): 3, ("real", "sd"): 6}
+    assert counts(rows_of(data.val_dataloader())) == {("sdv5", "sd"): 1, ("real", "sd"): 2}
+    assert data.class_counts == (6, 3)
+    assert len(rows_of(data.test_dataloader())) == 8  # every source, whatever was trained on
+    data = module(dataset, cache, image_sources=["sdv4", "adm"], batch_size=1)
+    assert counts(epoch_rows(data)) == {("sdv4", "sd"): 3, ("real", "sd"): 6, ("adm", "adm"): 3, ("real", "adm"): 3}
+    for names, message in (
+        (["sdv6", "real"], r"names \['real', 'sdv6'\]: the generated .*'sdv4', 'sdv5'\]"),
+        ([], "no"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            module(dataset, cache, image_sources=names).setup("fit")
 
 
 def test_predict_split_chooses_what_is_scored(dataset: Dataset, cache: Cache) -> None:
@@ -303,7 +330,7 @@ def test_prefetching_workers_do_not_move_the_cursor(dataset: Dataset, cache: Cac
     assert data.state_dict()["step"] == 1
 
 
-def test_resume_in_another_plan_is_refused(dataset: Dataset, cache: Cache) -> None:
+def test_resume_in_another_plan_is_refused(dataset: Dataset, cache: Cache, tmp_path: Path) -> None:
     data = module(dataset, cache)
     next(iter(data.train_dataloader()))
     state = data.state_dict()
@@ -311,7 +338,7 @@ def test_resume_in_another_plan_is_refused(dataset: Dataset, cache: Cache) -> No
         (on_rank(module(dataset, cache), 0, 2), "ranks: 1 → 2"),
         (module(dataset, cache, batch_size=2), "batch_size: 3 → 2"),
         (module(dataset, cache, seed=1), "seed: 0 → 1"),
-        (module(dataset, cache, image_sources=["blur"]), "samples: "),
+        (module(dataset, extract(dataset, tmp_path / "cache", reject_row_2)), "samples: "),
     ):
         other.load_state_dict(state)
         with pytest.raises(ValueError, match=rf"saved within another plan \({message}.*Resume with the settings"):
