@@ -34,8 +34,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         nargs="*",
         default=[],
         metavar="NAME=FILE",
-        help="predictions on validation samples, in the order of the reading's seeds: its threshold is chosen on them "
-        "(default: the threshold stored with the weights)",
+        help="predictions on validation samples, in the order of the reading's seeds: threshold, temperature and "
+        "unsure bands are fitted on them (default: those stored with the weights)",
     )
     parser.add_argument("--out", type=str, required=True, help="results.json to write")
     parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples of an interval")
@@ -59,6 +59,10 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         "readings": {name: [str(path) for path in paths] for name, paths in files.items()},
         "validation": {name: [str(path) for path in paths] for name, paths in validation.items()},
         "thresholds": {name: list(reading.thresholds) for name, reading in readings.items()},
+        "calibrations": {
+            name: [fitted and fitted.to_dict() for fitted in reading.calibrations] for name, reading in readings.items()
+        },
+        "allowed_differences": {name: list(reading.allowed_differences) for name, reading in readings.items()},
         "num_resamples": settings.num_resamples,
         "seed": settings.seed,
         **describe_code(),

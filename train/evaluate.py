@@ -4,6 +4,7 @@ A *reading* is a way to score images: a model's variant (one predictions file a 
 Labels and sources come from the dataset's index; a predictions file brings rows, keys and scores.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from train import metrics
-from train.predictions import THRESHOLD
+from train.calibration import COVERAGES, Calibration, fit_calibration
+from train.predictions import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD
 from train.readings import COLUMNS
 
 ROUNDTRIP_PREFIX = "vae-roundtrip"  # of the control that was encoded and decoded without diffusion
@@ -32,14 +34,21 @@ class Reading:
     Attributes:
         table: `COLUMNS` of the index for each sample.
         scores: (seeds, samples), float64, higher for generated.
-        thresholds: Threshold chosen on validation for each seed, or None where none was.
+        calibrations: What was fitted on validation for each seed, or None where nothing was.
         is_probability: Whether scores are probabilities; otherwise accuracy at 0.5 would mean nothing.
+        allowed_differences: How the features differed from those trained on, for each seed a line a field.
     """
 
     table: pa.Table
     scores: NDArray[np.float64]
-    thresholds: tuple[float | None, ...]
+    calibrations: tuple[Calibration | None, ...]
     is_probability: bool
+    allowed_differences: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def thresholds(self) -> tuple[float | None, ...]:
+        """Threshold of each seed."""
+        return tuple(None if fitted is None else fitted.threshold for fitted in self.calibrations)
 
 
 def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Path] = ()) -> Reading:
@@ -48,8 +57,8 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
     Args:
         index: The dataset's index, at least `COLUMNS`.
         paths: A predictions file for each seed, all of the same samples.
-        validation: Predictions on validation samples for each seed, to choose its threshold on. Without them a file's
-            own threshold is used: the one stored with the weights.
+        validation: Predictions on validation samples for each seed, to fit its calibration on. Without them a file's
+            own is used: the one stored with the weights.
 
     Raises:
         ValueError: If a file does not belong to the index, holds a score that is not finite, samples differ between
@@ -62,13 +71,13 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
     for path, file in zip(paths, files, strict=True):
         if not file["row"].equals(rows):
             raise ValueError(f"{path} and {paths[0]} hold different samples: seeds must score the same ones")
-    chosen = [_choose_threshold(index, path) for path in validation]
-    stored = [_stored_threshold(file) for file in files]
+    fitted = [_fit_calibration(index, path) for path in validation]
     return Reading(
         table=index.select(COLUMNS).take(rows),
         scores=np.stack([file["score"].to_numpy() for file in files]),
-        thresholds=tuple(chosen or stored),
-        is_probability=all("logit_generated" in file.column_names for file in files),
+        calibrations=tuple(fitted or [_stored_calibration(file) for file in files]),
+        is_probability=all(map(_is_probability, files)),
+        allowed_differences=tuple(tuple(json.loads(_metadata(file, ALLOWED_DIFFERENCES) or "[]")) for file in files),
     )
 
 
@@ -78,7 +87,10 @@ def evaluate(readings: Mapping[str, Reading], num_resamples: int = 1000, seed: i
     A control is a derived image without a label (a VAE round trip, a blurred photograph); it stands in the generated
     class's place, in its own block, and is not in the mean. Where a reading has several seeds, metrics are their mean,
     `auroc_sd` the standard deviation of their AUROCs, and `auroc_interval` that of the mean AUROC. Intervals resample
-    groups. null stands for what is not defined: accuracies at 0.5 of scores that are no probabilities, accuracy at a
+    groups. `calibration_error` is that of the scores as they are, `calibration_error_with_temperature` that after
+    division by the temperature from validation. `unsure` has a row for each share of validation samples that was to
+    be answered: the share that is, and the accuracy at the threshold from validation on those.
+    null stands for what is not defined: accuracies at 0.5 of scores that are no probabilities, accuracy at a
     threshold that was not chosen, the sd of one seed, the interval of a mean over sources.
 
     Returns:
@@ -163,8 +175,8 @@ def _score(
     scores = reading.scores.take(chosen, axis=1)
     groups = reading.table["group"].take(chosen).to_numpy()
     per_seed = [
-        _score_seed(torch.from_numpy(row), torch.from_numpy(labels), threshold, reading.is_probability)
-        for row, threshold in zip(scores, reading.thresholds, strict=True)
+        _score_seed(torch.from_numpy(row), torch.from_numpy(labels), fitted, reading.is_probability)
+        for row, fitted in zip(scores, reading.calibrations, strict=True)
     ]
     resampled = metrics.bootstrap_auroc(scores, labels, groups, num_resamples, seed).mean(axis=1)
     low, high = metrics.interval(resampled)
@@ -180,19 +192,31 @@ def _score(
 
 
 def _score_seed(
-    scores: torch.Tensor, labels: torch.Tensor, threshold: float | None, is_probability: bool
-) -> dict[str, float | None]:
+    scores: torch.Tensor, labels: torch.Tensor, fitted: Calibration | None, is_probability: bool
+) -> dict[str, Any]:
     """Metrics of one seed."""
+    scaled = None if fitted is None or not is_probability else fitted.scale(scores)
     return {
         "accuracy": metrics.accuracy(scores, labels) if is_probability else None,
         "balanced_accuracy": metrics.balanced_accuracy(scores, labels) if is_probability else None,
-        "accuracy_at_val_threshold": None if threshold is None else metrics.accuracy(scores, labels, threshold),
+        "accuracy_at_val_threshold": None if fitted is None else metrics.accuracy(scores, labels, fitted.threshold),
         "average_precision": metrics.average_precision(scores, labels),
         "auroc": metrics.auroc(scores, labels),
         "tpr_at_fpr_1": metrics.tpr_at_fpr(scores, labels, 0.01),
         "tpr_at_fpr_5": metrics.tpr_at_fpr(scores, labels, 0.05),
         "calibration_error": metrics.calibration_error(scores, labels) if is_probability else None,
+        "calibration_error_with_temperature": None if scaled is None else metrics.calibration_error(scaled, labels),
+        "unsure": [] if fitted is None else _score_bands(scores, labels, fitted),
     }
+
+
+def _score_bands(scores: torch.Tensor, labels: torch.Tensor, fitted: Calibration) -> list[dict[str, float | None]]:
+    """A row for each unsure band: coverage aimed at, coverage, and accuracy on what is answered."""
+    rows: list[dict[str, float | None]] = []
+    for target, band in zip(COVERAGES, fitted.bands, strict=False):  # none were fitted for older weights
+        coverage, accuracy = metrics.coverage_and_accuracy(scores, labels, fitted.threshold, band)
+        rows.append({"coverage_on_validation": target, "coverage": coverage, "accuracy": accuracy})
+    return rows
 
 
 def _mean_over_sources(sources: Sequence[tuple[Result, NDArray[np.float64]]]) -> Result:
@@ -209,9 +233,14 @@ def _mean_over_sources(sources: Sequence[tuple[Result, NDArray[np.float64]]]) ->
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    numbers = [value for value in values if value is not None]
-    return float(np.mean(numbers)) if len(numbers) == len(values) else None
+def _mean(values: Sequence[Any]) -> Any:
+    """Mean of numbers, of the same fields of rows, or None where one of them is None."""
+    first = values[0]
+    if isinstance(first, list):
+        return [_mean(rows) for rows in zip(*values, strict=False)]
+    if isinstance(first, dict):
+        return {name: _mean([row[name] for row in values]) for name in first}
+    return None if any(value is None for value in values) else float(np.mean(values))
 
 
 def _sd(values: NDArray[np.float64]) -> float | None:
@@ -234,13 +263,24 @@ def _read_predictions(index: pa.Table, path: Path) -> pa.Table:
     return table
 
 
-def _stored_threshold(predictions: pa.Table) -> float | None:
-    stored = (predictions.schema.metadata or {}).get(THRESHOLD)
-    return None if stored is None else float(stored)
+def _metadata(predictions: pa.Table, name: bytes) -> str | None:
+    value = (predictions.schema.metadata or {}).get(name)
+    return None if value is None else value.decode()
 
 
-def _choose_threshold(index: pa.Table, path: Path) -> float:
-    """The threshold on the labelled samples of a validation predictions file."""
+def _is_probability(predictions: pa.Table) -> bool:
+    return "logit_generated" in predictions.column_names
+
+
+def _stored_calibration(predictions: pa.Table) -> Calibration | None:
+    if stored := _metadata(predictions, CALIBRATION):
+        return Calibration.from_dict(json.loads(stored))
+    threshold = _metadata(predictions, THRESHOLD)
+    return None if threshold is None else Calibration(float(threshold))
+
+
+def _fit_calibration(index: pa.Table, path: Path) -> Calibration:
+    """What the labelled samples of a validation predictions file say."""
     table = _read_predictions(index, path)
     rows = table["row"].to_numpy()
     splits = index["split"].take(rows).unique().to_pylist()
@@ -249,4 +289,4 @@ def _choose_threshold(index: pa.Table, path: Path) -> float:
     labels = pc.fill_null(index["label"].take(rows), -1).to_numpy()
     known = labels >= 0
     scores = torch.from_numpy(table["score"].to_numpy()[known])
-    return metrics.threshold_from_validation(scores, torch.from_numpy(labels[known]))
+    return fit_calibration(scores, torch.from_numpy(labels[known]), is_probability=_is_probability(table))

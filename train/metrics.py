@@ -58,6 +58,26 @@ def calibration_error(probabilities: Tensor, labels: Tensor, num_bins: int = 15)
     return binary_calibration_error(probabilities, labels, n_bins=num_bins).item()
 
 
+def coverage_and_accuracy(
+    scores: Tensor, labels: Tensor, threshold: float, band: tuple[float, float]
+) -> tuple[float, float | None]:
+    """Share of samples that are answered when those inside the band are not, and the accuracy on them.
+
+    Args:
+        scores: (samples,).
+        labels: (samples,).
+        threshold: As of `accuracy`.
+        band: Ends of the unsure scores, both answered themselves.
+
+    Returns:
+        Coverage and accuracy, the latter None where nothing is answered.
+    """
+    answered = (scores <= band[0]) | (scores >= band[1])
+    if not answered.any():
+        return 0.0, None
+    return answered.double().mean().item(), accuracy(scores[answered], labels[answered], threshold)
+
+
 def threshold_from_validation(scores: Tensor, labels: Tensor) -> float:
     """The threshold of best balanced accuracy on validation samples.
 

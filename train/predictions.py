@@ -1,6 +1,8 @@
 """Predictions as Parquet: one row a sample, with its columns of the index, logits and score."""
 
+import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from train.calibration import Calibration
 from train.readings import COLUMNS
-from train.task import generated_score
+from train.task import LareTask, generated_score
 
 logger = logging.getLogger(__name__)
 
-THRESHOLD = b"threshold"  # entry of the Parquet file's metadata
+# Entries of the Parquet file's metadata. The threshold is also part of the calibration, which older files lack.
+THRESHOLD = b"threshold"
+CALIBRATION = b"calibration"
+ALLOWED_DIFFERENCES = b"allowed_differences"
 
 
 class PredictionWriter(Callback):
@@ -64,7 +70,8 @@ class PredictionWriter(Callback):
         if not trainer.is_global_zero:
             return
         index = trainer.datamodule.join.dataset.table(COLUMNS)  # type: ignore[attr-defined]
-        table = prediction_table(index, rows, logits, float(pl_module.threshold))  # type: ignore[arg-type]
+        assert isinstance(pl_module, LareTask)
+        table = prediction_table(index, rows, logits, pl_module.calibration, pl_module.allowed_differences)
         target = self._target(trainer)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.tmp")
@@ -76,14 +83,21 @@ class PredictionWriter(Callback):
         return Path(trainer.default_root_dir) / self.path
 
 
-def prediction_table(index: pa.Table, rows: Tensor, logits: Tensor, threshold: float) -> pa.Table:
+def prediction_table(
+    index: pa.Table,
+    rows: Tensor,
+    logits: Tensor,
+    calibration: Calibration,
+    allowed_differences: Sequence[str] = (),
+) -> pa.Table:
     """Predictions joined with the index.
 
     Args:
         index: The whole index, at least `COLUMNS`.
         rows: Row of each prediction in the index, (n,), int64.
         logits: (n, 2), float32, column 1 generated.
-        threshold: The threshold chosen on validation, kept in the table's metadata.
+        calibration: What was fitted on validation, kept in the table's metadata.
+        allowed_differences: How the features differ from those trained on, kept there too.
 
     Returns:
         `row`, `COLUMNS`, logit_real, logit_generated (float32) and score (float64), sorted by row, each row once.
@@ -105,7 +119,12 @@ def prediction_table(index: pa.Table, rows: Tensor, logits: Tensor, threshold: f
         ("score", generated_score(logits)),
     ):
         table = table.append_column(name, pa.array(values.numpy()))
-    return table.replace_schema_metadata({THRESHOLD: repr(threshold).encode()})
+    metadata = {
+        THRESHOLD: repr(calibration.threshold).encode(),
+        CALIBRATION: json.dumps(calibration.to_dict()).encode(),
+        ALLOWED_DIFFERENCES: json.dumps(list(allowed_differences)).encode(),
+    }
+    return table.replace_schema_metadata(metadata)
 
 
 def _gather(trainer: Trainer, batches: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ def describe_features(datamodule: LightningDataModule) -> dict[str, Any]:
     }
 
 
-def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowed: Collection[str] = ()) -> None:
+def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowed: Collection[str] = ()) -> list[str]:
     """Check that features were made as those that weights were trained on; the dataset may be another.
 
     Args:
@@ -35,12 +35,16 @@ def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowe
         here: The same, now.
         allowed: Names of fields that may differ.
 
+    Returns:
+        The allowed differences, a line each: "field: theirs ≠ these".
+
     Raises:
         FingerprintMismatch: If there are more or fewer caches, or another field differs.
     """
     theirs, ours = trained_on["caches"], here["caches"]
     if len(theirs) != len(ours):
         raise FingerprintMismatch(f"the weights were trained on {len(theirs)} caches, here are {len(ours)}")
+    differences = []
     for then, now in zip(theirs, ours, strict=True):
         lines = Fingerprint(then["fields"]).difference(Fingerprint(now["fields"]))
         refused = [line for line in lines if line.partition(":")[0] not in allowed]
@@ -52,6 +56,8 @@ def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowe
             )
         for line in lines:
             logger.warning("features differ from those trained on, as allowed: %s", line)
+        differences += lines
+    return differences
 
 
 def describe_code() -> dict[str, Any]:

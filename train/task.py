@@ -1,4 +1,4 @@
-"""The LightningModule: loss, optimiser, metrics, and the decision threshold that is chosen on validation."""
+"""The LightningModule: loss, optimiser, metrics, and the calibration that is fitted on validation."""
 
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from train import metrics
+from train.calibration import Calibration, fit_calibration
 from train.model import LareClassifier
 from train.provenance import TRAINED_ON, check_same_features, describe_features
 
@@ -57,9 +58,9 @@ class LareTask(LightningModule):
     """Trains and applies a `LareClassifier` on batches of image, lare, label and row.
 
     Attributes:
-        threshold: Score above which an image is called generated: the best one on the validation samples for the
-            weights of this very moment, so that a checkpoint holds the threshold of its own weights. 0.5 until the
-            first validation.
+        calibration: Threshold, temperature and unsure bands, fitted on the validation samples for the weights of this
+            very moment, so that a checkpoint holds those of its own weights. Threshold 0.5 until the first validation.
+        allowed_differences: How the features at hand differ from those trained on, where `allow_difference` lets them.
     """
 
     def __init__(
@@ -99,7 +100,13 @@ class LareTask(LightningModule):
         self.model = LareClassifier(**classifier)
         self.collected = LogitsAndLabels()
         self.class_weights: Tensor | None = None
-        self.threshold = 0.5
+        self.calibration = Calibration()
+        self.allowed_differences: list[str] = []
+
+    @property
+    def threshold(self) -> float:
+        """Score above which an image is called generated."""
+        return self.calibration.threshold
 
     def setup(self, stage: str) -> None:
         """Read the class counts where the loss needs them."""
@@ -128,13 +135,13 @@ class LareTask(LightningModule):
         self.collected.update(self._shared_step(batch, "val")[0], batch["label"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics, and choose the threshold while fitting."""
+        """Log the metrics, and fit the calibration while fitting."""
         if self.trainer.sanity_checking:
             self.collected.reset()
             return
         scores, labels = self._log_metrics("val")
         if self.trainer.state.fn == TrainerFn.FITTING:
-            self.threshold = metrics.threshold_from_validation(scores, labels)
+            self.calibration = fit_calibration(scores, labels)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the samples that have a label."""
@@ -167,12 +174,12 @@ class LareTask(LightningModule):
         return optimizer
 
     def get_extra_state(self) -> Tensor:
-        """The threshold, as part of the state dict; no buffer, which a device or a precision could round."""
-        return torch.tensor(self.threshold, dtype=torch.float64)
+        """The calibration, as part of the state dict; no buffer, which a device or a precision could round."""
+        return self.calibration.to_tensor()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the threshold of a state dict."""
-        self.threshold = state.item()
+        """Take over the calibration of a state dict."""
+        self.calibration = Calibration.from_tensor(state)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep with the weights what features they were trained on."""
@@ -187,7 +194,7 @@ class LareTask(LightningModule):
         """
         if self._trainer is not None and TRAINED_ON in checkpoint:
             here = describe_features(self.trainer.datamodule)  # type: ignore[attr-defined]
-            check_same_features(checkpoint[TRAINED_ON], here, self.allow_difference)
+            self.allowed_differences = check_same_features(checkpoint[TRAINED_ON], here, self.allow_difference)
 
     def _shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         """Logits and logged loss of a labelled batch."""

@@ -1,14 +1,17 @@
 """results.json from saved predictions: small cases by hand, and files that do not belong."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from train.calibration import COVERAGES, Calibration, fit_calibration
 from train.evaluate import Reading, compare_pairs, evaluate, load_reading
-from train.predictions import THRESHOLD
+from train.predictions import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD
 from train.readings import COLUMNS
 
 # (key, label, image_source, subset, derived_from, score)
@@ -50,7 +53,8 @@ def _reading(
     samples: list[tuple], *, scores: list[list[float]] | None = None, is_probability: bool = True, threshold=None
 ) -> Reading:
     scores = [[sample[-1] for sample in samples]] if scores is None else scores
-    return Reading(_index(samples), np.array(scores), (threshold,) * len(scores), is_probability)
+    fitted = None if threshold is None else Calibration(threshold)
+    return Reading(_index(samples), np.array(scores), (fitted,) * len(scores), is_probability)
 
 
 def test_sources_are_scored_against_the_reals_of_their_own_subset() -> None:
@@ -150,6 +154,40 @@ def test_threshold_comes_from_the_file_or_from_validation(tmp_path: Path) -> Non
         load_reading(index, [test], [test])
     with pytest.raises(ValueError, match="1 predictions files, but 2 of validation"):
         load_reading(index, [test], [validation, validation])
+
+
+def test_calibration_error_before_and_after_and_the_unsure_bands() -> None:
+    samples = [(f"r{i}", 0, "real", "a", None, s) for i, s in enumerate([0.1, 0.1, 0.1, 0.6])]
+    samples += [(f"f{i}", 1, "sd", "a", None, s) for i, s in enumerate([0.4, 0.9, 0.9, 0.9])]
+    fitted = Calibration(0.5, 2.0, ((0.5, 0.5), (0.3, 0.7), (0.0, 1.0)))
+    reading = Reading(_index(samples), np.array([[s[-1] for s in samples]] * 2), (fitted,) * 2, True)
+    sd = evaluate({"full": reading})["readings"]["full"]["sources"]["sd"]
+    assert sd["calibration_error"] == pytest.approx((3 * 0.1 + 0.6 + 0.6 + 3 * 0.1) / 8)
+    scaled = [1 / (1 + (1 / s - 1) ** 0.5) for s in (0.1, 0.4)]  # log-odds halved; the case is symmetric
+    assert sd["calibration_error_with_temperature"] == pytest.approx((3 * scaled[0] + 1 - scaled[1]) / 4)
+    assert sd["auroc"] == evaluate({"full": _reading(samples)})["readings"]["full"]["sources"]["sd"]["auroc"]
+    assert sd["unsure"] == [
+        {"coverage_on_validation": COVERAGES[0], "coverage": 1.0, "accuracy": 0.75},
+        {"coverage_on_validation": COVERAGES[1], "coverage": 0.75, "accuracy": 1.0},
+        {"coverage_on_validation": COVERAGES[2], "coverage": 0.0, "accuracy": None},
+    ]
+
+
+def test_what_was_fitted_comes_from_the_file_or_from_validation(tmp_path: Path) -> None:
+    index = pa.concat_tables([_index(PHOTOS), _index([(f"{s[0]}v", *s[1:]) for s in PHOTOS + FAKES], "validation")])
+    stored = Calibration(0.25, 1.5, ((0.2, 0.3),) * len(COVERAGES))
+    notes = {
+        CALIBRATION.decode(): json.dumps(stored.to_dict()),
+        ALLOWED_DIFFERENCES.decode(): '["timestep: 200 ≠ 261"]',
+    }
+    test = _write(tmp_path / "test.parquet", index, [0.1, 0.6, 0.2], [0, 1, 2], **notes)
+    scores = [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]
+    validation = _write(tmp_path / "val.parquet", index, scores, [3, 4, 5, 6, 7, 8])
+    reading = load_reading(index, [test])
+    assert reading.calibrations == (stored,)
+    assert reading.allowed_differences == (("timestep: 200 ≠ 261",),)
+    expected = fit_calibration(torch.tensor(scores, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert load_reading(index, [test], [validation]).calibrations == (expected,)
 
 
 @pytest.mark.parametrize(

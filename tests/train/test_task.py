@@ -1,5 +1,6 @@
 """The task: one fit on a tiny datamodule in memory, its threshold, its checkpoint, its predictions."""
 
+import json
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from cache_schema import FingerprintMismatch
 from train import metrics
-from train.predictions import THRESHOLD, PredictionWriter, prediction_table
+from train.calibration import Calibration, fit_calibration
+from train.predictions import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD, PredictionWriter, prediction_table
 from train.readings import COLUMNS
 from train.task import LareTask, generated_score
 
@@ -93,7 +95,18 @@ def test_checkpoint_holds_the_validation_threshold_of_its_own_weights(fitted: Si
     expected = metrics.threshold_from_validation(scores, data.labels[12:22])
     assert task.threshold == pytest.approx(expected, abs=1e-6)
     assert task.threshold != 0.5
-    assert torch.load(fitted.checkpoint, weights_only=True)["state_dict"]["_extra_state"].item() == task.threshold
+    expected = fit_calibration(scores, data.labels[12:22])
+    assert task.calibration.temperature == pytest.approx(expected.temperature, rel=1e-4)
+    stored = torch.load(fitted.checkpoint, weights_only=True)["state_dict"]["_extra_state"]
+    assert Calibration.from_tensor(stored) == task.calibration
+
+
+def test_a_checkpoint_from_before_the_temperature_is_loaded(fitted: SimpleNamespace, tmp_path: Path) -> None:
+    checkpoint = torch.load(fitted.checkpoint, weights_only=True)
+    checkpoint["state_dict"]["_extra_state"] = torch.tensor(0.375, dtype=torch.float64)
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    task = LareTask.load_from_checkpoint(tmp_path / "old.ckpt", weights_only=True)
+    assert task.calibration == Calibration(threshold=0.375)
 
 
 def test_checkpoint_says_what_it_was_trained_on(fitted: SimpleNamespace) -> None:
@@ -142,6 +155,11 @@ def test_other_features_are_refused_unless_allowed(fitted: SimpleNamespace, tmp_
         _trainer(tmp_path).test(LareTask(**TINY, image=False), datamodule=other, ckpt_path=fitted.checkpoint)
     allowed = LareTask(**TINY, image=False, allow_difference=["timestep"])
     _trainer(tmp_path).test(allowed, datamodule=other, ckpt_path=fitted.checkpoint, verbose=False)
+    writing = _trainer(tmp_path, callbacks=[PredictionWriter()])
+    writing.predict(allowed, datamodule=other, ckpt_path=fitted.checkpoint)
+    metadata = pq.read_table(tmp_path / "predictions.parquet").schema.metadata
+    assert json.loads(metadata[ALLOWED_DIFFERENCES]) == ["timestep: 200 ≠ 261"]
+    assert Calibration.from_dict(json.loads(metadata[CALIBRATION])) == allowed.calibration
     other.join.caches *= 2
     with pytest.raises(FingerprintMismatch, match="were trained on 1 caches, here are 2"):
         _trainer(tmp_path).test(allowed, datamodule=other, ckpt_path=fitted.checkpoint)
@@ -188,12 +206,12 @@ def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
 def test_prediction_table_sorts_drops_repeats_and_refuses_nan() -> None:
     index = TinyDataModule().join.dataset.table(COLUMNS)
     rows, logits = torch.tensor([5, 2, 5]), torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    table = prediction_table(index, rows, logits, 0.25)
+    table = prediction_table(index, rows, logits, Calibration(0.25))
     assert table["row"].to_pylist() == [2, 5]
     assert table["logit_generated"].to_pylist() == [0.0, 1.0]
     logits[1, 0] = float("nan")
     with pytest.raises(ValueError, match="1 of 3 predictions are not finite, the first is of row 2"):
-        prediction_table(index, rows, logits, 0.25)
+        prediction_table(index, rows, logits, Calibration(0.25))
 
 
 def test_very_sure_scores_keep_their_order() -> None:
