@@ -63,6 +63,10 @@ class BatchReader(Dataset[Batch]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": OrderedDict()}
 
+    def close(self) -> None:
+        """Close the tars and let go of their maps; the next batch opens what it needs."""
+        self._opened.clear()
+
     def __getitem__(self, index: tuple[int, np.ndarray]) -> Batch:
         """Build a batch.
 
@@ -192,8 +196,9 @@ class PlannedLoader:
         return self._batches(epoch=0, start=0)
 
     def close(self) -> None:
-        """End the workers; another pass starts new ones."""
+        """End the workers and close the tars; another pass opens them anew."""
         self._loader = None
+        self._reader.close()
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         # Workers live as long as the DataLoader does; it takes the new order from the same list at every pass.
