@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache_schema import Dataset, DatasetError, ShardData, Status
+from cache_schema import Dataset, DatasetError, ShardData, Status, fits_stored, non_finite_reason
 from extract.config import ExtractConfig, Variant
 from extract.diffusion import Diffusion
 from extract.images import Batch, RowSettings, load_batches
@@ -181,17 +181,15 @@ class Extractor:
             status[failed] = Status.OK_AFTER_FP32
         status[failed & ~self._fits(maps)] = Status.NON_FINITE
         maps[status > Status.OK_AFTER_FP32] = np.nan
-        reason = f"the map is not finite in fp32, or does not fit {self.config.stored_dtype}"
+        reason = non_finite_reason(self.config.stored_dtype)
         return [
             (m, s, [reason if code == Status.NON_FINITE else r for code, r in zip(s, batch.reasons, strict=True)])
             for m, s in zip(maps, status, strict=True)
         ]
 
     def _fits(self, maps: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether each map, (variant, b, c, h, w), is finite in its stored dtype: (variant, b)."""
-        with np.errstate(over="ignore"):
-            finite: NDArray[np.bool_] = np.isfinite(maps.astype(self.config.stored_dtype)).all(axis=(2, 3, 4))
-        return finite
+        """Whether each map, (variant, b, c, h, w), is finite as it is stored: (variant, b)."""
+        return fits_stored(maps, self.config.stored_dtype, self.config.stored_mantissa_bits)
 
     def _provenance(self) -> dict[str, Any]:
         """What made the maps without being part of their identity."""

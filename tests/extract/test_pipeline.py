@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,3 +258,23 @@ def test_bf16_is_near_fp32(expected: dict[str, np.ndarray], run: Run, tmp_path: 
     for key, lare in read_maps(tmp_path / "other").items():
         assert not np.array_equal(lare, expected[key])
         np.testing.assert_allclose(lare.mean(), expected[key].mean(), rtol=0.05)
+
+
+def test_a_map_that_overflows_only_when_its_mantissa_is_rounded_is_rejected(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(tmp_path / "data", [0, 1, 2])
+    compute = Diffusion.compute_maps
+
+    def raise_one(self: Diffusion, *args: Any) -> torch.Tensor:
+        maps = compute(self, *args).clone()
+        maps[0, 1, 0, 0, 0] = 65504  # float16's largest value; with seven bits it rounds up to infinity
+        return maps
+
+    monkeypatch.setattr(Diffusion, "compute_maps", raise_one)
+    assert run(cache=tmp_path / "whole", stored_dtype="float16", max_reject_fraction=1) == 0
+    assert run(stored_dtype="float16", mantissa_bits=7, max_reject_fraction=1) == 0
+    whole, rounded = (open_cache(tmp_path / n).read("train-000000.zarr.zip") for n in ("whole", "cache"))
+    assert whole.status.tolist() == [0, 0, 0]
+    assert rounded.status.tolist() == [0, Status.NON_FINITE, 0]
+    assert "does not fit float16" in rounded.attributes["reasons"]["1"]
