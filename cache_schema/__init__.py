@@ -19,8 +19,9 @@ from cache_schema.errors import (
 )
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.images import RULES, ImageRejected, decode_image, resize_canvas
-from cache_schema.index import Dataset, TarEntry, write_dataset
+from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
+from cache_schema.locks import lock_folder
 from cache_schema.report import ShardReport, shard_reports
 from cache_schema.store import (
     FORMAT_VERSION,
@@ -31,11 +32,13 @@ from cache_schema.store import (
     non_finite_reason,
 )
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
+from cache_schema.writing import REJECTED_SCHEMA, append_dataset, check_new, write_dataset
 
 __all__ = [
     "EXTENSIONS",
     "FORMAT_VERSION",
     "FULL_MANTISSA_BITS",
+    "REJECTED_SCHEMA",
     "RULES",
     "SPLITS",
     "Cache",
@@ -56,12 +59,15 @@ __all__ = [
     "ShardStale",
     "Status",
     "TarEntry",
+    "append_dataset",
     "check_dataset",
     "check_join",
+    "check_new",
     "create_cache",
     "decode_image",
     "derive_cache",
     "fits_stored",
+    "lock_folder",
     "non_finite_reason",
     "open_cache",
     "read_image_bytes",

@@ -1,30 +1,23 @@
 """The packed dataset: `dataset.json`, `index.parquet` and the tars, as one folder.
 
 `index.parquet` has a row a sample and a row group a tar. It is the authority on labels; the json beside each image in
-its tar is a copy from packing time. `dataset.json` lists the tars; `SHARD=n` is the position in that list.
+its tar is a copy from packing time. `dataset.json` lists the tars; `SHARD=n` is the position in that list. While
+tars are being appended the index may have more row groups than `dataset.json` lists; what is not listed is not there.
 """
 
-import hashlib
 import json
-import shutil
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache_schema.errors import DatasetError, FormatVersionError
-from cache_schema.keys import SPLITS, parse_tar_name, tar_name
-from cache_schema.store import sync_folder
-from cache_schema.tars import Sample, TarWriter, rows_sha256
+from cache_schema.keys import parse_tar_name
 
 DATASET_VERSION = 1
-MAX_ROWS = 4096
-MAX_BYTES = 2**30
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -117,10 +110,22 @@ class Dataset:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         expected = [tar.num_rows for tar in self.tars]
-        if rows != expected:
+        if rows[: len(expected)] != expected:
             raise DatasetError(
                 f"{self.index_path} has {sum(rows)} rows in {len(rows)} row groups, dataset.json lists {sum(expected)} "
                 f"in {len(expected)} tars. The two are from different packings."
+            )
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise DatasetError, with the differences, if it was packed with other settings."""
+        here = json.loads(json.dumps(dict(settings)))
+        there = self.settings
+        changed = [n for n in sorted({*here, *there}) if here.get(n) != there.get(n)]
+        if changed:
+            raise DatasetError(
+                f"{self.folder} was packed with other settings (dataset ≠ this run):\n  "
+                + "\n  ".join(f"{name}: {there.get(name)} ≠ {here.get(name)}" for name in changed)
+                + "\nAppend with its settings, or pack a new folder."
             )
 
     def tar_path(self, n: int) -> Path:
@@ -133,7 +138,8 @@ class Dataset:
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole index, tar by tar in the list's order."""
-        return self._read(lambda file: file.read(columns=None if columns is None else list(columns)))
+        names = None if columns is None else list(columns)
+        return self._read(lambda file: file.read_row_groups(range(len(self.tars)), columns=names))
 
     def _read(self, read: Any) -> pa.Table:
         try:
@@ -141,112 +147,3 @@ class Dataset:
                 return read(file)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
-
-
-@dataclass
-class _OpenTar:
-    name: str
-    writer: TarWriter
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-
-def write_dataset(
-    folder: str | Path,
-    samples: Iterable[Sample],
-    settings: Mapping[str, Any],
-    *,
-    max_rows: int = MAX_ROWS,
-    max_bytes: int = MAX_BYTES,
-) -> Dataset:
-    """Write samples to tars and an index, in the order given: the whole folder or nothing.
-
-    The caller shuffles: real and generated must be mixed within a tar. Everything is written to a folder beside the
-    target and renamed at the end.
-
-    Args:
-        folder: New folder; must not exist.
-        samples: Samples of any split, in any order.
-        settings: How they were made; kept in dataset.json.
-        max_rows: A tar is closed at this many samples,
-        max_bytes: or when it has reached this size, whichever comes first.
-
-    Raises:
-        DatasetError: If the folder exists.
-        ValueError: If there are no samples, or a key comes twice.
-    """
-    folder = Path(folder)
-    if folder.exists():
-        raise DatasetError(f"{folder} exists. Choose another folder, or remove this one yourself.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.tmp")
-    temporary.mkdir()
-    try:
-        _write_folder(temporary, samples, settings, max_rows, max_bytes)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    sync_folder(folder.parent)
-    return Dataset.open(folder)
-
-
-def _write_folder(
-    folder: Path, samples: Iterable[Sample], settings: Mapping[str, Any], max_rows: int, max_bytes: int
-) -> None:
-    opened: dict[str, _OpenTar] = {}
-    closed: list[tuple[TarEntry, pa.Table]] = []
-    numbers: Counter[str] = Counter()
-    keys: set[str] = set()
-
-    def close(split: str) -> None:
-        tar = opened.pop(split)
-        tar.writer.close()
-        table = pa.Table.from_pylist(tar.rows, schema=INDEX_SCHEMA)
-        digest = rows_sha256((r["key"] for r in tar.rows), (bytes.fromhex(r["sha256"]) for r in tar.rows))
-        closed.append((TarEntry(tar.name, len(tar.rows), tar.writer.num_bytes, digest), table))
-
-    try:
-        for sample in samples:
-            if sample.key in keys:
-                raise ValueError(f"key {sample.key!r} comes twice")
-            keys.add(sample.key)
-            split = sample.fields.split
-            if split not in opened:
-                name = tar_name(split, numbers[split])
-                numbers[split] += 1
-                opened[split] = _OpenTar(name, TarWriter(folder / name))
-            tar = opened[split]
-            offset = tar.writer.add(sample)
-            place = {"key": sample.key, "tar": tar.name, "row": len(tar.rows), "offset": offset}
-            tar.rows.append({**place, "size": len(sample.image), **asdict(sample.fields)})
-            if len(tar.rows) >= max_rows or tar.writer.num_bytes >= max_bytes:
-                close(split)
-        for split in list(opened):
-            close(split)
-    finally:
-        for tar in opened.values():  # only after an error
-            tar.writer.close()
-    if not closed:
-        raise ValueError("no samples to write")
-    closed.sort(key=lambda pair: (SPLITS.index(parse_tar_name(pair[0].name)[0]), pair[0].name))
-    _write_index(folder, closed, settings)
-
-
-def _write_index(folder: Path, tars: list[tuple[TarEntry, pa.Table]], settings: Mapping[str, Any]) -> None:
-    with pq.ParquetWriter(
-        folder / "index.parquet", INDEX_SCHEMA, compression="zstd", write_page_checksum=True
-    ) as writer:
-        for entry, table in tars:
-            writer.write_table(table, row_group_size=entry.num_rows)
-    counts: dict[str, Counter[str]] = {}
-    for entry, table in tars:
-        split = parse_tar_name(entry.name)[0]
-        counts.setdefault(split, Counter()).update(table["image_source"].to_pylist())
-    content = {
-        "format_version": DATASET_VERSION,
-        "dataset_id": hashlib.sha256("".join(entry.rows_sha256 for entry, _ in tars).encode()).hexdigest(),
-        "tars": [asdict(entry) for entry, _ in tars],
-        "counts": {split: dict(sorted(c.items())) for split, c in counts.items()},
-        "settings": dict(settings),
-    }
-    (folder / "dataset.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    sync_folder(folder)

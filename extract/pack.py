@@ -1,109 +1,101 @@
-"""A folder of images to tars and an index: `python -m extract pack --src FOLDER --out FOLDER`.
+"""Images to tars with an index: `python -m extract pack --src SOURCE --out FOLDER`.
 
 Every file is looked at once. What cannot be used (empty, truncated, no image, a second copy) goes to `rejected.csv`
-with its reason; everything else is packed with its original bytes.
+with its reason; everything else is packed, with its original bytes unless copies are asked for.
 """
 
-import csv
 import functools
 import hashlib
-import io
 import logging
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
+import pyarrow as pa
+import pyarrow.csv
 
-from cache_schema import (
-    EXTENSIONS,
-    SPLITS,
-    Dataset,
-    ImageRejected,
-    Sample,
-    SampleFields,
-    decode_image,
-    sample_key,
-    write_dataset,
-)
+from cache_schema import Dataset, Sample, append_dataset, check_new, lock_folder, write_dataset
+from extract.catalogue import Rows, collect_files, collect_looks, files_at, looks_at
+from extract.choosing import choose, find_photographs, rejected_table
+from extract.copies import CopyRule
+from extract.layouts import Listing, SourceFile
+from extract.lists import find_layout, list_source
+from extract.looking import Chosen, look_at, make_sample
+from extract.ordered import map_in_processes, map_in_threads, with_progress
 
 logger = logging.getLogger(__name__)
 
-REAL = "real"
+LOOK_CHUNK = 64
+COPY_CHUNK = 4
+REJECTED = "rejected.csv"
 
 
 @dataclass(frozen=True)
 class PackConfig:
-    """How a folder becomes a dataset."""
+    """How a source becomes a dataset."""
 
     src: Path
-    """Folder with `real/` and one folder per image source, or with `train/`, `validation/`, `test/` that hold them."""
+    """Source of the images: a folder or a file in one of the layouts below."""
     out: Path
     """New folder for dataset.json, index.parquet, the tars and rejected.csv."""
+    layout: str = "auto"
+    """What lies in the source. `folders`: `real/` and a folder per image source, directly or below `train/`,
+    `validation/`, `test/`. `genimage`: GenImage's tree, or one generator's folder of it. `annotation`: a text file with
+    a path and the label 0 (real) or 1 (generated) a line. `table`: CSV or Parquet with the columns path and label, and
+    optionally image_source, subset, split, group, derived_from, class_name. `dataset`: a packed dataset. `auto`: by
+    looking at the source."""
+    root: Path | None = None
+    """What the paths in an annotation file or a table lie below; null: the folder that the file lies in."""
     subset: str = "all"
-    """Name of the set that these images are scored in: generated images meet the reals of their own subset."""
+    """Name of the set that these images are scored in, where the layout does not tell it: generated images meet the
+    reals of their own subset."""
+    match: str | None = None
+    """Pack copies in which file format and size do not tell real from generated: `common` or `select`."""
+    degrade: str | None = None
+    """Pack degraded copies: jpeg:Q, webp:Q, resize:S, blur:SIGMA, noise:SD, crop:F, blend:F or social."""
+    append: bool = False
+    """Add what the dataset in `out` does not have yet, in new tars; its own stay as they are."""
     seed: int = 0
-    """Seed of the shuffle that mixes the samples, and of the cuts below."""
+    """Seed of the shuffle that mixes the samples, of the cuts below, and of what is random about copies."""
     validation_fraction: float = 0.02
-    """Share of the groups of `train` that becomes `validation`, where the source has no validation folder."""
+    """Share of the groups of `train` that becomes `validation`, where the source does not say what is validation."""
     test_fraction: float = 0.2
-    """Share of the groups that becomes `test`, where the source has no split folders at all."""
+    """Share of the groups that becomes `test`, of files for which the source says no split."""
     max_rows: int = 4096
     """A tar is closed at this many samples,"""
     max_bytes: int = 2**30
     """or when it has reached this size, whichever comes first."""
     num_workers: int = os.cpu_count() or 1
-    """Processes that look at the files."""
+    """Processes that look at the files and make copies; 1: this one alone. The dataset does not depend on it."""
 
     def __post_init__(self) -> None:
         """Check the settings before any file is read."""
-        find_splits(self.src)
         for name in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
+        for name in ("max_rows", "max_bytes", "num_workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+        layout = find_layout(self.src, self.layout)
+        if self.root is not None:
+            if layout not in ("annotation", "table"):
+                raise ValueError(f"root is {self.root}, but layout is {layout}: only lists of paths have a root")
+            if not self.root.is_dir():
+                raise ValueError(f"root is {self.root}: no such folder")
+        _ = self.copy_rule
 
+    @property
+    def copy_rule(self) -> CopyRule:
+        """Which copies are packed in place of the files."""
+        return CopyRule(self.match, self.degrade, self.seed)
 
-@dataclass(frozen=True)
-class LookedAt:
-    """What one look at a file gave."""
-
-    path: str
-    """Below the source folder."""
-    sha256: str = ""
-    width: int = 0
-    height: int = 0
-    format: str = ""
-    jpeg_quality: int | None = None
-    rejection: str | None = None
-
-
-@functools.cache
-def standard_quality_of_table() -> dict[tuple[int, ...], int]:
-    """Luminance quantisation table → JPEG quality, for the 100 standard tables, as the encoder itself writes them."""
-    tables = {}
-    for quality in range(1, 101):
-        buffer = io.BytesIO()
-        Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
-        tables[tuple(Image.open(buffer).quantization[0])] = quality  # type: ignore[attr-defined]
-    return tables
-
-
-def look_at(src: Path, path: str) -> LookedAt:
-    """Read and decode one file below `src`."""
-    data = (src / path).read_bytes()
-    try:
-        decode_image(data)
-    except ImageRejected as error:
-        return LookedAt(path, rejection=error.reason)
-    image = Image.open(io.BytesIO(data))
-    name = "JPEG" if image.format == "MPO" else str(image.format)
-    tables = getattr(image, "quantization", None) if name == "JPEG" else None
-    quality = standard_quality_of_table().get(tuple(tables[0])) if tables else None
-    return LookedAt(path, hashlib.sha256(data).hexdigest(), image.width, image.height, name, quality)
+    def settings(self, layout: str) -> dict[str, Any]:
+        """What decides the content of the dataset; goes into dataset.json, and must be the same when appending."""
+        names = ("subset", "match", "degrade", "seed", "validation_fraction", "test_fraction", "max_rows", "max_bytes")
+        return {"layout": layout, **{name: getattr(self, name) for name in names}}
 
 
 def hash_fraction(seed: int, text: str) -> float:
@@ -111,106 +103,109 @@ def hash_fraction(seed: int, text: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed}|{text}".encode()).digest()[:8], "big") / 2**64
 
 
-def split_of(parts: tuple[str, ...], splits: set[str], group: str, config: PackConfig) -> str:
-    """Split of a file: its folder's, with validation (and test, if there are no split folders) cut out by group."""
-    split = parts[0] if splits else "train"
-    if not splits and hash_fraction(config.seed, f"test|{group}") < config.test_fraction:
-        return "test"
-    if split == "train" and "validation" not in splits:
-        return "validation" if hash_fraction(config.seed, group) < config.validation_fraction else "train"
-    return split
+def split_of(split: str | None, group: str, config: PackConfig, *, has_validation: bool) -> str:
+    """Split of a file: what its source says, with validation (and test, if it says nothing) cut out by group.
 
-
-def find_splits(src: Path) -> set[str]:
-    """The split folders that a source folder has; none if the image sources lie directly in it.
-
-    Raises:
-        ValueError: If it does not hold `real/` beside image sources, directly or below split folders.
+    Args:
+        split: What the source says, or None.
+        group: Its group: all of it comes to one side of a cut.
+        config: Seed and fractions.
+        has_validation: Whether the source itself says what is validation.
     """
-    if not src.is_dir():
-        raise ValueError(f"src is {src}: no such folder")
-    splits = {name for name in SPLITS if (src / name).is_dir()}
-    tops = {p.name for p in src.iterdir() if p.is_dir()}
-    if splits and tops != splits:
-        raise ValueError(f"{src} holds split folders {sorted(splits)} beside {sorted(tops - splits)}")
-    if not any((root / REAL).is_dir() for root in _roots(src, splits)):
-        raise ValueError(f"{src}: expected a folder {REAL!r} and one folder per image source, found {sorted(tops)}")
-    return splits
-
-
-def _roots(src: Path, splits: set[str]) -> list[Path]:
-    return [src / s for s in sorted(splits)] or [src]
-
-
-def list_files(src: Path, splits: set[str]) -> list[str]:
-    """Paths of all files in image source folders, below `src`, sorted."""
-    sources = [folder for root in _roots(src, splits) for folder in root.iterdir() if folder.is_dir()]
-    return sorted(p.relative_to(src).as_posix() for folder in sources for p in folder.rglob("*") if p.is_file())
+    if split is None and hash_fraction(config.seed, f"test|{group}") < config.test_fraction:
+        return "test"
+    if split in (None, "train") and not has_validation:
+        return "validation" if hash_fraction(config.seed, group) < config.validation_fraction else "train"
+    return split or "train"
 
 
 def pack(config: PackConfig) -> Dataset:
-    """Pack a folder of class folders.
+    """Pack a source, or append it to a dataset.
 
     Raises:
-        ValueError: If the folder holds no usable image.
-        DatasetError: If `out` exists.
+        ValueError: If the source is not in its layout (line or row is named), holds no usable image, or has other bytes
+            for a key of the dataset it is appended to.
+        DatasetError: If `out` exists (or, to append, has other settings or is no dataset), is being written by another
+            process, or a file changes while it is packed.
     """
-    splits = find_splits(config.src)
-    paths = list_files(config.src, splits)
-    with ProcessPoolExecutor(config.num_workers) as pool:
-        looks = pool.map(functools.partial(look_at, config.src), paths, chunksize=64)
-        looked = list(tqdm(looks, total=len(paths), desc="looking", unit="file"))
-
-    samples: list[tuple[str, SampleFields]] = []
-    rejected: list[tuple[str, str]] = []
-    first_copy: dict[str, str] = {}
-    for look in looked:
-        if look.rejection is not None:
-            rejected.append((look.path, look.rejection))
-        elif look.sha256 in first_copy:
-            rejected.append((look.path, f"same bytes as {first_copy[look.sha256]}"))
+    layout = find_layout(config.src, config.layout)
+    logger.info("%s: packing it as layout %s", config.src, layout)
+    with lock_folder(config.out):
+        dataset = None
+        if config.append:
+            dataset = Dataset.open(config.out)
+            dataset.check_settings(config.settings(layout))
         else:
-            first_copy[look.sha256] = look.path
-            samples.append((sample_key(look.path), _fields(look, splits, config)))
-
-    order = np.random.default_rng(config.seed).permutation(len(samples))
-    stream = tqdm((samples[i] for i in order), total=len(samples), desc="packing", unit="image")
-    settings = {k: v for k, v in asdict(config).items() if k not in ("src", "out", "num_workers")}
-    dataset = write_dataset(
-        config.out,
-        _with_bytes(stream, config.src),
-        settings,
-        max_rows=config.max_rows,
-        max_bytes=config.max_bytes,
-    )
-    with (config.out / "rejected.csv").open("w", newline="") as f:
-        csv.writer(f).writerows([("path", "reason"), *rejected])
-    logger.info("%d images in %d tars, %d files rejected", len(samples), len(dataset.tars), len(rejected))
-    return dataset
+            check_new(config.out)
+        source = _Source.look(config, list_source(config.src, layout, config.root, config.subset))
+        return source.write(dataset, config.settings(layout))
 
 
-def _fields(look: LookedAt, splits: set[str], config: PackConfig) -> SampleFields:
-    parts = tuple(look.path.split("/"))
-    source = parts[1] if splits else parts[0]
-    key = sample_key(look.path)
-    return SampleFields(
-        label=0 if source == REAL else 1,
-        image_source=source,
-        subset=config.subset,
-        split=split_of(parts, splits, key, config),
-        group=key,
-        derived_from=None,
-        class_name=None,
-        source_path=look.path,
-        sha256=look.sha256,
-        width=look.width,
-        height=look.height,
-        format=look.format,
-        jpeg_quality=look.jpeg_quality,
-    )
+@dataclass(frozen=True)
+class _Source:
+    """A source whose files have been looked at."""
+
+    config: PackConfig
+    listing: Listing
+    files: pa.Table
+    looks: pa.Table
+
+    @classmethod
+    def look(cls, config: PackConfig, listing: Listing) -> "_Source":
+        files = collect_files(with_progress(listing.files, "listing", "file"))
+        look = functools.partial(look_at, listing.root, config.copy_rule)
+        looks = map_in_processes(look, files_at(files), config.num_workers, LOOK_CHUNK)
+        return cls(config, listing, files, collect_looks(with_progress(looks, "looking", "file", len(files))))
+
+    def write(self, dataset: Dataset | None, settings: dict[str, Any]) -> Dataset:
+        """Write the chosen files to a new dataset, or append them to one."""
+        config, rule = self.config, self.config.copy_rule
+        choice = choose(self.files, self.looks, dataset, copies=rule.is_copy)
+        photographs = find_photographs(self.files, self.looks, choice) if rule.needs_photograph else {}
+        earlier = None if dataset is None else _read_rejected(config.out / REJECTED)
+        rejected = rejected_table(self.files, self.looks, choice, earlier)
+        samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
+        sizes = {"max_rows": config.max_rows, "max_bytes": config.max_bytes}
+        if dataset is None:
+            written = write_dataset(config.out, samples, settings, rejected=rejected, is_locked=True, **sizes)
+            num_skipped, num_before = 0, 0
+        else:
+            written, num_skipped = append_dataset(
+                config.out, samples, settings, rejected=rejected, is_locked=True, **sizes
+            )
+            num_before = len(dataset.tars)
+        logger.info(
+            "%d images in %d new tars, %d were there already, %d files in %s",
+            len(choice.rows) - num_skipped,
+            len(written.tars) - num_before,
+            choice.num_known + num_skipped,
+            len(rejected),
+            REJECTED,
+        )
+        return written
+
+    def _samples(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Sample]:
+        make = functools.partial(make_sample, self.listing.root, self.config.copy_rule)
+        chosen, workers = self._chosen(rows, photographs), self.config.num_workers
+        if self.config.copy_rule.is_copy:
+            samples = map_in_processes(make, chosen, workers, COPY_CHUNK)
+        else:
+            samples = map_in_threads(make, chosen, workers)
+        return with_progress(samples, "packing", "image", len(rows))
+
+    def _chosen(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Chosen]:
+        files, looks = files_at(self.files, rows), looks_at(self.looks, rows)
+        for row, file, look in zip(rows.tolist(), files, looks, strict=True):
+            photograph: SourceFile | None = None
+            if row in photographs:
+                photograph = next(files_at(self.files, np.array([photographs[row]])))
+            group = file.group or file.key
+            split = split_of(file.split, group, self.config, has_validation=self.listing.has_validation)
+            yield Chosen(file, look, split, photograph)
 
 
-def _with_bytes(samples: Iterator[tuple[str, SampleFields]], src: Path) -> Iterator[Sample]:
-    for key, fields in samples:
-        # Sample compares the hash: a file that changed since it was looked at stops the packing.
-        yield Sample(key, EXTENSIONS[fields.format], (src / fields.source_path).read_bytes(), fields)
+def _read_rejected(path: Path) -> pa.Table | None:
+    if not path.exists():
+        return None
+    types = pa.csv.ConvertOptions(column_types={"path": pa.string(), "reason": pa.string()}, null_values=[])
+    return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=types)

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from cache_schema import DatasetError, read_image_bytes
-from extract.pack import PackConfig, look_at, pack
+from extract.looking import look_at_bytes
+from extract.pack import PackConfig, pack
 
 
 def save(path: Path, seed: int, **options: object) -> None:
@@ -94,4 +95,4 @@ def test_other_layouts_and_outputs_are_refused(src: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("quality", [1, 30, 75, 96, 100])
 def test_jpeg_quality_is_read_from_the_tables(tmp_path: Path, quality: int) -> None:
     save(tmp_path / "x.jpg", 0, quality=quality)
-    assert look_at(tmp_path, "x.jpg").jpeg_quality == quality
+    assert look_at_bytes((tmp_path / "x.jpg").read_bytes()).jpeg_quality == quality
