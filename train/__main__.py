@@ -1,7 +1,8 @@
-"""`python -m train fit|validate|test|predict|evaluate|readings …`: train a detector, apply it, and score it."""
+"""`python -m train fit|validate|test|predict|evaluate|readings|export …`: train, apply, score a detector."""
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -18,15 +19,24 @@ def main() -> int:
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     try:
         if command in COMMANDS:
-            COMMANDS[command](sys.argv[2:])
-        else:
-            run_lightning()
+            return _run(COMMANDS[command], sys.argv[2:])
+        run_lightning()
     except (CacheError, FileExistsError) as error:
         logger.error("%s", error)
         return 1
     except SIGTERMException:
         logger.error("ended by SIGTERM")
         return 143
+    return 0
+
+
+def _run(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int:
+    """Run a command that needs no trainer; what is wrong with its input is told in a sentence."""
+    try:
+        command(arguments)
+    except ValueError as error:
+        logger.error("%s", error)
+        return 1
     return 0
 
 

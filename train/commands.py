@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, auto_cli
 
 from cache_schema import Dataset, check_dataset, open_cache
 from train.evaluate import evaluate, load_reading
+from train.export import export_checkpoint
 from train.provenance import describe_code, write_json
 from train.readings import COLUMNS, write_readings
 
@@ -78,9 +79,15 @@ def readings_command(arguments: Sequence[str]) -> None:
     auto_cli(write_readings, args=list(arguments), prog="python -m train readings", as_positional=False)
 
 
+def export_command(arguments: Sequence[str]) -> None:
+    """Write a checkpoint's detector as a folder that can be shared."""
+    auto_cli(export_checkpoint, args=list(arguments), prog="python -m train export", as_positional=False)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate_command,
     "readings": readings_command,
+    "export": export_command,
 }
 
 

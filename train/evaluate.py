@@ -195,7 +195,8 @@ def _score_seed(
     scores: torch.Tensor, labels: torch.Tensor, fitted: Calibration | None, is_probability: bool
 ) -> dict[str, Any]:
     """Metrics of one seed."""
-    scaled = None if fitted is None or not is_probability else fitted.scale(scores)
+    # Weights from before there were temperatures have no bands either.
+    scaled = fitted.scale(scores) if fitted is not None and fitted.bands and is_probability else None
     return {
         "accuracy": metrics.accuracy(scores, labels) if is_probability else None,
         "balanced_accuracy": metrics.balanced_accuracy(scores, labels) if is_probability else None,

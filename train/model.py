@@ -1,16 +1,22 @@
 """The detector: backbone, error-guided refinement and a linear head; its variants are constructor options."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from timm.models.resnet import BasicBlock, downsample_conv
 from torch import Tensor, nn
 
 from train.backbone import ImageBackbone, Normalization
 from train.egre import ErrorGuidedChannelRefinement, ErrorGuidedSpatialRefinement
 
+WEIGHTS_NAME = "model.safetensors"
 
-class LareClassifier(nn.Module):
+
+class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.org/abs/2403.17465"):
     """Tells generated images (column 1 of the logits) from photographs (column 0).
 
     | variant | options |
@@ -21,9 +27,13 @@ class LareClassifier(nn.Module):
     | plain concatenation: head over (x_g, the map pooled to the feature grid, flattened) | the same and `concat=True` |
     | map only: a small ResNet on the map | `image=False`; the options of image and refinement then mean nothing |
 
+    `save_pretrained(folder)` writes config.json (the arguments) and model.safetensors, `from_pretrained(folder or hub
+    id)` reads them; `python -m train export` makes such a folder from a checkpoint.
+
     Attributes:
         needs_image: Whether `forward` looks at the image.
         needs_lare: Whether `forward` looks at the map.
+        record: As the argument.
     """
 
     def __init__(
@@ -39,6 +49,7 @@ class LareClassifier(nn.Module):
         normalization: Normalization = "clip",
         freeze_backbone: bool = False,
         map_transform: Literal["none", "log"] = "none",
+        record: dict[str, Any] | None = None,
     ) -> None:
         """Build one variant.
 
@@ -54,11 +65,14 @@ class LareClassifier(nn.Module):
             normalization: Mean and standard deviation of the images: CLIP's, or ImageNet's for the authors' weights.
             freeze_backbone: Whether the backbone stays as it is.
             map_transform: "none" for the raw map (the authors'), "log" for log(1 + map), whose tail is short.
+            record: What else belongs to the weights, as plain values: calibration, features and view they were trained
+                on, code. Has no influence on the network.
 
         Raises:
             ValueError: If the backbone cannot be built as asked.
         """
         super().__init__()
+        self.record = record
         self.map_transform = map_transform
         self.needs_image = image
         self.needs_lare = spatial or channel or concat or not image
@@ -103,6 +117,51 @@ class LareClassifier(nn.Module):
             parts.append(self.concat(lare))
         logits = self.head(torch.cat(parts, dim=1))
         return logits
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        map_location: str = "cpu",
+        strict: bool = True,
+        **model_kwargs: Any,
+    ) -> "LareClassifier":
+        """What `from_pretrained` calls; unlike the mixin's own it never reads a pickle and never leaves weights out.
+
+        Raises:
+            ValueError: If there is no config.json or no model.safetensors of this class.
+        """
+        if "backbone" not in model_kwargs:  # the mixin goes on without a config.json, and with any other
+            raise ValueError(
+                f"{model_id} has no config.json of a LareClassifier: export one with python -m train export"
+            )
+        path = Path(model_id, WEIGHTS_NAME)
+        if not Path(model_id).is_dir():
+            downloaded = hf_hub_download(
+                model_id,
+                WEIGHTS_NAME,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+            path = Path(str(downloaded))
+        if not path.is_file():
+            raise ValueError(f"{model_id} has no {WEIGHTS_NAME}")
+        model = cls(**model_kwargs | {"pretrained": False})
+        try:
+            model.load_state_dict(load_file(path, device=map_location), strict=strict)
+        except (SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path} does not hold what config.json beside it describes: {reason}") from error
+        return model.to(map_location).eval()
 
 
 class MapNet(nn.Module):

@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ def describe_features(datamodule: LightningDataModule) -> dict[str, Any]:
         "dataset_id": join.dataset.dataset_id,
         "caches": [{"fingerprint": cache.fingerprint, "fields": dict(cache.fields)} for cache in join.caches],
     }
+
+
+def describe_training(datamodule: LightningDataModule) -> dict[str, Any]:
+    """What a checkpoint keeps about its training: `describe_features`, the view, and the code."""
+    view = {name: getattr(datamodule, name, None) for name in ("view", "alignment", "crop_px")}
+    return {**describe_features(datamodule), "view": view, "code": describe_code()}
 
 
 def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowed: Collection[str] = ()) -> list[str]:
@@ -60,6 +67,7 @@ def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowe
     return differences
 
 
+@cache  # the code that runs is the one that was loaded, whatever is edited or committed since
 def describe_code() -> dict[str, Any]:
     """Git commit of the code (null outside a work tree), whether files differ from it, and package versions."""
     return {

@@ -14,7 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from train import metrics
 from train.calibration import Calibration, fit_calibration
 from train.model import LareClassifier
-from train.provenance import TRAINED_ON, check_same_features, describe_features
+from train.provenance import TRAINED_ON, check_same_features, describe_features, describe_training
 
 Batch = dict[str, Tensor]
 
@@ -182,9 +182,9 @@ class LareTask(LightningModule):
         self.calibration = Calibration.from_tensor(state)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep with the weights what features they were trained on."""
+        """Keep with the weights what they were trained on."""
         if self.trainer.state.fn == TrainerFn.FITTING:
-            checkpoint[TRAINED_ON] = describe_features(self.trainer.datamodule)  # type: ignore[attr-defined]
+            checkpoint[TRAINED_ON] = describe_training(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on, or to score, with features that were made by other settings than those trained on.

@@ -17,6 +17,7 @@ from cache_schema import FingerprintMismatch
 from train import metrics
 from train.calibration import Calibration, fit_calibration
 from train.predictions import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD, PredictionWriter, prediction_table
+from train.provenance import describe_code
 from train.readings import COLUMNS
 from train.task import LareTask, generated_score
 
@@ -44,6 +45,7 @@ class TinyDataModule(LightningDataModule):
         cache = SimpleNamespace(fingerprint="f" * 64, fields={"timestep": timestep, "image_size": 16})
         self.join = SimpleNamespace(dataset=dataset, caches=[cache])
         self.class_counts = (3, 9)
+        self.view, self.alignment, self.crop_px = "canvas", None, 16
 
     def _loader(self, rows: range) -> DataLoader:
         batches = [torch.tensor(rows[i : i + 4]) for i in range(0, len(rows), 4)]
@@ -114,6 +116,8 @@ def test_checkpoint_says_what_it_was_trained_on(fitted: SimpleNamespace) -> None
     assert checkpoint["trained_on"] == {
         "dataset_id": "tiny",
         "caches": [{"fingerprint": "f" * 64, "fields": {"timestep": 200, "image_size": 16}}],
+        "view": {"view": "canvas", "alignment": None, "crop_px": 16},
+        "code": describe_code(),
     }
     assert checkpoint["hyper_parameters"]["map_channels"] == 2
 

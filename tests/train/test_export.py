@@ -1,0 +1,135 @@
+"""Exported detectors: the same logits, all that belongs to the weights, and files that are refused."""
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from train.__main__ import main
+from train.calibration import Calibration
+from train.export import export_checkpoint, load_checkpoint
+from train.model import LareClassifier
+from train.task import LareTask
+
+TINY = {"backbone": "resnet_tiny_clip", "image_size": 16, "map_channels": 2}
+TRAINED_ON = {
+    "dataset_id": "d" * 64,
+    "caches": [{"fingerprint": "f" * 64, "fields": {"timestep": 200}}],
+    "view": {"view": "canvas", "alignment": None, "crop_px": 16},
+    "code": {"git_commit": "c" * 40},
+}
+
+
+@pytest.fixture
+def task() -> LareTask:
+    """With running statistics and a calibration that differ from their start."""
+    torch.manual_seed(0)
+    task = LareTask(**TINY, learning_rate=1e-3, map_transform="log")
+    task.model(torch.rand(4, 3, 16, 16), torch.rand(4, 2, 8, 8))
+    task.calibration = Calibration(0.25, 1.5, ((0.2, 0.3), (0.1, 0.4)))
+    return task.eval()
+
+
+@pytest.fixture
+def checkpoint(task: LareTask, tmp_path: Path) -> Path:
+    path = tmp_path / "best.ckpt"
+    content = {"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams), "trained_on": TRAINED_ON}
+    torch.save(content, path)
+    return path
+
+
+def test_an_exported_detector_gives_the_same_logits_and_knows_what_it_was_trained_on(
+    task: LareTask, checkpoint: Path, tmp_path: Path
+) -> None:
+    export_checkpoint(str(checkpoint), str(tmp_path / "out"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    model = LareClassifier.from_pretrained(tmp_path / "out")
+    inputs = torch.rand(3, 3, 16, 16), torch.rand(3, 2, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(model(*inputs), task.model(*inputs))
+    assert not model.training
+    assert model.record["trained_on"] == TRAINED_ON
+    assert model.record["exported_by"]["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert Calibration.from_dict(model.record["calibration"]) == task.calibration
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["backbone"] == "resnet_tiny_clip"
+    assert config["map_transform"] == "log"
+    assert "learning_rate" not in config
+
+
+def test_saved_and_loaded_again_it_is_still_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    export_checkpoint(str(checkpoint), str(tmp_path / "first"))
+    LareClassifier.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_a_detector_without_images_is_exported_too(tmp_path: Path) -> None:
+    LareClassifier(**TINY, image=False).save_pretrained(tmp_path / "out")
+    assert not LareClassifier.from_pretrained(tmp_path / "out").needs_image
+
+
+def test_a_folder_that_is_there_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match="is there already: choose another --out"):
+        export_checkpoint(str(checkpoint), str(tmp_path))
+
+
+class _Harmful:
+    def __reduce__(self) -> tuple:
+        return Path.touch, (Path("/tmp/never-made-by-a-test"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no checkpoint", "cannot be read as a checkpoint"),
+        (b"", "cannot be read as a checkpoint"),
+        (pickle.dumps(_Harmful(), protocol=2), "cannot be read as a checkpoint"),
+        ({"epoch": 3}, "is no checkpoint of python -m train fit: it has no 'hyper_parameters'"),
+        (
+            {"hyper_parameters": TINY, "state_dict": {}},
+            "is no checkpoint of python -m train fit: it has no '_extra_state'",
+        ),
+        (
+            {"hyper_parameters": TINY, "state_dict": {"_extra_state": torch.tensor(0.5)}},
+            "are not those of its settings",
+        ),
+    ],
+)
+def test_a_wrong_checkpoint_is_refused(content: bytes | dict, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(path)
+    assert not Path("/tmp/never-made-by-a-test").exists()
+
+
+def test_a_missing_checkpoint_is_one_sentence_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "export", f"--ckpt={tmp_path / 'no.ckpt'}", f"--out={tmp_path / 'out'}"])
+    assert main() == 1
+    assert caplog.messages == [f"there is no checkpoint {tmp_path / 'no.ckpt'}"]
+
+
+def test_a_wrong_folder_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    export_checkpoint(str(checkpoint), str(folder))
+    weights = load_file(folder / "model.safetensors")
+    del weights["head.bias"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"does not hold what config\.json beside it describes.*head\.bias"):
+        LareClassifier.from_pretrained(folder)
+    (folder / "model.safetensors").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="does not hold what"):
+        LareClassifier.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"has no model\.safetensors"):
+        LareClassifier.from_pretrained(folder)
+    (folder / "config.json").write_text('{"hidden_size": 768}')
+    with pytest.raises(ValueError, match=r"has no config\.json of a LareClassifier"):
+        LareClassifier.from_pretrained(folder)
