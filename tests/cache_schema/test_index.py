@@ -2,12 +2,26 @@ import io
 import json
 import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from cache_schema import Dataset, DatasetError, FormatVersionError, read_image_bytes, rows_sha256, write_dataset
+from cache_schema import (
+    REJECTED_SCHEMA,
+    Dataset,
+    DatasetError,
+    FormatVersionError,
+    append_dataset,
+    lock_folder,
+    read_image_bytes,
+    rows_sha256,
+    write_dataset,
+    writing,
+)
 from tests.samples import make_sample
 
 
@@ -64,6 +78,23 @@ def test_failed_packing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no samples"):
         write_dataset(tmp_path / "d", [], {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_packing_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".d.tmp").mkdir()
+    (tmp_path / ".d.tmp" / "train-000000.tar").write_bytes(b"half a tar")
+    (tmp_path / ".d.lock").touch()  # the lock itself ended with its process
+    dataset = write_dataset(tmp_path / "d", [make_sample(0)], {})
+    assert {p.name for p in tmp_path.iterdir()} == {"d"}
+    assert {p.name for p in dataset.folder.iterdir()} == {"dataset.json", "index.parquet", "train-000000.tar"}
+
+
+def test_two_writers_at_once_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "d"), pytest.raises(DatasetError, match="being written by another process"):
+        write_dataset(tmp_path / "d", [make_sample(0)], {})
+    with lock_folder(dataset.folder), pytest.raises(DatasetError, match="being written by another process"):
+        append_dataset(dataset.folder, [make_sample(30)], dataset.settings)
+    write_dataset(tmp_path / "d", [make_sample(0)], {})
 
 
 def test_existing_folder_is_refused(dataset: Dataset) -> None:
@@ -132,3 +163,89 @@ def test_sample_fields_are_checked() -> None:
         make_sample(0, split="val")
     with pytest.raises(ValueError, match="not that of its bytes"):
         make_sample(0, sha256="00" * 32)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_appending_adds_tars_and_changes_none(dataset: Dataset) -> None:
+    before, old_rows = contents(dataset.folder), [dataset.rows(n) for n in range(4)]
+    samples = [make_sample(0), make_sample(30), make_sample(31), make_sample(32, split="test")]
+    grown, num_skipped = append_dataset(dataset.folder, samples, dataset.settings, max_rows=8)
+    assert num_skipped == 1 and grown.dataset_id == dataset.dataset_id and grown.tars[:4] == dataset.tars
+    assert [(t.name, t.num_rows) for t in grown.tars[4:]] == [("train-000002.tar", 2), ("test-000001.tar", 1)]
+    assert [grown.rows(n) for n in range(4)] == old_rows
+    assert grown.table(["key"])["key"].to_pylist()[-3:] == [s.key for s in samples[1:]]
+    assert (grown.counts["train"], grown.counts["test"]) == ({"real": 9, "toy": 9}, {"real": 3, "toy": 2})
+    after = contents(dataset.folder)
+    assert all(after[name] == data for name, data in before.items() if name.endswith(".tar"))
+    assert after.keys() - before.keys() == {"train-000002.tar", "test-000001.tar"}
+
+
+def test_appending_nothing_new_changes_nothing(dataset: Dataset) -> None:
+    before = contents(dataset.folder)
+    grown, num_skipped = append_dataset(dataset.folder, [make_sample(3)], dataset.settings)
+    assert num_skipped == 1 and grown == dataset and contents(dataset.folder) == before
+
+
+def test_appending_refuses_other_bytes_and_other_settings(dataset: Dataset, tmp_path: Path) -> None:
+    before = contents(dataset.folder)
+    other = make_sample(0, image=make_sample(77).image)
+    with pytest.raises(ValueError, match=r"'real/0%2Epng' is in the dataset with other bytes"):
+        append_dataset(dataset.folder, [make_sample(30), other], dataset.settings)
+    with pytest.raises(ValueError, match="comes twice"):
+        append_dataset(dataset.folder, [make_sample(30), make_sample(30)], dataset.settings)
+    with pytest.raises(DatasetError, match="made_by: a test ≠ None\n  seed: None ≠ 1"):
+        append_dataset(dataset.folder, [make_sample(30)], {"seed": 1})
+    with pytest.raises(DatasetError, match=r"holds no dataset\.json"):
+        append_dataset(tmp_path / "nothing", [make_sample(30)], {})
+    assert contents(dataset.folder) == before
+
+
+def test_appending_that_was_cut_off_is_invisible_and_can_be_finished(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected = pa.Table.from_pylist([{"path": "x", "reason": "empty file"}], schema=REJECTED_SCHEMA)
+    samples = [make_sample(i, split=("train", "test")[i % 2]) for i in range(24, 34)]
+
+    def append(folder: Path, number: int = 10) -> Dataset:
+        return append_dataset(folder, samples[:number], dataset.settings, max_rows=2, rejected=rejected)[0]
+
+    shutil.copytree(dataset.folder, tmp_path / "whole")
+    whole = append(tmp_path / "whole")
+    num_syncs = []
+    monkeypatch.setattr(writing, "sync_folder", lambda folder: num_syncs.append(folder))
+    shutil.copytree(dataset.folder, tmp_path / "counted")
+    append(tmp_path / "counted")
+    for stop_at in range(1, len(num_syncs)):
+        folder = tmp_path / str(stop_at)
+        shutil.copytree(dataset.folder, folder)
+        syncs = iter(range(1, stop_at + 1))
+
+        def sync_or_stop(_: Path, syncs: Iterator[int] = syncs, stop_at: int = stop_at) -> None:
+            if next(syncs) == stop_at:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(writing, "sync_folder", sync_or_stop)
+        with pytest.raises(KeyboardInterrupt):
+            append(folder)
+        seen = Dataset.open(folder)
+        assert seen.tars == dataset.tars and seen.table() == dataset.table() and seen.rows(3) == dataset.rows(3)
+        monkeypatch.setattr(writing, "sync_folder", lambda _: None)
+        if stop_at % 2:
+            append(folder, 4)  # fewer than before: what the first run left over must go
+        append(folder, 4 if stop_at % 2 else 10)
+        if not stop_at % 2:
+            assert contents(folder) == contents(whole.folder)
+        listed = {tar.name for tar in Dataset.open(folder).tars}
+        assert {p.name for p in folder.iterdir()} == {*listed, "dataset.json", "index.parquet", "rejected.csv"}
+
+
+def test_index_of_other_rows_is_refused_even_if_it_has_more(dataset: Dataset) -> None:
+    tables = [dataset.rows(n) for n in (1, 2, 0, 3, 1)]
+    with pq.ParquetWriter(dataset.index_path, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    with pytest.raises(DatasetError, match="different packings"):
+        Dataset.open(dataset.folder)
