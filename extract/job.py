@@ -28,6 +28,7 @@ from extract.diffusion import Diffusion, alphas_cumprod_sha256, count_unet_calls
 from extract.model_folder import ModelFolder
 from extract.noise import NOISE_RULE, noise_probe
 from extract.pipeline import RECIPE, Extractor
+from extract.progress import ProgressFile
 from extract.prompts import PromptPolicy, prompts_sha256
 
 logger = logging.getLogger(__name__)
@@ -186,10 +187,25 @@ class Job:
             diffusion.compile()
         num_above = 0
         pending: deque[Future[bool]] = deque()
-        with tqdm(total=num_images, unit="image", disable=None) as bar, ThreadPoolExecutor(1) as writer:
-            for n, variants in self.todo.items():
-                shards = extractor.extract(n, variants, bar.update)
-                pending.append(writer.submit(self._publish, n, dict(zip(variants, shards, strict=True))))
+        with (
+            ProgressFile(self.config.cache, len(self.todo), num_images) as progress,
+            tqdm(total=num_images, unit="image", disable=None) as bar,
+            ThreadPoolExecutor(1) as writer,
+        ):
+
+            def count(num_images: int) -> None:
+                bar.update(num_images)
+                progress.add_images(num_images)
+
+            for n in self.todo:
+                entry, variants = self.dataset.tars[n], self._unmade(n)
+                if not variants:  # another job has published it since this one was prepared
+                    bar.update(entry.num_rows)
+                    progress.skip_tar(entry.num_rows)
+                    continue
+                progress.start_tar(entry.name)
+                shards = extractor.extract(n, variants, count)
+                pending.append(writer.submit(self._publish, n, dict(zip(variants, shards, strict=True)), progress))
                 if len(pending) > 1:
                     num_above += pending.popleft().result()
             while pending:
@@ -213,11 +229,12 @@ class Job:
             config.cache,
         )
 
-    def _publish(self, n: int, shards: Mapping[Variant, ShardData]) -> bool:
+    def _publish(self, n: int, shards: Mapping[Variant, ShardData], progress: ProgressFile) -> bool:
         """Write a tar's stores and log a line; whether more of it was rejected than allowed."""
         start = time.perf_counter()
         for variant, shard in shards.items():
             self.caches[variant].write(store_name(self.dataset.tars[n].name), shard)
+        progress.finish_tar(next(iter(shards.values())).attributes["reasons"].values())
         log_shard(next(iter(shards.values())), time.perf_counter() - start)
         above = [shard for shard in shards.values() if warn_rejected(shard, self.config.max_reject_fraction)]
         return bool(above)

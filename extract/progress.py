@@ -1,0 +1,172 @@
+"""How far the tasks that fill a cache are: each keeps a small JSON file in the cache folder, which `watch` reads.
+
+A task that ends in order removes its file, one that fails leaves it with the error, and one that was killed leaves it
+as it was: silent from then on. Nothing depends on these files: done is what the stores say. Never loads torch.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cache_schema.report import reason_kind
+
+FOLDER = ".progress"
+WRITE_EVERY_SEC = 5.0
+KEEP_SEC = 24 * 3600.0
+"""How long a file of a task that no longer writes is kept."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a task says of itself."""
+
+    task: str
+    """Host, SLURM job if there is one, and process."""
+    num_tars: int
+    num_images: int
+    tars_done: int = 0
+    images_done: int = 0
+    """Of all its tars, those in flight included."""
+    tar: str = ""
+    """The tar it is at."""
+    started: float = 0.0
+    """Seconds since 1970, as `updated`; models are loaded before."""
+    updated: float = 0.0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Kind of reason → images of finished tars."""
+    error: str = ""
+    """Why it ended; empty for one that runs, or was killed."""
+    skipped: int = 0
+    """Images of tars that another task has done meanwhile; part of `images_done`."""
+
+    @property
+    def images_per_second(self) -> float:
+        """Rate since its start."""
+        return (self.images_done - self.skipped) / max(self.updated - self.started, 1e-9)
+
+    @property
+    def images_left(self) -> int:
+        """Images that are still to do."""
+        return self.num_images - self.images_done
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None if there is none yet."""
+        return self.images_left / self.images_per_second if self.images_per_second > 0 else None
+
+
+class ProgressFile:
+    """Keeps a task's file, as a context around its work. What cannot be written is left out: the work goes on.
+
+    Args:
+        cache: Cache folder, or the one above a sweep's.
+        num_tars: Tars that the task has to do.
+        num_images: Images in them.
+    """
+
+    def __init__(self, cache: str | Path, num_tars: int, num_images: int) -> None:
+        self._folder = Path(cache) / FOLDER
+        self._state = Progress(task_name(), num_tars, num_images)
+        self._rejected: Counter[str] = Counter()
+        self._lock = threading.Lock()  # tars are finished in the thread that writes them
+
+    def __enter__(self) -> Self:
+        now = time.time()
+        remove_old(self._folder.parent, KEEP_SEC)
+        self._change(started=now, updated=now)
+        self._write()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            self._change(error=f"{type(error).__name__}: {error}")
+            self._write()
+            return
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            self._folder.rmdir()  # fails while there are others
+
+    def start_tar(self, name: str) -> None:
+        """Tell which tar is being read."""
+        self._change(tar=name)
+
+    def add_images(self, count: int) -> None:
+        """Count images whose maps are there."""
+        self._change(images_done=self._state.images_done + count)
+
+    def skip_tar(self, num_images: int) -> None:
+        """Count a tar that another task has done."""
+        state = self._state
+        self._change(
+            images_done=state.images_done + num_images,
+            skipped=state.skipped + num_images,
+            tars_done=state.tars_done + 1,
+        )
+
+    def finish_tar(self, reasons: Iterable[str]) -> None:
+        """Count a tar whose stores are published.
+
+        Args:
+            reasons: Of each rejected image.
+        """
+        with self._lock:
+            self._rejected.update(map(reason_kind, reasons))
+        self._change(tars_done=self._state.tars_done + 1, rejected=dict(self._rejected))
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / f"{self._state.task}.json"
+
+    def _change(self, **values: object) -> None:
+        with self._lock:
+            due = time.time() - self._state.updated >= WRITE_EVERY_SEC
+            self._state = replace(self._state, **values)  # type: ignore[arg-type]
+        if due:
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            self._state = replace(self._state, updated=time.time())
+            temporary = self._folder / f".{self._path.name}.tmp"
+            with suppress(OSError):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(json.dumps(asdict(self._state)) + "\n")
+                temporary.replace(self._path)
+
+
+def task_name() -> str:
+    """Name of this task: host, SLURM job and element of its array if there is one, and process."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    element = os.environ.get("SLURM_ARRAY_TASK_ID")
+    parts = [socket.gethostname(), f"{job}_{element}" if job and element else job, str(os.getpid())]
+    return "-".join(part for part in parts if part)
+
+
+def load_progress(cache: str | Path) -> list[Progress]:
+    """What the tasks of a cache say, by name; a file that cannot be read is left out."""
+    found = []
+    for path in sorted(Path(cache, FOLDER).glob("[!.]*.json")):
+        with suppress(OSError, ValueError, TypeError):
+            content = json.loads(path.read_text())
+            found.append(Progress(**{f.name: content[f.name] for f in fields(Progress) if f.name in content}))
+    return found
+
+
+def remove_old(cache: str | Path, age_sec: float) -> None:
+    """Remove files of tasks that have not written for so long."""
+    folder = Path(cache) / FOLDER
+    with suppress(OSError):
+        for path in folder.glob("*.json*"):
+            if time.time() - path.stat().st_mtime > age_sec:
+                path.unlink(missing_ok=True)
