@@ -1,7 +1,7 @@
 """The files of a source and what a look at each gave, as columns: about 200 bytes a file, for millions of them."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from itertools import islice
 from typing import Any
@@ -57,15 +57,19 @@ def collect_looks(looks: Iterable[Look]) -> pa.Table:
     return _collect(looks, _LOOKS, sha256=lambda text: None if text is None else bytes.fromhex(text))
 
 
-def _collect(records: Iterable[Any], schema: pa.Schema, **convert: Any) -> pa.Table:
-    stream, batches = iter(records), []
+def _collect(records: Iterable[Any], schema: pa.Schema, **convert: Callable[[Any], Any]) -> pa.Table:
+    stream = iter(records)
+    pieces: dict[str, list[pa.Array]] = {name: [pa.array([], schema.field(name).type)] for name in schema.names}
     while chunk := list(islice(stream, COLLECT_ROWS)):
-        columns = {name: [getattr(record, name) for record in chunk] for name in schema.names}
-        for name, function in convert.items():
-            columns[name] = [function(value) for value in columns[name]]
-        batches.append(pa.RecordBatch.from_pydict(columns, schema=schema))
-    # In one piece: rows are taken from it in random order, and Arrow would put the pieces together each time.
-    return pa.Table.from_batches(batches, schema=schema).combine_chunks()
+        for name in schema.names:
+            values = [getattr(record, name) for record in chunk]
+            if name in convert:
+                values = [convert[name](value) for value in values]
+            pieces[name].append(pa.array(values, schema.field(name).type))
+    # In one piece: rows are taken from it in random order, and Arrow would put the pieces together each time. Column by
+    # column: the pieces of one are freed before the next is copied.
+    columns = [pa.concat_arrays(pieces.pop(name)) for name in schema.names]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def files_at(table: pa.Table, rows: Rows | None = None) -> Iterator[SourceFile]:

@@ -1,6 +1,5 @@
 """Which of the files that were looked at are packed: each image once, and none that the dataset has already."""
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +41,14 @@ def choose(files: pa.Table, looks: pa.Table, dataset: Dataset | None = None, *, 
     packed = _packed(dataset, paths, hashes, copies)
     new, reasons = np.flatnonzero(~packed.is_known), {}
     for what, values, there in (("bytes", hashes, packed.hashes), ("key", paths, packed.paths)):
-        first = _first_places(pa.concat_arrays([there, values.take(new)]))[len(there) :]
+        first = _first_places(pa.chunked_array([there, values.take(new)]))[len(there) :]
         is_first = first == len(there) + np.arange(len(new))
-        names = pa.concat_arrays([packed.paths, paths.take(new)])
         for i in np.flatnonzero(~is_first):
             same = first[i] - len(there)
-            mine, theirs = (None if j < 0 else files["label"][rows[new[j]]].as_py() for j in (i, same))
+            name = paths[new[same]] if same >= 0 else packed.paths[first[i]]
+            mine, theirs = (files["label"][rows[new[j]]].as_py() for j in (i, max(same, 0)))
             label = f", which has label {theirs}" if same >= 0 and mine != theirs else ""
-            reasons[int(rows[new[i]])] = f"same {what} as {names[first[i]]}{label}"
+            reasons[int(rows[new[i]])] = f"same {what} as {name}{label}"
         new = new[is_first]
     if copies:
         new = np.union1d(new, np.flatnonzero(packed.is_known))
@@ -74,17 +73,19 @@ def find_photographs(files: pa.Table, looks: pa.Table, choice: Choice) -> dict[i
 
 def rejected_table(files: pa.Table, looks: pa.Table, choice: Choice, earlier: pa.Table | None = None) -> pa.Table:
     """Rows of rejected.csv: what is left out of the source, after what an earlier packing left out of other files."""
-    reasons = looks["rejection"].to_pylist()
-    for row, reason in choice.reasons.items():
-        reasons[row] = reason
+    reasons = dict(choice.reasons)
+    unusable = np.flatnonzero(pc.is_valid(looks["rejection"]).to_numpy())
+    reasons.update(zip(unusable.tolist(), _column(looks, "rejection", unusable).to_pylist(), strict=True))
+    rows = np.array(sorted(reasons), dtype=np.int64)
     # A name that is not UTF-8 is written with escapes.
-    names = [os.fsdecode(path.as_py()).encode("utf-8", "backslashreplace").decode() for path in files["path"]]
-    table = pa.Table.from_arrays([pa.array(names, pa.string()), pa.array(reasons, pa.string())], schema=REJECTED_SCHEMA)
-    left_out = table.filter(pc.is_valid(table["reason"]))
+    paths = [p.decode("utf-8", "backslashreplace") for p in _column(files, "path", rows).to_pylist()]
+    columns = [pa.array(paths, pa.string()), pa.array([reasons[row] for row in rows.tolist()], pa.string())]
+    left_out = pa.Table.from_arrays(columns, schema=REJECTED_SCHEMA)
     if earlier is None:
         return left_out
-    others = earlier.filter(pc.invert(pc.is_in(earlier["path"], value_set=table["path"])))
-    return pa.concat_tables([others, left_out])
+    is_here = pc.is_in(earlier["path"].cast(pa.large_binary()), value_set=files["path"])
+    is_left_out = pc.is_in(earlier["path"], value_set=left_out["path"])
+    return pa.concat_tables([earlier.filter(pc.invert(pc.or_(is_here, is_left_out))), left_out])
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,9 @@ def _normal_paths(files: pa.Table, rows: Rows) -> pa.Array:
     return pc.utf8_normalize(_column(files, "path", rows).cast(pa.large_string()), form="NFC")
 
 
-def _first_places(values: pa.Array) -> Rows:
+def _first_places(values: pa.ChunkedArray) -> Rows:
     """For each value the place where it comes first."""
-    codes = values.dictionary_encode().indices.to_numpy()
+    codes = pc.dictionary_encode(values).unify_dictionaries()
+    codes = np.concatenate([np.zeros(0, np.int32), *(chunk.indices.to_numpy() for chunk in codes.chunks)])
     _, first = np.unique(codes, return_index=True)
     return np.asarray(first[codes])

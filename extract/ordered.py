@@ -55,11 +55,11 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
         pool.shutdown(cancel_futures=True)
 
 
-def map_in_threads(function: Callable[[T], R], items: Iterable[T], num_workers: int) -> Iterator[R]:
+def map_in_threads(function: Callable[[T], R], items: Iterable[T], num_workers: int, chunk_size: int) -> Iterator[R]:
     """Map in threads: for what waits for disks, whose results would be copied between processes for nothing."""
     pool = ThreadPoolExecutor(num_workers)
     try:
-        yield from _map(pool, function, items, 4 * num_workers, 1)
+        yield from _map(pool, function, items, 4 * num_workers, chunk_size)
     finally:
         pool.shutdown(cancel_futures=True)
 

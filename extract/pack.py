@@ -29,7 +29,7 @@ from extract.ordered import map_in_processes, map_in_threads, with_progress
 logger = logging.getLogger(__name__)
 
 LOOK_CHUNK = 64
-COPY_CHUNK = 4
+READ_CHUNK = 4
 REJECTED = "rejected.csv"
 
 
@@ -188,9 +188,9 @@ class _Source:
         make = functools.partial(make_sample, self.listing.root, self.config.copy_rule)
         chosen, workers = self._chosen(rows, photographs), self.config.num_workers
         if self.config.copy_rule.is_copy:
-            samples = map_in_processes(make, chosen, workers, COPY_CHUNK)
+            samples = map_in_processes(make, chosen, workers, READ_CHUNK)
         else:
-            samples = map_in_threads(make, chosen, workers)
+            samples = map_in_threads(make, chosen, workers, READ_CHUNK)
         return with_progress(samples, "packing", "image", len(rows))
 
     def _chosen(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Chosen]:
