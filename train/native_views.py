@@ -11,7 +11,7 @@ from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
 from cache_schema import DatasetError
 from train.plan import seeded_rng
-from train.views import Placement, check_grid, mirrored
+from train.views import Placement, check_grid, lend_pixels, mirrored, to_planes
 
 STEPS = 2**31
 """Places that are told apart between the first and the last position of a box, along each axis."""
@@ -35,7 +35,7 @@ class _NativeView:
 
     def frame(self, picture: Image.Image) -> np.ndarray:
         """The picture at its own size: (height, width, 3), uint8."""
-        return np.asarray(picture)
+        return lend_pixels(picture)
 
     def cut_image(self, frame: np.ndarray, at: Placement) -> np.ndarray:
         """Cut the picture; one that is smaller than the box is put into the middle of black.
@@ -51,7 +51,7 @@ class _NativeView:
         if any(missing):
             frame = np.pad(frame, [(m // 2, m - m // 2) for m in missing] + [(0, 0)])
         y, x = self._corner(frame.shape[0], frame.shape[1], at)
-        return mirrored(frame[y : y + self.crop_px, x : x + self.crop_px].transpose(2, 0, 1), at.flip)
+        return to_planes(frame[y : y + self.crop_px, x : x + self.crop_px], at.flip)
 
     def _corner(self, height: int, width: int, at: Placement) -> tuple[int, int]:
         """First row and column of the box, in px."""
@@ -150,7 +150,7 @@ class SampledMapView(_NativeView):
                 f"an image decodes to {picture.width} × {picture.height} px where the index says {width} × {height} "
                 "(its EXIF data turn it, or the tar has changed). Use view canvas, or check the tars: make verify"
             )
-        return np.asarray(picture)
+        return lend_pixels(picture)
 
     def cut_map(self, lare_map: np.ndarray, at: Placement) -> np.ndarray:
         """Interpolate the map under the box (`torchvision.ops.roi_align`, aligned).

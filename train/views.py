@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
+import torch
 from PIL import Image
 
 from cache_schema import resize_canvas
@@ -104,6 +106,8 @@ class CanvasView:
 
     def frame(self, picture: Image.Image) -> np.ndarray:
         """The canvas of a picture: (canvas_px, canvas_px, 3), uint8."""
+        if picture.size == (self.canvas_px, self.canvas_px):
+            return lend_pixels(picture)  # what resize_canvas does to it, without a copy
         return resize_canvas(picture, self.canvas_px)
 
     def cut_image(self, frame: np.ndarray, at: Placement) -> np.ndarray:
@@ -117,7 +121,7 @@ class CanvasView:
             (3, crop_px, crop_px), uint8.
         """
         y, x = at.top * self.stride, at.left * self.stride
-        return mirrored(frame[y : y + self.crop_px, x : x + self.crop_px].transpose(2, 0, 1), at.flip)
+        return to_planes(frame[y : y + self.crop_px, x : x + self.crop_px], at.flip)
 
     def cut_map(self, lare_map: np.ndarray, at: Placement) -> np.ndarray:
         """Cut the map by the same box.
@@ -143,6 +147,27 @@ def check_grid(canvas_px: int, map_cells: int, crop_px: int) -> None:
             f"crop_px is {crop_px}: expected a multiple of the latent stride, {stride} px, of at most "
             f"{canvas_px} px (the canvas of this cache)"
         )
+
+
+def lend_pixels(picture: Image.Image) -> np.ndarray:
+    """The pixels of a picture in mode RGB, without a copy where Pillow can lend them: (height, width, 3), uint8.
+
+    Pillow keeps four bytes a pixel; np.asarray would pack them into three, in chunks that are then joined.
+    """
+    if not hasattr(picture, "__arrow_c_array__"):  # Pillow 11.2 and older
+        return np.asarray(picture)
+    try:
+        lent: np.ndarray = pa.array(picture).values.to_numpy()
+    except ValueError:  # a large picture, which lies in several blocks of memory
+        return np.asarray(picture)
+    return lent.reshape(picture.height, picture.width, 4)[..., :3]
+
+
+def to_planes(pixels: np.ndarray, flip: bool) -> np.ndarray:
+    """Colour planes of pixels, mirrored if `flip`: (h, w, 3) → (3, h, w), uint8, a copy."""
+    planes = np.array(pixels.transpose(2, 0, 1), order="C")
+    # numpy reverses a row byte by byte, which would take as long again as the copy; torch takes many at a time.
+    return torch.from_numpy(planes).flip(-1).numpy() if flip else planes
 
 
 def mirrored(array: np.ndarray, flip: bool) -> np.ndarray:

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from train.backbone import ImageBackbone
+from train.backbone import ImageBackbone, normalize
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,13 @@ def test_frozen_backbone_neither_learns_nor_moves_its_statistics() -> None:
 def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ImageBackbone(**settings)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_normalize_leaves_its_input_and_agrees_with_the_formula(dtype: torch.dtype) -> None:
+    image = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    mean, std = (torch.tensor(v, dtype=dtype).view(1, 3, 1, 1) for v in ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+    for given in (image, image.to(dtype) / 255):
+        before = given.clone()
+        assert torch.equal(normalize(given, mean, std), (image.to(dtype) / 255 - mean) / std)
+        assert torch.equal(given, before)

@@ -1,134 +1,132 @@
-"""Stopping and going on: the batches of an interrupted run are those of one that ran through."""
+"""A fit that is killed and resumed equals the uninterrupted one to the bit; random streams in checkpoints."""
 
-import gc
-import pickle
-from collections.abc import Iterator
+import csv
+import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+import yaml
 
-from cache_schema import Cache, Dataset
-from tests.train.packed import extract, module, pack
-from tests.train.test_data import on_rank
-from train.augment import ImageChanges
-from train.data import LareDataModule
+from cache_schema import Dataset
+from tests.train.test_cli import _create_cache
+from train.random_state import RandomState
 
-Batch = dict[str, Tensor]
-CHANGES = ImageChanges(jpeg_probability=0.5, blur_probability=0.5)
-NUM_EPOCHS, NUM_STEPS = 2, 6
+ROOT = Path(__file__).parents[2]
+STEPS_AN_EPOCH, EPOCHS = 4, 3
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return pack(tmp_path_factory.mktemp("packed") / "data")
+def _draw() -> list[float]:
+    return [torch.rand(1).item(), np.random.rand(), np.random.randn(), random.random(), random.gauss(0, 1)]
 
 
-@pytest.fixture(scope="module")
-def cache(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return extract(dataset, tmp_path_factory.mktemp("cache") / "t200")
+def test_random_streams_go_on_where_they_were_saved(tmp_path: Path) -> None:
+    random.gauss(0, 1)  # leaves a second number for the next call
+    np.random.randn()
+    torch.save(RandomState().state_dict(), tmp_path / "state")
+    expected = _draw()
+    _draw()
+    restored = RandomState()
+    restored.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    _draw()
+    restored.on_train_start(None, None)
+    assert _draw() == expected
+    restored.on_train_start(None, None)  # only once
+    assert _draw() != expected
 
 
-def assert_same(batches: list[Batch], others: list[Batch]) -> None:
-    assert len(batches) == len(others)
-    for batch, other in zip(batches, others, strict=True):
-        assert batch.keys() == other.keys() and all(torch.equal(batch[name], other[name]) for name in batch)
+def _fit(settings: Path, *arguments: object) -> int:
+    command = [sys.executable, "-m", "train", "fit", "-c", settings, *arguments]
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
 
 
-def train(data: LareDataModule, first_epoch: int = 0) -> Iterator[Batch]:
-    """Batches in Lightning's order of calls: iter() first, then set_epoch(), then the batches."""
-    loader = data.train_dataloader()
-    for epoch in range(first_epoch, NUM_EPOCHS):
-        iterator = iter(loader)
-        loader.set_epoch(epoch)
-        yield from iterator
+def _differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Places where two nested values differ; tensors are compared to the bit."""
+    if isinstance(one, torch.Tensor):
+        return [] if torch.equal(one, other) else [path]
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        return [d for key in one for d in _differences(one[key], other[key], f"{path}/{key}")]
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in _differences(a, b, f"{path}/{i}")]
+    return [] if one == other else [path]
 
 
-@pytest.fixture(scope="module")
-def whole(dataset: Dataset, cache: Cache) -> list[Batch]:
-    batches = list(train(module(dataset, cache, changes=CHANGES)))
-    assert len(batches) == NUM_EPOCHS * NUM_STEPS
-    return batches
+def _metrics(path: Path) -> dict[tuple[str, bool], dict[str, str]]:
+    """Rows of metrics.csv by step and by whether they are of validation."""
+    return {(row["step"], bool(row["val_auroc"])): row for row in csv.DictReader(path.read_text().splitlines())}
 
 
-@pytest.mark.parametrize(("first", "second"), [(1, 1), (2, 5), (5, 2), (4, 3), (8, 2)])
-def test_stopped_twice_and_resumed_with_other_workers(
-    dataset: Dataset, cache: Cache, whole: list[Batch], first: int, second: int
-) -> None:
-    taken: list[Batch] = []
-    state: dict[str, Any] = {}
-    for num_steps, workers in ((first, {"num_workers": 0}), (second, {"num_workers": 2}), (None, {"num_workers": 1})):
-        data = module(dataset, cache, changes=CHANGES, **workers)
-        if state:
-            data.load_state_dict(pickle.loads(pickle.dumps(state)))
-        batches = train(data, len(taken) // NUM_STEPS)
-        taken += list(batches) if num_steps is None else [next(batches) for _ in range(num_steps)]
-        data.teardown("fit")
-        state = data.state_dict()
-    assert_same(taken, whole)
+@pytest.fixture
+def settings(dataset: Dataset, tmp_path: Path) -> Path:
+    """Dropout is on, weights are those of the full detector, and a checkpoint is written after every third step."""
+    checkpoint = "lightning.pytorch.callbacks.ModelCheckpoint"
+    last = {"filename": "last", "enable_version_counter": False}
+    content = {
+        "seed_everything": 3,
+        "trainer": {
+            "max_epochs": EPOCHS,
+            "accelerator": "cpu",
+            "deterministic": True,
+            "gradient_clip_val": 5.0,
+            "log_every_n_steps": 1,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            "logger": [{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"name": "", "version": ""}}],
+            "callbacks": [
+                {"class_path": checkpoint, "init_args": {"monitor": "val_auroc", "mode": "max", "filename": "best"}},
+                {"class_path": checkpoint, "init_args": {**last, "save_on_train_epoch_end": True}},
+                {"class_path": checkpoint, "init_args": {**last, "every_n_train_steps": 3}},
+            ],
+        },
+        "model": {"backbone": "resnet_tiny_clip", "optimizer": "adamw", "weight_decay": 0.01},
+        "data": {
+            "data": str(dataset.folder),
+            "cache": str(_create_cache(tmp_path / "cache", dataset)),
+            "batch_size": 4,
+            "num_workers": 0,
+            "crop_px": 16,
+        },
+    }
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_resumed_with_workers_of_every_start_method(
-    dataset: Dataset, cache: Cache, whole: list[Batch], start_method: str
+@pytest.mark.parametrize(
+    ("schedule", "killed_at", "resumed_at"),
+    [
+        ("cosine", 7, 6),  # in the middle of the second epoch
+        ("plateau", 8, 8),  # between the second and the third
+    ],
+)
+def test_a_killed_and_resumed_fit_equals_the_uninterrupted_one(
+    settings: Path, tmp_path: Path, schedule: str, killed_at: int, resumed_at: int
 ) -> None:
-    data = module(dataset, cache, changes=CHANGES)
-    batches = train(data)
-    taken = [next(batches) for _ in range(4)]
-    resumed = module(dataset, cache, changes=CHANGES, num_workers=2, start_method=start_method)
-    resumed.load_state_dict(data.state_dict())
-    assert_same(taken + list(train(resumed)), whole)
-    resumed.teardown("fit")
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    recipe = f"--model.schedule={schedule}"
+    assert _fit(settings, recipe, "--out", whole) == 0
+    killer = ("--trainer.callbacks+=tests.train.killer.KillAt", f"--trainer.callbacks.step={killed_at}")
+    assert _fit(settings, recipe, "--out", pieces, *killer) == -signal.SIGKILL
+    last = pieces / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == resumed_at
+    assert _fit(settings, recipe, "--out", pieces, "--ckpt_path", last) == 0
 
-
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_every_rank_resumes_its_own_batches(dataset: Dataset, cache: Cache, ranks: int) -> None:
-    for rank in range(ranks):
-        through = list(train(on_rank(module(dataset, cache), rank, ranks)))
-        data = on_rank(module(dataset, cache), rank, ranks)
-        batches = train(data)
-        taken = [next(batches)]
-        resumed = on_rank(module(dataset, cache), rank, ranks)
-        resumed.load_state_dict(data.state_dict())
-        assert_same(taken + list(train(resumed)), through)
-
-
-def test_resume_on_another_number_of_ranks_is_refused(dataset: Dataset, cache: Cache) -> None:
-    data = on_rank(module(dataset, cache), 0, 2)
-    next(train(data))
-    for ranks in (1, 3):
-        other = on_rank(module(dataset, cache), 0, ranks)
-        other.load_state_dict(data.state_dict())
-        with pytest.raises(ValueError, match=rf"another plan \(ranks: 2 → {ranks}\).*Resume with the settings"):
-            other.train_dataloader()
-
-
-def test_image_that_is_cut_short_after_packing_is_named(tmp_path: Path) -> None:
-    dataset = pack(tmp_path / "data", validation=0, test=0, controls=0)
-    data = module(dataset, extract(dataset, tmp_path / "cache"))
-    loader = data.train_dataloader()
-    tar = dataset.tar_path(1)
-    tar.write_bytes(tar.read_bytes()[:2000])
-    with pytest.raises(Exception, match=r"train-000001.tar ends inside an image: .* The tar was cut short"):
-        list(loader)
-    tar.unlink()
-    with pytest.raises(Exception, match=r"train-000001.tar is missing, but the index lists it"):
-        list(module(dataset, data.join.caches[0]).train_dataloader())
-
-
-def test_tar_is_opened_once_and_closed_with_its_block(dataset: Dataset, cache: Cache) -> None:
-    def descriptors() -> int:
-        return sum(1 for path in Path("/proc/self/fd").iterdir() if path.resolve().suffix == ".tar")
-
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("needs /proc")
-    gc.collect()  # what other tests have left
-    before = descriptors()
-    data = module(dataset, cache)
-    most = max(descriptors() for _ in data.train_dataloader()) - before
-    assert 1 <= most <= data.block_tars
-    data.teardown("fit")
-    assert descriptors() == before
+    expected = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    resumed = torch.load(last, weights_only=True)
+    assert resumed["global_step"] == expected["global_step"] == EPOCHS * STEPS_AN_EPOCH
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert _differences(expected[part], resumed[part]) == []
+    assert _differences(expected["callbacks"]["RandomState"], resumed["callbacks"]["RandomState"]) == []
+    logged, resumed_log = (_metrics(folder / "metrics.csv") for folder in (whole, pieces))
+    assert len(resumed_log) == EPOCHS * STEPS_AN_EPOCH - resumed_at + (EPOCHS - resumed_at // STEPS_AN_EPOCH)
+    assert resumed_log == {key: logged[key] for key in resumed_log}

@@ -5,7 +5,7 @@ from PIL import Image
 from cache_schema import DatasetError, resize_canvas
 from tests.train.packed import cell_means
 from train.native_views import STEPS, SampledMapView, WholeMapView, check_view, only_size
-from train.views import CanvasView, Placement, View
+from train.views import CanvasView, Placement, View, lend_pixels
 
 VIEW = CanvasView(canvas_px=16, map_cells=8, crop_px=12)
 
@@ -47,6 +47,22 @@ def test_map_follows_its_image_through_every_box_and_flip() -> None:
             for flip in (False, True):
                 at = Placement(top, left, flip)
                 assert (VIEW.cut_map(painted, at) == cell_means(VIEW.cut_image(canvas, at))).all()
+
+
+@pytest.mark.parametrize("size", [(3, 2), (16, 16), (4000, 2250)])  # the last one lies in several blocks of memory
+def test_lent_pixels_are_the_picture_s_and_outlive_it(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    picture = Image.frombytes("RGB", size, pixels.tobytes())
+    lent = lend_pixels(picture)
+    del picture
+    others = [Image.new("RGB", size, (9, 9, 9)) for _ in range(8)]
+    assert np.array_equal(lent, pixels) and len(others) == 8
+
+
+def test_pixels_are_copied_where_pillow_lends_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Image.Image, "__arrow_c_array__")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    assert np.array_equal(lend_pixels(Image.frombytes("RGB", (4, 5), pixels.tobytes())), pixels)
 
 
 def test_random_placement_is_a_function_of_seed_epoch_and_key() -> None:
