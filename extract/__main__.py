@@ -13,6 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from cache_schema import CacheError
 from extract.config import ExtractConfig, NoiseStudyConfig
 from extract.import_maps import ImportConfig, MapImport
+from extract.launch_config import LaunchConfig
 from extract.pack import PackConfig, pack
 
 EXIT_DONE, EXIT_ERROR, EXIT_TOO_MANY_REJECTED, EXIT_SIGTERM = 0, 1, 3, 143
@@ -24,6 +25,14 @@ def prepare_run(config: ExtractConfig) -> Callable[[], int]:
 
     job = Job.prepare(config)
     return lambda: EXIT_TOO_MANY_REJECTED if job.run() else EXIT_DONE
+
+
+def prepare_launch(config: LaunchConfig) -> Callable[[], int]:
+    """Write the LaRE maps of a dataset's tars by many tasks: SLURM jobs, or processes on this machine's devices."""
+    from extract.launch import Launch
+
+    launch = Launch.prepare(config)
+    return lambda: EXIT_TOO_MANY_REJECTED if launch.run() else EXIT_DONE
 
 
 def prepare_pack(config: PackConfig) -> Callable[[], int]:
@@ -66,6 +75,7 @@ class Command:
 COMMANDS = {
     "pack": Command(PackConfig, prepare_pack),
     "run": Command(ExtractConfig, prepare_run),
+    "launch": Command(LaunchConfig, prepare_launch),
     "noise-study": Command(NoiseStudyConfig, prepare_noise_study),
     "import-maps": Command(ImportConfig, prepare_import_maps),
 }

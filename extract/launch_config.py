@@ -1,0 +1,110 @@
+"""Every setting of a launch, each with a sentence and a check: those of a run, and where its tasks run."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from extract.config import ExtractConfig
+
+MINUTES_A_TASK = 30
+"""Work in a task, if its number of tars is not given: the models' loading is then a small part, and so is what a
+preemption or a dead node costs."""
+MAX_TASKS = 1000
+"""Most tasks of one launch: SLURM's MaxArraySize is 1001 unless a cluster sets it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchConfig(ExtractConfig):
+    """An extraction as many tasks: an array of SLURM jobs, or one process a device of this machine.
+
+    Only tars whose store is missing (or stale, with `overwrite: stale`) become tasks, so that the same command again
+    goes on where the last one ended, whatever became of its tasks.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+    """
+
+    engine: Literal["slurm", "local"] = "slurm"
+    """`slurm` submits a job array and returns; `local` runs the tasks on this machine's devices and waits."""
+    tars_per_task: int | None = None
+    """Tars of a task; as many as take about 30 minutes if not given."""
+    images_per_second: float | None = None
+    """Images a second that a device is expected to do, for tars_per_task and the costs that are told. If not given:
+    the mean of the finished stores, or an assumed share of a GPU's peak."""
+    logs: str | None = None
+    """Folder of the tasks' logs and batch files, which every node can write to; .logs in the cache folder if not
+    given."""
+    dry_run: bool = False
+    """Tell what would be done and what it costs, with the batch file, and do nothing of it."""
+    processes: int | None = None
+    """Processes at a time of engine local; one a GPU, or a single one without GPUs, if not given."""
+    partition: str | None = None
+    """SLURM partition."""
+    account: str | None = None
+    """SLURM account."""
+    gpus_per_task: int = 1
+    """GPUs of a task. 0: it runs on the CPU. Several, for clusters that lend whole nodes: the task deals its tars to
+    them."""
+    cpus_per_task: int = 4
+    """CPUs of a task; num_workers of them read and decode, for each GPU."""
+    memory_gb: float = 32
+    """Memory of a task."""
+    time_limit: int = 120
+    """Minutes after which SLURM ends a task; 90 s before that it is put back into the queue with what is left."""
+    concurrency: int = 64
+    """Tasks at a time."""
+    sbatch: dict[str, Any] | None = None
+    """More options of sbatch by name, for example {"constraint": "a100", "qos": "low"}."""
+    setup: list[str] | None = None
+    """Shell lines of the batch file before the work, for example "module load cuda"."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if self.engine not in ("slurm", "local"):
+            raise ValueError(f"engine is {self.engine!r}: expected slurm or local")
+        if self.overwrite is True:
+            raise ValueError(
+                "overwrite is true: a task that is put back into the queue would begin anew each time. Launch with "
+                "overwrite stale, or into a new cache folder."
+            )
+        for name, least in (
+            ("tars_per_task", 1),
+            ("processes", 1),
+            ("gpus_per_task", 0),
+            ("cpus_per_task", 1),
+            ("time_limit", 1),
+            ("concurrency", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}: expected {least} or more")
+        for name in ("images_per_second", "memory_gb"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}: expected more than 0")
+
+    @property
+    def logs_folder(self) -> Path:
+        """Where logs and batch files go, absolute."""
+        return Path(self.logs or Path(self.cache) / ".logs").absolute()
+
+    @property
+    def runs_on_gpu(self) -> bool:
+        """Whether the tasks run on GPUs, as far as can be told here."""
+        if self.engine == "slurm":
+            return self.gpus_per_task > 0 and self.device != "cpu"
+        return self.device == "cuda"
+
+    def run_settings(self) -> dict[str, Any]:
+        """Settings of `python -m extract run` for every task, without the tars; paths are absolute."""
+        settings = {field.name: getattr(self, field.name) for field in fields(ExtractConfig)}
+        del settings["shard"]
+        for name in ("data", "cache"):
+            settings[name] = str(Path(settings[name]).absolute())
+        for name in ("model", "vae"):  # a folder here, or a hub id
+            if settings[name] and Path(settings[name]).is_dir():
+                settings[name] = str(Path(settings[name]).absolute())
+        if self.engine == "slurm":
+            settings["device"] = "cuda" if self.runs_on_gpu else "cpu"  # a node without a GPU is to be an error
+        return {name: value for name, value in settings.items() if value is not None}
