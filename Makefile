@@ -14,6 +14,10 @@ MODEL ?=
 OUT ?=
 SRC ?=
 SHARD ?=
+SHARDS ?=
+ENGINE ?=
+WATCH ?=
+DEVICE ?=
 CKPT ?=
 CONFIG ?=
 ARGS ?=
@@ -37,7 +41,7 @@ demo: .venv/.installed  ## both stages on real photographs with a toy diffusion 
 	$(PY) -m demo run $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: shards
-shards: .venv/.installed  ## pack a folder of class folders: SRC=folder OUT=new folder
+shards: .venv/.installed  ## pack a folder, a GenImage tree, an annotation file or a table: SRC= OUT=new folder
 	$(PY) -m extract pack $(call flag,--config,$(CONFIG)) $(call flag,--src,$(SRC)) $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: extract
@@ -46,13 +50,24 @@ extract: .venv/.installed  ## LaRE of a tar into the cache: SHARD=n | 0-31 | 3,7
 	$(PY) -m extract run --config $(CONFIG) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
 	    $(call flag,--model,$(MODEL)) $(call flag,--shard,$(SHARD)) $(ARGS)
 
+.PHONY: launch
+launch: CONFIG := $(or $(CONFIG),extract/configs/sd15.yaml)
+launch: .venv/.installed  ## the same as tasks: ENGINE=slurm (a job array) or local (a process a GPU), SHARDS=all
+	$(PY) -m extract launch --config $(CONFIG) $(call flag,--engine,$(ENGINE)) $(call flag,--data,$(DATA)) \
+	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(call flag,--shard,$(SHARDS)) $(ARGS)
+
+.PHONY: noise-study
+noise-study: .venv/.installed  ## how much of LaRE is chance, by ensemble size and source: DATA= MODEL= OUT=file.csv
+	$(PY) -m extract noise-study $(call flag,--config,$(CONFIG)) --data $(DATA) $(call flag,--model,$(MODEL)) \
+	    --out $(OUT) $(ARGS)
+
 .PHONY: status
-status: .venv/.installed  ## what of DATA= is in CACHE=: done, missing, stale, rejected
-	$(PY) -m cache_schema status --data $(DATA) --cache $(CACHE)
+status: .venv/.installed  ## what of DATA= is in CACHE=: done, missing, stale, rejected; WATCH=1: the tasks at work
+	$(PY) -m cache_schema $(if $(WATCH),watch,status --data $(DATA)) --cache $(CACHE) $(ARGS)
 
 .PHONY: verify
-verify: .venv/.installed  ## the same, with every checksum and every join checked
-	$(PY) -m cache_schema verify --data $(DATA) --cache $(CACHE)
+verify: .venv/.installed  ## the same, with every checksum and every join checked; ARGS=--deep: every image too
+	$(PY) -m cache_schema verify --data $(DATA) --cache $(CACHE) $(ARGS)
 
 .PHONY: train
 train: CONFIG := $(or $(CONFIG),train/configs/lare2.yaml)
@@ -67,13 +82,25 @@ eval: .venv/.installed  ## score the test tars: CKPT=<run>/checkpoints/best.ckpt
 	$(PY) -m train evaluate --data=$(DATA) --cache=$(CACHE) --readings detector=$(RUN)/predictions.parquet \
 	    --out=$(RUN)/results.json
 
+.PHONY: bench
+bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE=cuda; ARGS=--all for SD 1.5 shapes)
+	$(PY) -m bench $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: .venv/.installed  ## metadata of 2.68 million samples: opening, planning, status, an epoch's plan
+	$(PY) -m bench.scale $(ARGS)
+
 .PHONY: test
 test: .venv/.installed  ## the quick suite: CPU, offline
-	$(PY) -m pytest -q -m "not slow and not gpu and not network"
+	$(PY) -m pytest -q -m "not slow and not gpu and not network and not slurm"
 
 .PHONY: test-slow
 test-slow: .venv/.installed  ## kills, resumes, several processes
-	$(PY) -m pytest -q -m "slow and not gpu and not network"
+	$(PY) -m pytest -q -m "slow and not gpu and not network and not slurm"
+
+.PHONY: test-slurm
+test-slurm: .venv/.installed  ## a real SLURM on this machine: an array that is killed and launched again
+	$(PY) -m pytest -q -m slurm tests/slurm
 
 .PHONY: format
 format: .venv/.installed  ## format the code and sort imports

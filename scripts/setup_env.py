@@ -59,7 +59,7 @@ def main() -> None:
         sys.stderr.write("setup: installing into .venv, a few minutes\n")
         venv.create(ENVIRONMENT, with_pip=True, clear=False)
         install_torch(build)
-        pip("--constraint", "constraints.txt", "--editable", ".[demo,dev]")
+        pip("--constraint", "constraints.txt", "--editable", ".[demo,cluster,bench,dev]")
         STAMP.touch()
 
 
