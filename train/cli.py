@@ -14,6 +14,7 @@ from train.commands import COMMANDS
 from train.data import LareDataModule
 from train.predictions import PredictionWriter
 from train.provenance import describe_code, describe_features, write_json
+from train.random_state import RandomState
 from train.task import LareTask
 
 CONFIG_NAME = "config.yaml"
@@ -78,6 +79,7 @@ def run_lightning() -> None:
         LareTask,
         LareDataModule,
         save_config_callback=SaveRun,
+        trainer_defaults={"callbacks": [RandomState()]},
         save_config_kwargs={"config_filename": CONFIG_NAME, "overwrite": True},
         seed_everything_default=0,
         auto_configure_optimizers=False,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from train.calibration import Calibration
-from train.model import LareClassifier
+from train.model import WEIGHTS_NAME, LareClassifier
 from train.provenance import TRAINED_ON, describe_code
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ A `LareClassifier` with its weights (`model.safetensors`) and settings (`config.
 ```python
 import torch
 from train.calibration import Calibration
-from train.model import LareClassifier
+from train.model import WEIGHTS_NAME, LareClassifier
 
 model = LareClassifier.from_pretrained("<this folder>")
 calibration = Calibration.from_dict(model.record["calibration"])
@@ -97,5 +97,6 @@ def export_checkpoint(ckpt: str, out: str) -> None:
     temporary.mkdir(parents=True)
     (temporary / "README.md").write_text(_CARD, encoding="utf-8")
     model.save_pretrained(temporary)
+    (temporary / WEIGHTS_NAME).chmod((temporary / "README.md").stat().st_mode)  # safetensors lets only the owner read
     temporary.replace(folder)
     logger.info("detector in %s", folder)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -17,6 +17,8 @@ from train.model import LareClassifier
 from train.provenance import TRAINED_ON, check_same_features, describe_features, describe_training
 
 Batch = dict[str, Tensor]
+MONITORS = ("val_auroc", "val_average_precision", "val_accuracy", "val_balanced_accuracy")
+"""Validation metrics of which more is better."""
 
 
 def generated_score(logits: Tensor) -> Tensor:
@@ -82,14 +84,18 @@ class LareTask(LightningModule):
             weight_decay: Of the optimiser.
             schedule: "constant"; "plateau" halves the rate once `monitor` has not risen for more than four validations,
                 down to 1e-7; "cosine" falls to 0 over the whole fit.
-            monitor: Validation metric that "plateau" follows: val_auroc, val_average_precision, val_accuracy or
-                val_balanced_accuracy.
+            monitor: Validation metric that "plateau" follows, one of `MONITORS`.
             balance_classes: Whether the loss weighs both classes alike however many samples they have.
             allow_difference: Settings of the features that may differ between training and use of the weights.
             classifier: Settings of `LareClassifier`.
+
+        Raises:
+            ValueError: If a setting makes no sense.
         """
         super().__init__()
         self.save_hyperparameters(ignore=["allow_difference"])
+        if monitor not in MONITORS:
+            raise ValueError(f"monitor is {monitor!r}: expected one of {', '.join(MONITORS)}")
         self.learning_rate = learning_rate
         self.optimizer = optimizer
         self.weight_decay = weight_decay
@@ -139,9 +145,13 @@ class LareTask(LightningModule):
         if self.trainer.sanity_checking:
             self.collected.reset()
             return
-        scores, labels = self._log_metrics("val")
+        scores, labels, values = self._log_metrics("val")
         if self.trainer.state.fn == TrainerFn.FITTING:
             self.calibration = fit_calibration(scores, labels)
+            if self.schedule == "plateau":
+                plateau = self.lr_schedulers()
+                assert isinstance(plateau, torch.optim.lr_scheduler.ReduceLROnPlateau)
+                plateau.step(values[self.monitor])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the samples that have a label."""
@@ -152,7 +162,7 @@ class LareTask(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics over all sources together; `evaluate` has them one by one."""
-        scores, labels = self._log_metrics("test")
+        scores, labels, _ = self._log_metrics("test")
         self.log("test_accuracy_at_val_threshold", metrics.accuracy(scores, labels, self.threshold))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Batch:
@@ -172,6 +182,14 @@ class LareTask(LightningModule):
             cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=num_steps)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
         return optimizer
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any) -> None:
+        """Step a schedule, but for "plateau", which is stepped at the end of validation.
+
+        Lightning steps it after the checkpoints of that moment are written: a resumed fit would lack the step.
+        """
+        if self.schedule != "plateau":
+            super().lr_scheduler_step(scheduler, metric)
 
     def get_extra_state(self) -> Tensor:
         """The calibration, as part of the state dict; no buffer, which a device or a precision could round."""
@@ -204,18 +222,18 @@ class LareTask(LightningModule):
         self.log(f"{stage}_loss", loss, prog_bar=stage == "train", batch_size=len(logits), sync_dist=stage != "train")
         return logits, loss
 
-    def _log_metrics(self, stage: str) -> tuple[Tensor, Tensor]:
-        """Log what the collected logits are worth; gives scores and labels, and starts collecting anew."""
+    def _log_metrics(self, stage: str) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """Log what the collected logits are worth; gives scores, labels and metrics, and starts collecting anew."""
         scores, labels = self.collected.compute()
         self.collected.reset()
         if not torch.isfinite(scores).all():
             raise ValueError(f"{int((~torch.isfinite(scores)).sum())} of {len(scores)} {stage} scores are not finite")
         values = {
-            "accuracy": metrics.accuracy(scores, labels),
-            "balanced_accuracy": metrics.balanced_accuracy(scores, labels),
-            "average_precision": metrics.average_precision(scores, labels),
-            "auroc": metrics.auroc(scores, labels),
-            "calibration_error": metrics.calibration_error(scores, labels),
+            f"{stage}_accuracy": metrics.accuracy(scores, labels),
+            f"{stage}_balanced_accuracy": metrics.balanced_accuracy(scores, labels),
+            f"{stage}_average_precision": metrics.average_precision(scores, labels),
+            f"{stage}_auroc": metrics.auroc(scores, labels),
+            f"{stage}_calibration_error": metrics.calibration_error(scores, labels),
         }
-        self.log_dict({f"{stage}_{name}": value for name, value in values.items()}, prog_bar=stage == "val")
-        return scores, labels
+        self.log_dict(values, prog_bar=stage == "val")
+        return scores, labels, values
