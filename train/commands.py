@@ -9,10 +9,11 @@ from typing import Any
 from jsonargparse import ArgumentParser, auto_cli
 
 from cache_schema import Dataset, check_dataset, open_cache
-from train.evaluate import evaluate, load_reading
+from train.evaluate import compare_readings, evaluate
 from train.export import export_checkpoint
 from train.provenance import describe_code, write_json
 from train.readings import COLUMNS, write_readings
+from train.scores import load_reading
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +39,24 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         help="predictions on validation samples, in the order of the reading's seeds: threshold, temperature and "
         "unsure bands are fitted on them (default: those stored with the weights)",
     )
+    parser.add_argument(
+        "--differences",
+        nargs="*",
+        default=[],
+        metavar="NAME:NAME",
+        help="pairs of readings whose AUROCs are subtracted, with intervals from the same resamples",
+    )
     parser.add_argument("--out", type=str, required=True, help="results.json to write")
     parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples of an interval")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
     settings = parser.parse_args(list(arguments))
     try:
         files, validation = parse_named_files(settings.readings), parse_named_files(settings.validation)
-        unknown = sorted(validation.keys() - files.keys())
-        if unknown:
-            raise ValueError(f"--validation names {', '.join(unknown)}, which --readings does not")
+        pairs = [tuple(item.partition(":")[::2]) for item in settings.differences]
+        for option, names in (("--validation", [*validation]), ("--differences", [n for pair in pairs for n in pair])):
+            unknown = sorted(set(names) - files.keys())
+            if unknown:
+                raise ValueError(f"{option} names {', '.join(unknown)}, which --readings does not")
     except ValueError as error:
         parser.error(str(error))
     dataset, cache = Dataset.open(settings.data), open_cache(settings.cache)
@@ -68,7 +78,12 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         "seed": settings.seed,
         **describe_code(),
     }
-    results = {"settings": record, **evaluate(readings, settings.num_resamples, settings.seed)}
+    how = settings.num_resamples, settings.seed
+    results = {"settings": record, **evaluate(readings, *how)}
+    if pairs:
+        results["differences"] = {
+            f"{one} − {other}": compare_readings(readings[one], readings[other], *how) for one, other in pairs
+        }
     write_json(Path(settings.out), results)
     sys.stdout.write(format_results(results))
     logger.info("results in %s", settings.out)

@@ -152,12 +152,25 @@ def auroc_difference(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """AUROC of `scores` minus that of `others` on the same samples, and its paired interval: difference, low, high."""
-    both = np.stack([scores, others])
+    """AUROC of `scores` minus that of `others` on the same samples, and its paired interval.
+
+    Args:
+        scores: (samples,), or (seeds, samples), whose AUROCs are averaged.
+        others: The same; the number of seeds may differ.
+        labels: (samples,).
+        groups: As of `bootstrap_auroc`.
+        num_resamples: As of `bootstrap_auroc`.
+        seed: As of `bootstrap_auroc`.
+
+    Returns:
+        Difference, low and high.
+    """
+    ours, theirs = np.atleast_2d(scores), np.atleast_2d(others)
     label_tensor = torch.from_numpy(np.asarray(labels))
-    first, second = (auroc(torch.from_numpy(row), label_tensor) for row in both)
-    resampled = bootstrap_auroc(both, labels, groups, num_resamples, seed)
-    return first - second, *interval(resampled[:, 0] - resampled[:, 1])
+    first, second = (np.mean([auroc(torch.from_numpy(row), label_tensor) for row in rows]) for rows in (ours, theirs))
+    resampled = bootstrap_auroc(np.concatenate([ours, theirs]), labels, groups, num_resamples, seed)
+    paired = resampled[:, : len(ours)].mean(axis=1) - resampled[:, len(ours) :].mean(axis=1)
+    return float(first - second), *interval(paired)
 
 
 def _check_both_classes(labels: Tensor) -> None:

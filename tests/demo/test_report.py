@@ -14,8 +14,9 @@ from PIL import Image
 from cache_schema import Dataset, Fingerprint, ShardData, Status, create_cache, store_name
 from demo.figures import colorize, roc_points
 from demo.report import Gallery, Scores, write_report
-from train.evaluate import evaluate, load_reading
+from train.evaluate import evaluate
 from train.readings import COLUMNS, write_readings
+from train.scores import load_reading
 
 BLOCKS = ["results", "controls", "pairs", "roc", "histograms", "gallery", "about"]
 

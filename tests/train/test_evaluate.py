@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from train.calibration import COVERAGES, Calibration, fit_calibration
-from train.evaluate import Reading, compare_pairs, evaluate, load_reading
+from train.evaluate import compare_readings, evaluate
+from train.pairs import compare_pairs
 from train.predictions import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD
 from train.readings import COLUMNS
+from train.scores import Reading, load_reading
 
 # (key, label, image_source, subset, derived_from, score)
 PHOTOS = [("r0", 0, "real", "a", None, 0.1), ("r1", 0, "real", "a", None, 0.6), ("r2", 0, "real", "b", None, 0.2)]
@@ -99,6 +101,21 @@ def test_several_seeds_give_mean_and_sd() -> None:
     assert result["sources"]["sd"]["auroc"] == pytest.approx(0.875)
     assert result["sources"]["sd"]["auroc_sd"] == pytest.approx(np.std([0.75, 1.0], ddof=1))
     assert result["mean"]["auroc_sd"] == pytest.approx(np.std([0.75, 1.0], ddof=1))
+
+
+def test_differences_are_paired_and_have_an_sd_over_seeds() -> None:
+    samples = PHOTOS[:2] + FAKES[:2]
+    better = _reading(samples, scores=[[0.1, 0.2, 0.9, 0.8]] * 2)  # AUROC 1
+    worse = _reading(samples, scores=[[0.1, 0.6, 0.9, 0.3], [0.1, 0.2, 0.9, 0.8]])  # AUROC 0.75 and 1
+    block = compare_readings(better, worse, num_resamples=50)["sd"]
+    assert block["auroc_difference"] == pytest.approx(0.125)
+    assert block["sd"] == pytest.approx(np.std([0.25, 0.0], ddof=1))
+    low, high = block["interval"]
+    assert 0 <= low <= 0.125 <= high
+    assert compare_readings(better, better, num_resamples=5)["sd"]["interval"] == [0, 0]
+    assert compare_readings(better, _reading(samples), num_resamples=5)["sd"]["sd"] is None
+    with pytest.raises(ValueError, match="readings of different samples cannot be compared"):
+        compare_readings(better, _reading(PHOTOS + FAKES))
 
 
 def test_scores_that_are_no_probabilities_have_no_accuracy_at_one_half() -> None:
