@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile
 
 from cache_schema import (
@@ -152,8 +153,12 @@ def test_the_largest_image_takes_bounded_memory(bytes_of_pixel: int, color: int,
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_sd(tmp_path_factory.mktemp("model") / "sd")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny model's folder; it computes in one thread, since more would wait for each other longer."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield save_tiny_sd(tmp_path_factory.mktemp("model") / "sd")
+    torch.set_num_threads(before)
 
 
 def extract(data: Path, cache: Path, model: Path) -> int:
