@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.config import BenchConfig
 from bench.extraction import measure_sd15, measure_toy
 from bench.feed import measure_feed
+from bench.loader import measure_loader
 from bench.map_bytes import measure_map_bytes
 from bench.memory import measure_memory
 from bench.operations import measure_operations
@@ -33,6 +34,7 @@ MEASURES = (
     Measure(("feed_rate",), measure_feed),
     Measure(("job_over_authors_toy", "job_over_models_toy", "fraction_of_peak_toy"), measure_toy),
     Measure(("map_bytes_over_pt_f16", "map_bytes_over_pt_7bit"), measure_map_bytes),
+    Measure(("loader_over_authors_w0", "loader_over_authors_w2"), measure_loader),
     Measure(("operations",), measure_operations),
     Measure(("memory_20_over_2",), measure_memory),
     Measure(("job_over_authors_sd15", "job_over_models_sd15", "fraction_of_peak_sd15"), measure_sd15, is_quick=False),

@@ -164,10 +164,12 @@ def lend_pixels(picture: Image.Image) -> np.ndarray:
 
 
 def to_planes(pixels: np.ndarray, flip: bool) -> np.ndarray:
-    """Colour planes of pixels, mirrored if `flip`: (h, w, 3) → (3, h, w), uint8, a copy."""
-    planes = np.array(pixels.transpose(2, 0, 1), order="C")
-    # numpy reverses a row byte by byte, which would take as long again as the copy; torch takes many at a time.
-    return torch.from_numpy(planes).flip(-1).numpy() if flip else planes
+    """Colour planes of pixels, mirrored if `flip`: (h, w, 3) → (3, h, w), uint8; a view if they are not mirrored."""
+    planes = pixels.transpose(2, 0, 1)
+    if not flip:
+        return planes
+    # numpy reverses a row byte by byte, which takes as long again as the copy; torch takes many at a time.
+    return torch.from_numpy(np.array(planes, order="C")).flip(-1).numpy()
 
 
 def mirrored(array: np.ndarray, flip: bool) -> np.ndarray:
