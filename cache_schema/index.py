@@ -6,10 +6,11 @@ tars are being appended the index may have more row groups than `dataset.json` l
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,8 @@ from cache_schema.errors import DatasetError, FormatVersionError
 from cache_schema.keys import parse_tar_name
 
 DATASET_VERSION = 1
+MAX_FOOTERS = 8
+"""Parsed footers that are kept."""
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -105,7 +108,8 @@ class Dataset:
 
     def _check_index(self) -> None:
         try:
-            metadata = pq.read_metadata(self.index_path)
+            with self.index_path.open("rb") as opened:
+                metadata = _parse_footer(opened)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
@@ -143,7 +147,24 @@ class Dataset:
 
     def _read(self, read: Any) -> pa.Table:
         try:
-            with pq.ParquetFile(self.index_path, page_checksum_verification=True) as file:
-                return read(file)
+            with self.index_path.open("rb") as opened:
+                footer = _parse_footer(opened)
+                with pq.ParquetFile(opened, metadata=footer, page_checksum_verification=True) as file:
+                    return read(file)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
+
+
+_footers: dict[tuple[int, ...], pq.FileMetaData] = {}
+
+
+def _parse_footer(opened: BinaryIO) -> pq.FileMetaData:
+    """An index's footer, parsed once a file: with thousands of row groups that takes longer than reading one."""
+    status = os.fstat(opened.fileno())
+    identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    if identity not in _footers:
+        if len(_footers) == MAX_FOOTERS:
+            _footers.clear()
+        _footers[identity] = pq.read_metadata(opened)
+        opened.seek(0)
+    return _footers[identity]

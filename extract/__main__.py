@@ -36,10 +36,14 @@ def prepare_launch(config: LaunchConfig) -> Callable[[], int]:
 
 
 def prepare_pack(config: PackConfig) -> Callable[[], int]:
-    """Pack a folder of images, one folder per image source, into tars with an index."""
+    """Pack images, in one of five layouts, into tars with an index."""
 
     def work() -> int:
-        pack(config)
+        try:
+            pack(config)
+        except ValueError as error:  # a line, a row or a file of the source, met on the way
+            sys.stderr.write(f"error: {error}\n")
+            return EXIT_ERROR
         return EXIT_DONE
 
     return work

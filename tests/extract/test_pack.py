@@ -18,6 +18,7 @@ from PIL import Image
 
 from cache_schema import Dataset, DatasetError, read_image_bytes
 from extract import looking
+from extract.__main__ import main
 from extract.copies import CopyRule
 from extract.layouts import SourceFile
 from extract.looking import look_at_bytes
@@ -397,3 +398,10 @@ def test_killed_packing_and_appending_end_as_if_never_killed(tmp_path: Path, deg
     for target in (out, whole):
         subprocess.run(command(target, "--append", "true"), check=True, stderr=subprocess.DEVNULL)
     assert contents(out) == contents(whole) and Dataset.open(out).counts["train"].keys() == {"real", "toy"}
+
+
+def test_a_bad_line_ends_the_command_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ann.txt").write_text("one.png maybe\n")
+    assert main(["pack", f"--src={tmp_path / 'ann.txt'}", f"--out={tmp_path / 'out'}"]) == 1
+    assert "ann.txt, line 1: expected a path and the label 0 or 1, found 'one.png maybe'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
