@@ -23,7 +23,7 @@ from cache_schema.errors import DatasetError
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, parse_tar_name, tar_name
 from cache_schema.locks import lock_folder
-from cache_schema.store import sync_folder
+from cache_schema.store import naming, sync_folder
 from cache_schema.tars import Sample, TarWriter, rows_sha256
 
 MAX_ROWS = 4096
@@ -147,7 +147,8 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
     try:
-        yield path
+        with naming(path):
+            yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

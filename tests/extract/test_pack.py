@@ -405,3 +405,15 @@ def test_a_bad_line_ends_the_command_with_a_sentence(tmp_path: Path, capsys: pyt
     assert main(["pack", f"--src={tmp_path / 'ann.txt'}", f"--out={tmp_path / 'out'}"]) == 1
     assert "ann.txt, line 1: expected a path and the label 0 or 1, found 'one.png maybe'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_ends_packing_with_the_place_and_leaves_nothing(src: Path, tmp_path: Path) -> None:
+    limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+    limited += "from extract.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", limited, "pack", f"--src={src}", f"--out={tmp_path / 'out'}", "--num_workers=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: [Errno 27]") and str(tmp_path / ".out.tmp") in last
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
