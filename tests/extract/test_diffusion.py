@@ -6,8 +6,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from extract.config import ComputeDtype
-from extract.config import Variant
+from extract.config import ComputeDtype, Variant
 from extract.diffusion import Diffusion, alphas_cumprod_sha256, load_scheduler
 from extract.model_folder import ModelFolder
 from tests.models import LATENT_SHAPE
