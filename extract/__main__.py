@@ -15,6 +15,7 @@ from extract.config import ExtractConfig, NoiseStudyConfig
 from extract.import_maps import ImportConfig, MapImport
 from extract.launch_config import LaunchConfig
 from extract.pack import PackConfig, pack
+from extract.watch import Watch, WatchConfig
 
 EXIT_DONE, EXIT_ERROR, EXIT_TOO_MANY_REJECTED, EXIT_SIGTERM = 0, 1, 3, 143
 
@@ -33,6 +34,17 @@ def prepare_launch(config: LaunchConfig) -> Callable[[], int]:
 
     launch = Launch.prepare(config)
     return lambda: EXIT_TOO_MANY_REJECTED if launch.run() else EXIT_DONE
+
+
+def prepare_watch(config: WatchConfig) -> Callable[[], int]:
+    """Show the tasks that fill a cache, again every few seconds."""
+    watch = Watch(config)
+
+    def work() -> int:
+        watch.run()
+        return EXIT_DONE
+
+    return work
 
 
 def prepare_pack(config: PackConfig) -> Callable[[], int]:
@@ -80,6 +92,7 @@ COMMANDS = {
     "pack": Command(PackConfig, prepare_pack),
     "run": Command(ExtractConfig, prepare_run),
     "launch": Command(LaunchConfig, prepare_launch),
+    "watch": Command(WatchConfig, prepare_watch),
     "noise-study": Command(NoiseStudyConfig, prepare_noise_study),
     "import-maps": Command(ImportConfig, prepare_import_maps),
 }
