@@ -33,7 +33,7 @@ def load_image(data: bytes, image_size: int) -> Tensor:
         ImageRejected: If the image cannot be used.
     """
     canvas = resize_canvas(decode_image(data), image_size)
-    return torch.from_numpy(canvas.transpose(2, 0, 1).astype(np.float32)) / 127.5 - 1
+    return torch.from_numpy(canvas.transpose(2, 0, 1).astype(np.float32)).div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ def collate(rows: list[Row], batch_size: int) -> Batch:
     """Stack rows and fill the tensors up to the batch size, so that a compiled model sees one shape."""
 
     def stack(tensors: list[Tensor]) -> Tensor:
-        padding = torch.zeros(batch_size - len(tensors), *tensors[0].shape)
-        return torch.cat([torch.stack(tensors), padding])
+        padding = [torch.zeros_like(tensors[0])] * (batch_size - len(tensors))
+        return torch.stack([*tensors, *padding])
 
     return Batch(
         keys=[row.key for row in rows],
