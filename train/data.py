@@ -190,18 +190,12 @@ class LareDataModule(LightningDataModule):
         logger.info("%d of %d training samples sit out each epoch, others each time", self.num_dropped, len(samples))
 
         def plan(epoch: int) -> list[np.ndarray]:
-            whole = training_plan(
-                samples.tars,
-                seed=self.seed,
-                epoch=epoch,
-                batch_size=self.batch_size,
-                ranks=ranks,
-                block_tars=self.block_tars,
-            )
+            sizes = {"batch_size": self.batch_size, "ranks": ranks, "block_tars": self.block_tars}
+            whole = training_plan(samples.tars, seed=self.seed, epoch=epoch, **sizes)
             return list(whole[rank])
 
-        randomness = {"seed": self.seed, "flip": self.flip, "changes": self.changes}
-        reader = self._reader(samples, open_tars=self.block_tars, **randomness)
+        drawn = {"seed": self.seed, "flip": self.flip, "changes": self.changes}
+        reader = self._reader(samples, open_tars=self.block_tars, **drawn)
         loader = TrainingLoader(reader, plan, steps, num_workers=self.num_workers, start_method=self.start_method)
         if self._resume:
             self._check_resume(samples)
@@ -266,7 +260,6 @@ class LareDataModule(LightningDataModule):
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
     def _view(self, samples: Samples) -> View:
-        """The view of these samples."""
         _, height, width = self._map_shape
         if height != width:
             raise CacheError(f"maps are {height} × {width}: expected squares over a square canvas")
