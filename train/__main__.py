@@ -1,6 +1,8 @@
 """`python -m train fit|validate|test|predict|evaluate|readings|export …`: train, apply, score a detector."""
 
 import logging
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
@@ -37,6 +39,9 @@ def _run(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> 
     except ValueError as error:
         logger.error("%s", error)
         return 1
+    except subprocess.CalledProcessError as error:
+        logger.error("a command ended with status %d, see above: %s", error.returncode, shlex.join(error.cmd))
+        return error.returncode if error.returncode == 143 else 1
     return 0
 
 

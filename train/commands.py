@@ -11,9 +11,10 @@ from jsonargparse import ArgumentParser, auto_cli
 from cache_schema import Dataset, check_dataset, open_cache
 from train.evaluate import compare_readings, evaluate
 from train.export import export_checkpoint
+from train.matrix import run_matrix
 from train.provenance import describe_code, write_json
 from train.readings import COLUMNS, write_readings
-from train.scores import load_reading
+from train.scores import load_reading, parse_named_files
 
 logger = logging.getLogger(__name__)
 
@@ -99,28 +100,25 @@ def export_command(arguments: Sequence[str]) -> None:
     auto_cli(export_checkpoint, args=list(arguments), prog="python -m train export", as_positional=False)
 
 
+def matrix_command(arguments: Sequence[str]) -> None:
+    """Train on each image source, test on all, with several seeds."""
+    auto_cli(run_matrix, args=list(arguments), prog="python -m train matrix", as_positional=False)
+
+
+def plots_command(arguments: Sequence[str]) -> None:
+    """Draw predictions, a matrix, and the most certain right and wrong cases."""
+    from train.pictures import draw_pictures  # loads a library that training does without
+
+    auto_cli(draw_pictures, args=list(arguments), prog="python -m train plots", as_positional=False)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate_command,
     "readings": readings_command,
     "export": export_command,
+    "matrix": matrix_command,
+    "plots": plots_command,
 }
-
-
-def parse_named_files(items: Sequence[str]) -> dict[str, list[Path]]:
-    """["full=a", "full=b", "mean_lare=c"] as name → files, in the order given.
-
-    Raises:
-        ValueError: If an item is not NAME=FILE, or the file is not there.
-    """
-    named: dict[str, list[Path]] = {}
-    for item in items:
-        name, separator, path = item.partition("=")
-        if not (name and separator and path):
-            raise ValueError(f"{item!r}: expected NAME=FILE")
-        if not Path(path).is_file():
-            raise ValueError(f"{item!r}: there is no file {path}")
-        named.setdefault(name, []).append(Path(path))
-    return named
 
 
 def format_results(results: dict[str, Any]) -> str:

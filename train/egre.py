@@ -63,23 +63,43 @@ class ErrorGuidedSpatialRefinement(nn.Module):
         Raises:
             ValueError: If the feature map is not on the grid that the positions were built for.
         """
+        query, key, tokens, bias = self._attend_to(feature_map, lare)
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            self._split_heads(self.value(tokens)),
+            attn_mask=bias,
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )
+        refined = self.output(attended.transpose(1, 2).flatten(2))
+        result: Tensor = self.norm(tokens[:, :1] + self.dropout(refined)).squeeze(1)
+        return result
+
+    def attention_weights(self, feature_map: Tensor, lare: Tensor) -> Tensor:
+        """Where `forward` looks, without dropout.
+
+        Args:
+            feature_map: As of `forward`.
+            lare: As of `forward`.
+
+        Returns:
+            (batch, head, 1 + cells), each head's weights sum to 1; the mean token first, then the grid row by row.
+        """
+        query, key, _, bias = self._attend_to(feature_map, lare)
+        logits = query @ key.transpose(2, 3) / key.shape[3] ** 0.5 + bias
+        return torch.softmax(logits, dim=3).squeeze(2)
+
+    def _attend_to(self, feature_map: Tensor, lare: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries and keys (batch, head, token, dim), tokens (batch, token, channel), bias of the logits."""
         if tuple(feature_map.shape[2:]) != self.grid:
             raise ValueError(
                 f"feature map is {tuple(feature_map.shape[2:])} cells, positions were built for {self.grid}"
             )
         tokens = _with_mean_token(feature_map) + self.position
         bias = _with_mean_token(self.error_bias(F.adaptive_avg_pool2d(lare, self.grid)))
-        query = tokens[:, :1]
-        attended = F.scaled_dot_product_attention(
-            self._split_heads(self.query(query)),
-            self._split_heads(self.key(tokens)),
-            self._split_heads(self.value(tokens)),
-            attn_mask=bias.transpose(1, 2).unsqueeze(2),  # (batch, head, 1 query, token), added to the logits
-            dropout_p=self.dropout.p if self.training else 0.0,
-        )
-        refined = self.output(attended.transpose(1, 2).flatten(2))
-        result: Tensor = self.norm(query + self.dropout(refined)).squeeze(1)
-        return result
+        query = self._split_heads(self.query(tokens[:, :1]))
+        # (batch, head, 1 query, token), added to the logits
+        return query, self._split_heads(self.key(tokens)), tokens, bias.transpose(1, 2).unsqueeze(2)
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
         """(batch, token, head · dim) as (batch, head, token, dim)."""

@@ -173,6 +173,9 @@ class PlannedLoader:
         num_batches: Length of every epoch's plan.
         num_workers: Processes that build batches; 0 builds them in this one.
         start_method: How workers start, "fork", "spawn" or "forkserver"; None: the platform's way.
+
+    Attributes:
+        reader: As the argument; single batches can be read with it.
     """
 
     def __init__(
@@ -184,7 +187,7 @@ class PlannedLoader:
         num_workers: int,
         start_method: str | None = None,
     ) -> None:
-        self._reader, self._plan, self._num_batches = reader, plan, num_batches
+        self.reader, self._plan, self._num_batches = reader, plan, num_batches
         self._num_workers, self._start_method = num_workers, start_method
         self._order: list[tuple[int, np.ndarray]] = []
         self._loader: DataLoader[Batch] | None = None
@@ -198,14 +201,14 @@ class PlannedLoader:
     def close(self) -> None:
         """End the workers and close the tars; another pass opens them anew."""
         self._loader = None
-        self._reader.close()
+        self.reader.close()
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         # Workers live as long as the DataLoader does; it takes the new order from the same list at every pass.
         self._order[:] = [(epoch, positions) for positions in self._plan(epoch)[start:]]
         if self._loader is None:
             self._loader = DataLoader(
-                self._reader,
+                self.reader,
                 batch_size=None,
                 sampler=self._order,
                 num_workers=self._num_workers,

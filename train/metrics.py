@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
     binary_calibration_error,
+    binary_precision_recall_curve,
     binary_roc,
     multiclass_accuracy,
 )
@@ -44,6 +45,23 @@ def auroc(scores: Tensor, labels: Tensor) -> float:
     """Chance that a generated image scores above a real one, ties counting half."""
     _check_both_classes(labels)
     return binary_auroc(_ranks(scores), labels).item()
+
+
+def roc_points(
+    scores: NDArray[np.floating], labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rates of every threshold, from (0, 0) to (1, 1)."""
+    fpr, tpr, _ = binary_roc(_ranks(torch.from_numpy(scores)), torch.from_numpy(labels))
+    return fpr.double().numpy(), tpr.double().numpy()
+
+
+def precision_recall_points(
+    scores: NDArray[np.floating], labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Recall and precision of every threshold, from the one that calls everything generated; without recall 0."""
+    ranks = _ranks(torch.from_numpy(scores))
+    precision, recall, _ = binary_precision_recall_curve(ranks, torch.from_numpy(labels))
+    return recall[:-1].double().numpy(), precision[:-1].double().numpy()
 
 
 def tpr_at_fpr(scores: Tensor, labels: Tensor, max_fpr: float) -> float:

@@ -33,6 +33,7 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
     Attributes:
         needs_image: Whether `forward` looks at the image.
         needs_lare: Whether `forward` looks at the map.
+        image_size: As the argument.
         record: As the argument.
     """
 
@@ -73,6 +74,7 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
         """
         super().__init__()
         self.record = record
+        self.image_size = image_size
         self.map_transform = map_transform
         self.needs_image = image
         self.needs_lare = spatial or channel or concat or not image

@@ -45,6 +45,23 @@ class Reading:
         return tuple(None if fitted is None else fitted.threshold for fitted in self.calibrations)
 
 
+def parse_named_files(items: Sequence[str]) -> dict[str, list[Path]]:
+    """["full=a", "full=b", "mean_lare=c"] as name → files, in the order given.
+
+    Raises:
+        ValueError: If an item is not NAME=FILE, or the file is not there.
+    """
+    named: dict[str, list[Path]] = {}
+    for item in items:
+        name, separator, path = item.partition("=")
+        if not (name and separator and path):
+            raise ValueError(f"{item!r}: expected NAME=FILE")
+        if not Path(path).is_file():
+            raise ValueError(f"{item!r}: there is no file {path}")
+        named.setdefault(name, []).append(Path(path))
+    return named
+
+
 def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Path] = ()) -> Reading:
     """Read the predictions of a reading.
 

@@ -13,7 +13,7 @@ import yaml
 from cache_schema import RULES, Dataset, Fingerprint, create_cache, store_name
 from tests.samples import make_shard
 from train.__main__ import main
-from train.commands import parse_named_files
+from train.scores import parse_named_files
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"),

@@ -274,7 +274,7 @@ def test_loading_leaves_the_model_s_random_stream_alone(dataset: Dataset, cache:
 
 def test_reader_travels_without_its_open_tars(dataset: Dataset, cache: Cache) -> None:
     data = module(dataset, cache)
-    reader = data.train_dataloader()._reader
+    reader = data.train_dataloader().reader
     batch = reader[0, np.arange(4)]
     assert reader._opened
     copy = pickle.loads(pickle.dumps(reader))
@@ -289,7 +289,7 @@ def test_reader_holds_the_maps_of_one_block(dataset: Dataset, cache: Cache, monk
     load_tar = type(data.join).load_tar
     monkeypatch.setattr(type(data.join), "load_tar", lambda self, n, **k: (opened.append(n), load_tar(self, n, **k))[1])
     for _ in loader:
-        assert len(loader._reader._opened) <= 2
+        assert len(loader.reader._opened) <= 2
     assert sorted(opened) == [0, 1, 2, 3]  # each tar once, though batches straddle blocks
 
 

@@ -30,6 +30,20 @@ def test_esr_equals_attention_written_out() -> None:
     torch.testing.assert_close(esr(feature_map, lare), _plain_attention(esr, feature_map, lare))
 
 
+def test_attention_weights_are_those_that_the_output_is_made_with() -> None:
+    torch.manual_seed(0)
+    esr = ErrorGuidedSpatialRefinement(channels=6, map_channels=3, grid=(2, 4), num_heads=2, head_dim=5).eval()
+    feature_map, lare = torch.randn(2, 6, 2, 4), torch.rand(2, 3, 6, 8) * 5
+    weights = esr.attention_weights(feature_map, lare)
+    assert weights.shape == (2, 2, 9)
+    torch.testing.assert_close(weights.sum(dim=2), torch.ones(2, 2))
+    cells = feature_map.flatten(2).transpose(1, 2)
+    tokens = torch.cat([cells.mean(1, keepdim=True), cells], dim=1) + esr.position
+    values = esr.value(tokens).unflatten(2, (2, 5)).transpose(1, 2)  # (batch, head, token, dim)
+    attended = (weights.unsqueeze(2) @ values).squeeze(2).flatten(1)
+    torch.testing.assert_close(esr(feature_map, lare), esr.norm(tokens[:, 0] + esr.output(attended)))
+
+
 def test_esr_attends_only_where_the_error_is_overwhelming() -> None:
     torch.manual_seed(0)
     esr = ErrorGuidedSpatialRefinement(channels=4, map_channels=1, grid=(2, 2), num_heads=1, head_dim=4).eval()

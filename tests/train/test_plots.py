@@ -1,0 +1,147 @@
+"""Pictures are drawn for every kind of reading; which cases are chosen, and where the model looks in them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from tests.train.packed import CANVAS_PX, extract, module, pack
+from train.calibration import Calibration, fit_calibration
+from train.cases import choose_cases, compute_attention, load_cases, open_data
+from train.matrix import METRICS, add_up
+from train.metrics import precision_recall_points, roc_points
+from train.model import LareClassifier
+from train.pictures import draw_cases, draw_pictures
+from train.predictions import prediction_table
+from train.provenance import describe_training
+from train.readings import COLUMNS
+from train.scores import Reading, load_reading
+from train.task import LareTask
+
+TINY = {"backbone": "resnet_tiny_clip", "image_size": CANVAS_PX, "map_channels": 3}
+CLASSES = {0: "photographs", 1: "generated images"}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> dict[str, Path]:
+    """A packed dataset with its cache, a checkpoint, and predictions of the test split that are partly wrong."""
+    dataset = pack(tmp_path / "data")
+    cache = extract(dataset, tmp_path / "cache")
+    data = module(dataset, cache, crop_px=CANVAS_PX)
+    task = LareTask(**TINY)
+    rng = np.random.default_rng(0)
+    labels = torch.tensor([0, 1] * 20)
+    task.calibration = fit_calibration(torch.from_numpy(rng.random(40)) / 2 + labels / 2, labels)
+    checkpoint = {
+        "state_dict": task.state_dict(),
+        "hyper_parameters": dict(task.hparams),
+        "trained_on": describe_training(data),
+    }
+    torch.save(checkpoint, tmp_path / "best.ckpt")
+    index = dataset.table([*COLUMNS])
+    rows = torch.tensor([i for i, split in enumerate(index["split"].to_pylist()) if split == "test"])
+    logits = torch.from_numpy(rng.normal(0, 2, (len(rows), 2))).float()
+    pq.write_table(prediction_table(index, rows, logits, task.calibration), tmp_path / "p.parquet")
+    return {"data": dataset.folder, "cache": cache.folder, "ckpt": tmp_path / "best.ckpt", "p": tmp_path / "p.parquet"}
+
+
+def _reading(made: dict[str, Path], num_seeds: int = 1) -> Reading:
+    from cache_schema import Dataset
+
+    return load_reading(Dataset.open(made["data"]).table([*COLUMNS]), [made["p"]] * num_seeds)
+
+
+def test_all_pictures_are_drawn(made: dict[str, Path], tmp_path: Path) -> None:
+    metrics = {"a": {"a": [dict.fromkeys(METRICS, 0.9)] * 2, "b": [dict.fromkeys(METRICS, 0.4)] * 2}}
+    (tmp_path / "matrix.json").write_text(json.dumps({"settings": {"seeds": 2}, **add_up(metrics)}))
+    named = [f"full={made['p']}", f"full={made['p']}"]
+    cases = {"ckpt": str(made["ckpt"]), "cache": str(made["cache"])}
+    draw_pictures(str(tmp_path / "out"), str(made["data"]), named, matrix=str(tmp_path / "matrix.json"), **cases)
+    names = {"roc", "precision-recall", "scores", "reliability", "most-certain-right", "most-certain-wrong"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"full-{n}.png" for n in names} | {"matrix.png"}
+    for path in (tmp_path / "out").iterdir():
+        assert np.asarray(Image.open(path).convert("L")).std() > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "nothing to draw: pass --readings or --matrix"),
+        ({"readings": ["a=b"]}, "--readings needs --data"),
+    ],
+)
+def test_what_is_missing_is_named(arguments: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw_pictures(str(tmp_path), **arguments)
+
+
+def test_the_most_certain_cases_are_those_farthest_out() -> None:
+    import pyarrow as pa
+
+    labels, scores = [0, 0, 0, 1, 1, 1, None], [0.1, 0.05, 0.9, 0.8, 0.3, 0.95, 0.99]
+    table = pa.table({name: labels if name == "label" else [str(i) for i in range(7)] for name in COLUMNS})
+    reading = Reading(table, np.array([scores]), (Calibration(0.4),), True)
+    chosen = {title: positions.tolist() for title, positions in choose_cases(reading, 2).items()}
+    assert chosen == {
+        "photographs called real": [1, 0],
+        "generated images called generated": [5, 3],
+        "photographs called generated": [2],
+        "generated images called real": [4],
+    }
+
+
+def test_a_case_is_what_the_detector_sees(made: dict[str, Path]) -> None:
+    from train.export import load_checkpoint
+
+    reading, model = _reading(made), load_checkpoint(made["ckpt"])
+    data = open_data(model, str(made["data"]), [str(made["cache"])], "test")
+    cases = load_cases(reading, np.array([3, 0]), data, model)
+    batch = next(iter(data.test_dataloader()))
+    assert [case.key for case in cases] == reading.table["key"].take([3, 0]).to_pylist()
+    np.testing.assert_array_equal(cases[0].image, batch["image"][3].permute(1, 2, 0))
+    np.testing.assert_allclose(cases[0].lare, batch["lare"][3].mean(dim=0))
+    assert cases[0].attention.shape == model.spatial.grid
+    assert load_cases(reading, np.array([], dtype=np.int64), data, model) == []
+
+
+def test_attention_of_an_indifferent_model_is_even() -> None:
+    model = LareClassifier(**TINY).eval()
+    with torch.no_grad():
+        model.spatial.query.weight.zero_()
+        model.spatial.error_bias.weight.zero_()
+    image, lare = torch.randint(0, 256, (2, 3, CANVAS_PX, CANVAS_PX), dtype=torch.uint8), torch.rand(2, 3, 8, 8)
+    attention = compute_attention(model, image, lare)
+    cells = attention.shape[1] * attention.shape[2]
+    torch.testing.assert_close(attention, torch.full_like(attention, cells / (cells + 1)))
+    assert compute_attention(LareClassifier(**TINY, image=False).eval(), image, lare) is None
+
+
+def test_cases_without_attention_or_alignment_are_drawn(made: dict[str, Path], tmp_path: Path) -> None:
+    model = LareClassifier(**TINY, spatial=False, record={"trained_on": describe_training_of(made)}).eval()
+    data = open_data(model, str(made["data"]), [str(made["cache"])], "test")
+    cases = load_cases(_reading(made), np.array([0]), data, model)
+    assert cases[0].attention is None
+    draw_cases("title", {"some": cases, "none": []}, tmp_path / "cases.png", is_aligned=False)
+    assert (tmp_path / "cases.png").stat().st_size > 1000
+
+
+def describe_training_of(made: dict[str, Path]) -> dict:
+    return torch.load(made["ckpt"], weights_only=True)["trained_on"]
+
+
+def test_weights_that_do_not_say_what_they_were_trained_on_are_refused(made: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="do not say what they were trained on"):
+        open_data(LareClassifier(**TINY), str(made["data"]), [str(made["cache"])], "test")
+
+
+def test_curves_end_where_they_should() -> None:
+    scores, labels = np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])
+    x, y = roc_points(scores, labels)
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(y, x) == pytest.approx(0.75)
+    recall, precision = precision_recall_points(scores, labels)
+    assert (recall[0], precision[0], recall[-1], precision[-1]) == (1, 0.5, 0.5, 1)
