@@ -111,6 +111,26 @@ def test_fit_predict_evaluate(run, small: Path, tmp_path: Path, capsys: pytest.C
     assert table[1].split()[:3] == ["full", "toy", "2"]
 
 
+def test_bf16_clipping_and_early_stopping_come_from_the_settings(run, small: Path, tmp_path: Path) -> None:
+    stopping = ("--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val_auroc")
+    stopping += ("--trainer.callbacks.mode=max", "--trainer.callbacks.patience=1")
+    frozen = (
+        "--model.learning_rate=0.0",
+        "--model.schedule=constant",
+        "--model.image=false",
+        "--trainer.max_epochs=20",
+    )
+    bf16 = ("--trainer.precision=bf16-mixed", "--trainer.gradient_clip_val=0.1")
+    out = tmp_path / "run"
+    assert run("fit", "-c", CONFIGS / "lare2.yaml", "-c", small, "--out", out, *bf16, *frozen, *stopping) == 0
+    last = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] < 19
+    assert any(name.startswith("EarlyStopping") for name in last["callbacks"])
+    assert all(value.dtype == torch.float32 for name, value in last["state_dict"].items() if name.endswith("weight"))
+    settings = yaml.safe_load((out / "config.yaml").read_text())["trainer"]
+    assert (settings["precision"], settings["gradient_clip_val"]) == ("bf16-mixed", 0.1)
+
+
 @pytest.mark.slow
 def test_a_folder_that_holds_a_run_is_refused_or_resumed(
     run, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -147,12 +167,16 @@ def test_a_seed_that_is_no_integer_is_refused(run, small: Path, seed: str, capsy
     assert f"Expected a <class 'int'>. Got value: {seed.capitalize()}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["lare2.yaml", "lare2_paper.yaml"])
-def test_configurations_parse(run, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "view"), [("lare2.yaml", ("canvas", None)), ("lare2_paper.yaml", ("native", "whole"))]
+)
+def test_configurations_parse(run, name: str, view: tuple, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run("fit", "-c", CONFIGS / name, "--data.data=d", "--data.cache=c", "--print_config")
     assert stopped.value.code == 0
-    assert yaml.safe_load(capsys.readouterr().out)["model"]["backbone"] == "resnet50_clip"
+    settings = yaml.safe_load(capsys.readouterr().out)
+    assert settings["model"]["backbone"] == "resnet50_clip"
+    assert (settings["data"]["view"], settings["data"]["alignment"]) == view
 
 
 @pytest.mark.parametrize(

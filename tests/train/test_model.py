@@ -94,6 +94,13 @@ def test_a_step_moves_every_parameter_but_the_inert_bias(options: dict, inputs: 
     assert without <= {"spatial.error_bias.bias", "backbone.net.head.k.bias"}
 
 
+@pytest.mark.parametrize("options", [{}, {"map_transform": "log", "concat": True}, {"image": False}])
+def test_the_whole_classifier_traces_as_one_graph(options: dict, inputs: tuple) -> None:
+    model = LareClassifier(**TINY, **options).eval()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*inputs), model(*inputs))
+
+
 def test_batch_of_one_trains(inputs: tuple) -> None:
     model = LareClassifier(**TINY)
     assert model(inputs[0][:1], inputs[1][:1]).shape == (1, 2)
