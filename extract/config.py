@@ -130,6 +130,8 @@ class ExtractConfig(ModelConfig):
     overwrite: bool | Literal["stale"] = False
     """Make features again where a store exists: all of them, or only those that are damaged or whose tar, settings or
     texts have changed (`stale`). Each store is replaced by one rename."""
+    keep_going: bool = False
+    """Where a tar is missing, damaged or not what the index says, go on with the others, and exit 1 after them."""
     max_reject_fraction: float = 0.05
     """Share of a tar's images that may be rejected; above it the command exits 3, with the store written."""
 

@@ -16,6 +16,7 @@ from cache_schema import (
     Cache,
     CacheError,
     Dataset,
+    DatasetError,
     Fingerprint,
     ShardData,
     ShardStale,
@@ -173,7 +174,8 @@ class Job:
             Number of tars with more rejected images than allowed. Their stores are written all the same.
 
         Raises:
-            CacheError: If a tar is not what the index says. Stores that were published stay.
+            CacheError: If a tar is not what the index says. Stores that were published stay. With `keep_going` the
+                others are extracted first.
         """
         if self.num_skipped:
             logger.info("%d stores are there already (--overwrite true makes them again)", self.num_skipped)
@@ -185,7 +187,14 @@ class Job:
         self._log_plan(num_images, diffusion)
         if self.config.compile:
             diffusion.compile()
-        num_above = 0
+        num_above, failed = self._extract_all(extractor, num_images)
+        if failed:
+            raise DatasetError(f"{len(failed)} of {len(self.todo)} tars could not be extracted: {' '.join(failed)}")
+        return num_above
+
+    def _extract_all(self, extractor: Extractor, num_images: int) -> tuple[int, list[str]]:
+        """Number of tars with too many rejected images; what is wrong with each that was passed over."""
+        num_above, failed = 0, list[str]()
         pending: deque[Future[bool]] = deque()
         with (
             ProgressFile(self.config.cache, len(self.todo), num_images) as progress,
@@ -204,13 +213,20 @@ class Job:
                     progress.skip_tar(entry.num_rows)
                     continue
                 progress.start_tar(entry.name)
-                shards = extractor.extract(n, variants, count)
+                try:
+                    shards = extractor.extract(n, variants, count)
+                except DatasetError as error:
+                    if not self.config.keep_going:
+                        raise
+                    logger.error("passed over: %s", error)
+                    failed.append(str(error))
+                    continue
                 pending.append(writer.submit(self._publish, n, dict(zip(variants, shards, strict=True)), progress))
                 if len(pending) > 1:
                     num_above += pending.popleft().result()
             while pending:
                 num_above += pending.popleft().result()
-        return num_above
+        return num_above, failed
 
     def _log_plan(self, num_images: int, diffusion: Diffusion) -> None:
         config = self.config

@@ -107,4 +107,5 @@ class LaunchConfig(ExtractConfig):
                 settings[name] = str(Path(settings[name]).absolute())
         if self.engine == "slurm":
             settings["device"] = "cuda" if self.runs_on_gpu else "cpu"  # a node without a GPU is to be an error
+        settings["keep_going"] = True  # or a broken tar would keep those behind it in its task from being done, ever
         return {name: value for name, value in settings.items() if value is not None}

@@ -224,6 +224,16 @@ def test_a_tar_that_is_missing_or_cut_short_stops_the_run(
     assert "train-000001.tar is missing" in capsys.readouterr().err
 
 
+def test_a_broken_tar_can_be_passed_over(
+    packed: Dataset, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed.tar_path(0).unlink()
+    assert run(keep_going="true") == 1
+    error = capsys.readouterr().err
+    assert "error: 1 of 2 tars could not be extracted: " in error and "train-000000.tar is missing" in error
+    assert open_cache(tmp_path / "cache").shards() == ["train-000001.zarr.zip"]
+
+
 def test_a_tar_with_other_images_than_the_index_stops_the_run(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
