@@ -89,9 +89,10 @@ def _rows(numbers: np.ndarray, tar: str, split: str) -> pa.Table:
 
 
 def write_stores(dataset: Dataset, folder: Path, model: str) -> None:
-    """A store of 1 × 1 maps under the name of every tar.
+    """A store of maps of Stable Diffusion's size at 256 px, with two rejected rows, under the name of every tar.
 
-    One real store is written and linked: only attributes are read.
+    One real store a number of rows is written and linked: the rows' keys are those of its first tar, which nothing
+    that is measured looks at.
     """
     config = launch_settings(dataset.folder, folder, model)
     prepared = Model.prepare(config, dataset, [config.timestep])
@@ -111,10 +112,15 @@ def launch_settings(data: Path, cache: Path, model: str) -> ExtractConfig:
 
 def _shard(dataset: Dataset, n: int) -> ShardData:
     rows, entry = dataset.rows(n), dataset.tars[n]
+    lare = np.random.default_rng(0).gamma(2.0, 0.5, (len(rows), 4, 32, 32)).astype(np.float32)
+    status = np.full(len(rows), Status.OK, np.uint8)
+    rejected = {"0": "empty file", str(len(rows) - 1): "PNG cannot be decoded (OSError: image file is truncated)"}
+    for row in map(int, rejected):
+        lare[row], status[row] = np.nan, Status.UNREADABLE
     return ShardData(
         keys=rows["key"].to_pylist(),
-        lare=np.ones((len(rows), 1, 1, 1), np.float32),
-        status=np.full(len(rows), Status.OK, np.uint8),
+        lare=lare,
+        status=status,
         image_sha256=np.zeros((len(rows), 32), np.uint8),
-        attributes={"tar": entry.name, "rows_sha256": entry.rows_sha256, "seconds": 40.0, "reasons": {}},
+        attributes={"tar": entry.name, "rows_sha256": entry.rows_sha256, "seconds": 40.0, "reasons": rejected},
     )

@@ -154,8 +154,8 @@ class Join:
 
         Args:
             n: Number of the tar.
-            thorough: Read and join the whole store now. Otherwise only its attributes are read, and its arrays where
-                they count rejected rows; the rest is checked when the tar is opened.
+            thorough: Read and join the whole store now. Otherwise only its attributes are read, which name the
+                rejected rows; the rest is checked when the tar is opened.
 
         Returns:
             (rows of the tar,), bool.
@@ -175,8 +175,11 @@ class Join:
                     f"{entry.rows_sha256}, the store says {attributes.get('rows_sha256')}). "
                     f"Extract it again: {self.command(str(n), cache)} ARGS=--overwrite"
                 )
-            rejects = any(Status[s.upper()] > Status.OK_AFTER_FP32 for s in attributes["counts"])
-            if thorough or rejects:
+            rejected = [int(row) for row in attributes.get("reasons", {})]
+            counts = attributes["counts"].items()
+            num_rejected = sum(count for status, count in counts if Status[status.upper()] > Status.OK_AFTER_FP32)
+            usable[rejected] = False
+            if thorough or len(rejected) != num_rejected:  # a writer that names no reasons
                 shard = cache.read(name)
                 check_join(shard, self.dataset.rows(n), entry)
                 usable &= shard.status <= Status.OK_AFTER_FP32

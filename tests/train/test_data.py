@@ -29,6 +29,7 @@ from cache_schema import (
 from tests.samples import make_sample
 from tests.train.packed import CROP_PX, FIELDS, cell_means, extract, module, pack, rows_of
 from train.data import LareDataModule
+from train.join import Join
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST, NUM_CONTROLS = 20, 5, 6, 2
 TEST_ROWS = list(range(25, 33))
@@ -456,6 +457,25 @@ def test_rejected_rows_are_dropped_and_counted(dataset: Dataset, tmp_path: Path,
     assert data.num_rejected == {"train": 1, "validation": 0}
     assert data.class_counts == (9, 10)
     assert "train: 19 samples, 1 left out as rejected at extraction" in caplog.text
+
+
+def test_rejected_rows_are_known_without_reading_the_maps(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With thousands of tars, each with a bad image, every rank would read the whole cache before its first step."""
+    join = Join.open(dataset.folder, [extract(dataset, tmp_path / "cache", reject_row_2).folder])
+    expected = join.load_usable(0, thorough=True)
+    assert np.flatnonzero(~expected).tolist() == [2]
+    monkeypatch.delattr(Cache, "read")
+    assert (join.load_usable(0, thorough=False) == expected).all()
+
+
+def test_rows_that_are_rejected_without_a_reason_are_found_in_the_store(dataset: Dataset, tmp_path: Path) -> None:
+    def forget(n: int, shard: ShardData) -> ShardData:
+        return replace(reject_row_2(n, shard), attributes=shard.attributes)
+
+    join = Join.open(dataset.folder, [extract(dataset, tmp_path / "cache", forget).folder])
+    assert np.flatnonzero(~join.load_usable(0, thorough=False)).tolist() == [2]
 
 
 def test_row_rejected_in_one_variant_is_dropped_in_all(dataset: Dataset, cache: Cache, tmp_path: Path) -> None:
