@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from train.export import export_checkpoint
 from train.matrix import run_matrix
 from train.provenance import describe_code, write_json
 from train.readings import COLUMNS, write_readings
-from train.scores import load_reading, parse_named_files
+from train.scores import Reading, load_reading, parse_named_files
 
 logger = logging.getLogger(__name__)
 
@@ -25,21 +25,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     parser.add_argument("--config", action="config", help="YAML with these settings")
     parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
     parser.add_argument("--cache", type=str, required=True, help="cache folder, for the record")
-    parser.add_argument(
-        "--readings",
-        nargs="+",
-        required=True,
-        metavar="NAME=FILE",
-        help="predictions to score; a name given more than once has as many seeds",
-    )
-    parser.add_argument(
-        "--validation",
-        nargs="*",
-        default=[],
-        metavar="NAME=FILE",
-        help="predictions on validation samples, in the order of the reading's seeds: threshold, temperature and "
-        "unsure bands are fitted on them (default: those stored with the weights)",
-    )
+    _add_named_files(parser, required=True)
     parser.add_argument(
         "--differences",
         nargs="*",
@@ -64,30 +50,53 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     check_dataset(cache, dataset.dataset_id)
     index = dataset.table([*COLUMNS])
     readings = {name: load_reading(index, paths, validation.get(name, ())) for name, paths in files.items()}
+    how = {"num_resamples": settings.num_resamples, "seed": settings.seed}
     record = {
-        "dataset_id": dataset.dataset_id,
-        "fingerprint": cache.fingerprint,
-        "fields": dict(cache.fields),
-        "readings": {name: [str(path) for path in paths] for name, paths in files.items()},
-        "validation": {name: [str(path) for path in paths] for name, paths in validation.items()},
-        "thresholds": {name: list(reading.thresholds) for name, reading in readings.items()},
-        "calibrations": {
-            name: [fitted and fitted.to_dict() for fitted in reading.calibrations] for name, reading in readings.items()
-        },
-        "allowed_differences": {name: list(reading.allowed_differences) for name, reading in readings.items()},
-        "num_resamples": settings.num_resamples,
-        "seed": settings.seed,
+        **{"dataset_id": dataset.dataset_id, "fingerprint": cache.fingerprint, "fields": dict(cache.fields)},
+        **{"readings": _as_text(files), "validation": _as_text(validation), **_describe_readings(readings), **how},
         **describe_code(),
     }
-    how = settings.num_resamples, settings.seed
-    results = {"settings": record, **evaluate(readings, *how)}
+    results = {"settings": record, **evaluate(readings, **how)}
     if pairs:
-        results["differences"] = {
-            f"{one} − {other}": compare_readings(readings[one], readings[other], *how) for one, other in pairs
-        }
+        differences = {f"{a} − {b}": compare_readings(readings[a], readings[b], **how) for a, b in pairs}
+        results["differences"] = differences
     write_json(Path(settings.out), results)
     sys.stdout.write(format_results(results))
     logger.info("results in %s", settings.out)
+
+
+def _add_named_files(parser: ArgumentParser, *, required: bool) -> None:
+    """The two options of which predictions are read."""
+    named: dict[str, Any] = {"metavar": "NAME=FILE"}
+    parser.add_argument(
+        "--readings",
+        nargs="+",
+        required=required,
+        help="predictions; a name given more than once has as many seeds",
+        **named,
+    )
+    parser.add_argument(
+        "--validation",
+        nargs="*",
+        default=[],
+        help="predictions on validation samples, in the order of the reading's seeds: threshold, temperature and "
+        "unsure bands are fitted on them (default: those stored with the weights)",
+        **named,
+    )
+
+
+def _describe_readings(readings: Mapping[str, Reading]) -> dict[str, Any]:
+    """What was fitted on validation, and how features differed from those trained on, for each seed."""
+    fitted = {name: [one and one.to_dict() for one in reading.calibrations] for name, reading in readings.items()}
+    return {
+        "thresholds": {name: list(reading.thresholds) for name, reading in readings.items()},
+        "calibrations": fitted,
+        "allowed_differences": {name: list(reading.allowed_differences) for name, reading in readings.items()},
+    }
+
+
+def _as_text(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    return {name: [str(path) for path in paths] for name, paths in files.items()}
 
 
 def readings_command(arguments: Sequence[str]) -> None:
@@ -102,14 +111,28 @@ def export_command(arguments: Sequence[str]) -> None:
 
 def matrix_command(arguments: Sequence[str]) -> None:
     """Train on each image source, test on all, with several seeds."""
-    auto_cli(run_matrix, args=list(arguments), prog="python -m train matrix", as_positional=False)
+    parser = ArgumentParser(prog="python -m train matrix", description=matrix_command.__doc__)
+    parser.add_argument(
+        "--recipe", nargs="+", required=True, metavar="YAML", help="settings of fit, later files over earlier ones"
+    )
+    parser.add_argument(
+        "--sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="image sources to train on, a row each; all: every one together (default: each of the training split)",
+    )
+    parser.add_function_arguments(run_matrix, as_group=False, skip={"recipe", "sources"})
+    run_matrix(**vars(parser.parse_args(list(arguments))))
 
 
 def plots_command(arguments: Sequence[str]) -> None:
     """Draw predictions, a matrix, and the most certain right and wrong cases."""
     from train.pictures import draw_pictures  # loads a library that training does without
 
-    auto_cli(draw_pictures, args=list(arguments), prog="python -m train plots", as_positional=False)
+    parser = ArgumentParser(prog="python -m train plots", description=plots_command.__doc__)
+    _add_named_files(parser, required=False)
+    parser.add_function_arguments(draw_pictures, as_group=False, skip={"readings", "validation"})
+    draw_pictures(**vars(parser.parse_args(list(arguments))))
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -53,13 +53,13 @@ def run_matrix(
     """Train on each image source with several seeds, test on all sources, and write matrix.json and matrix.png.
 
     Args:
-        recipe: YAML files of `python -m train fit`, later ones over earlier ones: [train/configs/lare2.yaml].
+        recipe: YAML files of `python -m train fit`, later ones over earlier ones.
         data: Folder with dataset.json.
         cache: Cache folder, or several.
         out: Folder of everything; runs that are done there are skipped.
         seeds: Number of seeds, from 0.
-        sources: Image sources to train on, a row each, for example [sdv5,biggan]; `all` is all of them together.
-            Default: each one of the training split.
+        sources: Image sources to train on, a row each; `all` is all of them together. None: each one of the training
+            split.
         fit_args: More arguments of `fit`, for example "--trainer.max_epochs=1".
 
     Raises:

@@ -47,7 +47,7 @@ def draw_pictures(
     Args:
         out: Folder that pictures are written to, in place of older ones.
         data: Folder with dataset.json, for `readings`.
-        readings: Predictions as [name=file,...]; a name given more than once has as many seeds.
+        readings: Predictions as name=file; a name given more than once has as many seeds.
         validation: Predictions on validation samples in the same form, as of `evaluate`.
         matrix: A matrix.json to draw as heat maps.
         ckpt: Checkpoint behind the first reading, to draw the images that it is most certain about.

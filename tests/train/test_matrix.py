@@ -108,8 +108,8 @@ def test_a_matrix_from_data_to_picture(
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     cache, out = _create_cache(tmp_path / "cache", dataset), tmp_path / "out"
-    options = {"data": dataset.folder, "cache": cache, "out": out, "recipe": f"[{tmp_path / 'recipe.yaml'}]"}
-    arguments = ["matrix", *(f"--{name}={value}" for name, value in options.items()), "--sources=[toy,all]"]
+    options = {"data": dataset.folder, "cache": cache, "out": out, "recipe": tmp_path / "recipe.yaml"}
+    arguments = ["matrix", *(f"--{name}={value}" for name, value in options.items()), "--sources", "toy", "all"]
     monkeypatch.setattr(sys, "argv", ["train", *arguments])
     assert main() == 0
     result = json.loads((out / "matrix.json").read_text())
