@@ -103,9 +103,14 @@ class Cluster:
     ) -> None:
         self._stop()
 
-    def run(self, *command: str) -> str:
-        """Output of a command."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+    def run(self, *command: str, **variables: str) -> str:
+        """Output of a command, with more variables in its environment.
+
+        Raises:
+            RuntimeError: If it fails.
+        """
+        environment = {**self.environment, **variables}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
         return done.stdout

@@ -182,6 +182,23 @@ def test_two_launches_at_once_do_no_harm(
     assert_equal_to_the_bit(read(tmp_path / "cache"), {name: reference[name] for name in list(reference)[:4]})
 
 
+def test_the_batch_file_of_the_documentation_extracts(
+    cluster: Cluster, folder: Path, reference: dict[str, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    names = [flag.removeprefix("--").partition("=") for flag in flags(folder, tmp_path / "cache")]
+    config.write_text("".join(f"{name}: {value}\n" for name, _, value in names))
+    given = {"DATA": folder / "data", "CACHE": tmp_path / "cache", "CONFIG": config, "NUM_TARS": 5, "TARS": 3}
+    options = ["--array=0-1", "--gpus-per-node=0", "--cpus-per-task=1", "--mem=900", "--time=10"]
+    options += [f"--output={tmp_path}/%a.log", f"--chdir={ROOT}"]
+    variables = {**{name: str(value) for name, value in given.items()}, "OMP_NUM_THREADS": "1"}
+    cluster.run("sbatch", *options, f"{ROOT}/docs/extract.sbatch", **variables)
+    cluster.wait_until_idle(300)
+    logs = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert published(tmp_path / "cache") == set(range(5)), logs
+    assert_equal_to_the_bit(read(tmp_path / "cache"), {name: reference[name] for name in list(reference)[:5]})
+
+
 def test_a_refused_job_is_an_error_in_a_sentence(cluster: Cluster, folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "extract", "launch", *flags(folder, tmp_path / "cache"), "--partition=nowhere"]
     command += ["--gpus_per_task=0"]

@@ -88,3 +88,25 @@ def test_two_nodes_of_slurm_and_torchrun_train_the_same_weights(cluster: Cluster
     ours, theirs = load_weights(on_slurm), load_weights(by_torchrun)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_batch_file_of_the_documentation_trains_and_resumes(cluster: Cluster, recipe: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load(recipe.read_text())
+    out = tmp_path / "run"
+    last = {"filename": "last", "enable_version_counter": False, "save_on_train_epoch_end": True}
+    callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": last}
+    settings["trainer"] |= {"callbacks": [callback], "max_epochs": 1}
+    data = settings["data"]
+    options = ["--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1", "--time=10"]
+    options += [f"--output={tmp_path}/%j.log", f"--chdir={ROOT}"]
+    variables = {"DATA": data["data"], "CACHE": data["cache"], "OUT": str(out), "CONFIG": str(tmp_path / "recipe.yaml")}
+    variables |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    for epochs in (1, 2):  # the second job goes on from the first one's checkpoint
+        settings["trainer"]["max_epochs"] = epochs
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+        cluster.run("sbatch", *options, f"{ROOT}/docs/train.sbatch", **variables)
+        cluster.wait_until_idle(300)
+        logs = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
+        assert (out / "checkpoints" / "last.ckpt").exists(), logs
+        step = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        assert step == 4 * epochs, logs
