@@ -7,7 +7,7 @@ from PIL import Image, JpegImagePlugin
 
 from cache_schema import ImageRejected, decode_image
 from extract.copies import CopyRule, parse_degradation
-from extract.pack import standard_quality_of_table
+from extract.looking import standard_quality_of_table
 from tests.samples import encode_png
 
 IN_USE = (
