@@ -45,8 +45,8 @@ class LaunchConfig(ExtractConfig):
     gpus_per_task: int = 1
     """GPUs of a task. 0: it runs on the CPU. Several, for clusters that lend whole nodes: the task deals its tars to
     them."""
-    cpus_per_task: int = 4
-    """CPUs of a task; num_workers of them read and decode, for each GPU."""
+    cpus_per_task: int | None = None
+    """CPUs of a task; num_workers and two more, for each GPU, if not given."""
     memory_gb: float = 32
     """Memory of a task."""
     time_limit: int = 120
@@ -88,6 +88,11 @@ class LaunchConfig(ExtractConfig):
     def logs_folder(self) -> Path:
         """Where logs and batch files go, absolute."""
         return Path(self.logs or Path(self.cache) / ".logs").absolute()
+
+    @property
+    def num_cpus(self) -> int:
+        """CPUs of a task."""
+        return self.cpus_per_task or (self.num_workers + 2) * max(1, self.gpus_per_task)
 
     @property
     def runs_on_gpu(self) -> bool:

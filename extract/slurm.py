@@ -104,7 +104,7 @@ def slurm_parameters(config: LaunchConfig) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "job_name": "lare-extract",
         "time": config.time_limit,
-        "cpus_per_task": config.cpus_per_task,
+        "cpus_per_task": config.num_cpus,
         "mem": f"{int(config.memory_gb * 1024)}MB",
         "array_parallelism": config.concurrency,
         "partition": config.partition,
@@ -113,7 +113,7 @@ def slurm_parameters(config: LaunchConfig) -> dict[str, Any]:
         "setup": config.setup,
         "additional_parameters": {"requeue": True, **(config.sbatch or {})},
         # Since SLURM 22.05 srun does not take the batch job's number, and a step would have one CPU.
-        "srun_args": [f"--cpus-per-task={config.cpus_per_task}"],
+        "srun_args": [f"--cpus-per-task={config.num_cpus}"],
     }
     given = {name: value for name, value in parameters.items() if value is not None}
     return {**given, "wckey": None}  # submitit's own is refused by clusters that keep a list of them

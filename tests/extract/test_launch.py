@@ -69,7 +69,7 @@ def test_a_dry_run_tells_batch_file_and_costs_and_starts_nothing(
         "#SBATCH --gpus-per-node=1",
         "#SBATCH --requeue",
         "#SBATCH --signal=USR2@90",
-        " --cpus-per-task=4 ",
+        " --cpus-per-task=2 ",
         f"# each task: {sys.executable} -u -m extract run --config={tmp_path / 'cache' / '.logs'}/settings-",
     ):
         assert words in caplog.text
