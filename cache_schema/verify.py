@@ -21,6 +21,8 @@ from cache_schema.workers import run_tasks
 
 MAX_LINES = 20
 """Problems of one kind that are told of a tar; the others are counted."""
+TASK_FOLDERS = (".logs", ".progress")
+"""What the tasks that fill a cache keep beside its stores."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def strays(cache: Cache, dataset: Dataset) -> list[str]:
             lines.append(f"{path}: a temporary file, of a running job or left behind by one that was killed")
         elif path.name in cache.shards() and path.name not in known:
             lines.append(f"{path}: a store of no tar of this dataset")
-        elif path.name not in known:
+        elif path.name not in known and path.name not in TASK_FOLDERS:
             lines.append(f"{path}: not a file of a cache")
     return lines
 
