@@ -63,7 +63,7 @@ noise-study: .venv/.installed  ## how much of LaRE is chance, by ensemble size a
 
 .PHONY: status
 status: .venv/.installed  ## what of DATA= is in CACHE=: done, missing, stale, rejected; WATCH=1: the tasks at work
-	$(PY) -m $(if $(WATCH),extract watch,cache_schema status --data $(DATA)) --cache $(CACHE) $(ARGS)
+	$(PY) -m $(if $(WATCH),extract watch,cache_schema status) $(call flag,--data,$(DATA)) --cache $(CACHE) $(ARGS)
 
 .PHONY: verify
 verify: .venv/.installed  ## the same, with every checksum and every join checked; ARGS=--deep: every image too
