@@ -6,20 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from bench.config import BenchConfig
 from bench.runner import Context
+from tests.extract.conftest import one_thread as one_thread  # a fixture of every test here too
 from tests.models import save_tiny_sd
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Tiny models: threads would wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

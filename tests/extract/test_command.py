@@ -110,30 +110,6 @@ def test_changed_texts_make_a_store_stale(run: Run, tmp_path: Path, capsys: pyte
     assert "the texts of train-000000.tar have changed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        ({"timestep": 261}, "timestep: 200 ≠ 261"),
-        ({"ensemble_size": 4}, "ensemble_size: 2 ≠ 4"),
-        ({"noise_seed": 1}, "noise_seed: 0 ≠ 1"),
-        ({"compute_dtype": "bf16"}, "compute_dtype: fp32 ≠ bf16"),
-        ({"prompt": ""}, "prompt_policy: fixed: 'a photo' ≠ fixed: ''"),
-    ],
-)
-def test_other_settings_in_the_same_folder_are_refused(
-    settings: dict[str, object],
-    line: str,
-    packed: Dataset,
-    run: Run,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert run(shard=0) == 0
-    assert run(**settings) == 1
-    assert line in capsys.readouterr().err
-    assert open_cache(tmp_path / "cache").shards() == ["train-000000.zarr.zip"]
-
-
 def test_another_model_in_the_same_folder_is_refused(
     models: dict[str, Path], packed: Dataset, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
