@@ -206,19 +206,26 @@ def _figures(both: Comparison, seconds: Mapping[str, list[float]], where: str) -
 
 
 def measure_toy(context: Context) -> list[Figure]:
-    """The demo's model: small enough that everything around the models counts."""
-    config = context.config
-    setting = Setting(
-        name="toy",
+    """The demo's model on one core: small enough that everything around the models counts."""
+    return compare(context, _toy_setting(context.config, "toy", is_one_core=True))
+
+
+def measure_toy_cores(context: Context) -> list[Figure]:
+    """The same with all cores: small batches keep fewer of them busy."""
+    return compare(context, _toy_setting(context.config, "toy_cores", is_one_core=False))
+
+
+def _toy_setting(config: BenchConfig, name: str, *, is_one_core: bool) -> Setting:
+    return Setting(
+        name=name,
         model=Path(config.toy_model),
         image_size=config.toy_image_size,
         picture_px=config.toy_picture_px,
         num_images=config.toy_images,
         batch_size=config.toy_batch_size,
-        is_one_core=True,
+        is_one_core=is_one_core,
         hope="≥ 2",
     )
-    return compare(context, setting)
 
 
 def measure_sd15(context: Context) -> list[Figure]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config import BenchConfig
-from bench.extraction import measure_sd15, measure_toy
+from bench.extraction import measure_sd15, measure_toy, measure_toy_cores
 from bench.feed import measure_feed
 from bench.loader import measure_loader
 from bench.map_bytes import measure_map_bytes
@@ -33,6 +33,9 @@ class Measure:
 MEASURES = (
     Measure(("feed_rate",), measure_feed),
     Measure(("job_over_authors_toy", "job_over_models_toy", "fraction_of_peak_toy"), measure_toy),
+    Measure(
+        ("job_over_authors_toy_cores", "job_over_models_toy_cores", "fraction_of_peak_toy_cores"), measure_toy_cores
+    ),
     Measure(("map_bytes_over_pt_f16", "map_bytes_over_pt_7bit"), measure_map_bytes),
     Measure(("loader_over_authors_w0", "loader_over_authors_w2"), measure_loader),
     Measure(("operations",), measure_operations),

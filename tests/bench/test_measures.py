@@ -14,7 +14,7 @@ from PIL import Image
 from bench import sd15
 from bench.__main__ import main
 from bench.config import BenchConfig
-from bench.extraction import Comparison, Setting, measure_sd15, measure_toy
+from bench.extraction import Comparison, Setting, measure_sd15, measure_toy, measure_toy_cores
 from bench.feed import Feed, gamma_maps, measure_feed
 from bench.map_bytes import measure_map_bytes
 from bench.measures import MEASURES, select_measures
@@ -71,7 +71,9 @@ def test_feed_writes_the_constant_maps(context: Context):
     assert np.array_equal(lare[0], lare[2])  # the same in each batch of two
 
 
-@pytest.mark.parametrize(("name", "measure"), [("toy", measure_toy), ("sd15", measure_sd15)])
+@pytest.mark.parametrize(
+    ("name", "measure"), [("toy", measure_toy), ("toy_cores", measure_toy_cores), ("sd15", measure_sd15)]
+)
 def test_extraction_is_compared_with_authors_and_models(context: Context, name: str, measure: Any):
     figures = by_name(measure(context))
     assert set(figures) == {
