@@ -227,7 +227,14 @@ def test_a_signal_ends_local_processes_in_order(number: signal.Signals, settings
     pack(tmp_path / "data", list(range(60)), max_rows=2)
     given = settings(engine="local", processes=2, tars_per_task=15, ensemble_size=8)
     command = [sys.executable, "-m", "extract", "launch", *as_flags(given)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # What runs the tests in the background may ignore SIGINT, and its children with it.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not list((tmp_path / "cache").glob("*.zarr.zip")):
         assert process.poll() is None and time.monotonic() < deadline
