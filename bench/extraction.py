@@ -70,8 +70,8 @@ class Comparison:
         config, self.device, self.setting = context.config, context.device, setting
         jpegs = list(make_jpegs(setting.num_images, setting.picture_px))
         self.files = save_jpegs(context.folder / "files", jpegs)
-        # Two tars: one is written while the next is computed, as in a real job.
-        dataset = pack_jpegs(context.folder / "data", jpegs, rows_per_tar=-(-len(jpegs) // 2))
+        # Two tars, if they fill a batch: one is written while the next is computed, as in a real job.
+        dataset = pack_jpegs(context.folder / "data", jpegs, rows_per_tar=max(setting.batch_size, -(-len(jpegs) // 2)))
         self.maps = context.folder / "maps"
         self.maps.mkdir()
         self.config = ExtractConfig(
