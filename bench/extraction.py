@@ -14,20 +14,13 @@ from bench.pictures import make_jpegs, pack_jpegs, save_jpegs
 from bench.runner import Context, Figure, alternate, peak_gpu_bytes, rates, ratio, reading, timed
 from bench.sd15 import save_sd15
 from extract.config import ExtractConfig
+from extract.costs import count_macs
 from extract.diffusion import Diffusion
 from extract.images import Batch, RowSettings, load_batches
 from extract.job import Job, Model
 
 MATMUL_REPEATS = 8
 _TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class LoadedDiffusion(Diffusion):
-    """The job's models; loaded once for all runs."""
-
-    def count_macs(self, image_size: int, num_unet_calls: int) -> int:
-        """Nothing: the job logs the number once an extraction, and to find it runs the models once more."""
-        return 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ class Comparison:
         job = Job.prepare(self.config)
         checked = {field.name: getattr(job.model, field.name) for field in fields(Model)}
         folder, scheduler, dtype = job.model.folder, job.model.scheduler, config.compute_dtype
-        self.diffusion = LoadedDiffusion(folder, scheduler, dtype, self.device, self.config.channels_last)
+        self.diffusion = Diffusion(folder, scheduler, dtype, self.device, self.config.channels_last)
         self.job = replace(job, model=LoadedModel(**checked, diffusion=self.diffusion))
         self.prompt_embeds = self.diffusion.encode_prompt(self.config.prompt)
         self.batches = self._load_batches()
@@ -144,8 +137,7 @@ class Comparison:
     @property
     def model_flop(self) -> float:
         """Floating-point operations of `run_models`, two a multiply-accumulate; the padded batch counts whole."""
-        macs = self.diffusion.count_macs_by_part(self.config.image_size)
-        per_image = macs["vae_encoder"] + self.config.ensemble_size * macs["unet"]
+        per_image = count_macs(self.diffusion.folder, self.config.image_size, self.config.ensemble_size)
         return 2.0 * per_image * sum(len(batch.images) for batch in self.batches)
 
     @property

@@ -90,7 +90,7 @@ class Cache:
         if attributes.get("fingerprint") != self.fingerprint:
             raise FingerprintMismatch(
                 f"{self.path(name)} was made with settings {attributes.get('fingerprint')}, the folder holds "
-                f"{self.fingerprint}. Extract this tar again with --overwrite."
+                f"{self.fingerprint}. Extract this tar again with --overwrite stale."
             )
 
     def write(self, name: str, shard: ShardData) -> Path:
@@ -198,7 +198,7 @@ def check_join(shard: ShardData, rows: pa.Table, entry: TarEntry) -> None:
     Raises:
         ShardStale: If the number of rows, a key, an image hash, or the hash over all of them differs.
     """
-    advice = f"{entry.name} has changed since its features were made: extract it again with --overwrite."
+    advice = f"{entry.name} has changed since its features were made: extract it again with --overwrite stale."
     if len(shard.keys) != len(rows):
         raise ShardStale(f"{entry.name}: the store has {len(shard.keys)} rows, the index {len(rows)}. {advice}")
     for row, (mine, theirs) in enumerate(zip(shard.keys, rows["key"].to_pylist(), strict=True)):

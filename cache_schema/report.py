@@ -79,7 +79,7 @@ def check_rows(attributes: Mapping[str, Any], entry: TarEntry) -> None:
     if attributes.get("rows_sha256") != entry.rows_sha256:
         raise ShardStale(
             f"{entry.name} has changed since its features were made (rows hash to {entry.rows_sha256}, the store says "
-            f"{attributes.get('rows_sha256')}). Extract this tar again with --overwrite."
+            f"{attributes.get('rows_sha256')}). Extract this tar again with --overwrite stale."
         )
 
 

@@ -264,12 +264,13 @@ def read_attributes(path: Path) -> dict[str, Any]:
         raise _corrupt(path, error) from error
     if version != FORMAT_VERSION:
         raise FormatVersionError(
-            f"{path} has format version {version}, this code reads {FORMAT_VERSION}. Extract it again with --overwrite."
+            f"{path} has format version {version}, this code reads {FORMAT_VERSION}. "
+            "Extract it again with --overwrite stale."
         )
     return dict(attributes)
 
 
 def _corrupt(path: Path, error: Exception) -> ShardCorrupt:
     return ShardCorrupt(
-        f"{path} is damaged ({type(error).__name__}: {error}). Extract this tar again with --overwrite."
+        f"{path} is damaged ({type(error).__name__}: {error}). Extract this tar again with --overwrite stale."
     )

@@ -91,11 +91,16 @@ def _call(function: Callable[..., T], task: TaskArguments) -> T:
 def _prepare_worker() -> None:
     """Let a worker end in order, with temporary files removed, and never outlive the command."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_SIGTERM))
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Have this worker process end when its parent has, however that ended: it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def wait() -> None:
         parent.join()
-        os._exit(EXIT_SIGTERM)  # it would wait for work for ever
+        os._exit(EXIT_SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

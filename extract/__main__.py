@@ -11,13 +11,13 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema import CacheError
-from extract.config import ExtractConfig, NoiseStudyConfig
+from extract.config import EXIT_TOO_MANY_REJECTED, ExtractConfig, NoiseStudyConfig
 from extract.import_maps import ImportConfig, MapImport
 from extract.launch_config import LaunchConfig
 from extract.pack import PackConfig, pack
 from extract.watch import Watch, WatchConfig
 
-EXIT_DONE, EXIT_ERROR, EXIT_TOO_MANY_REJECTED, EXIT_SIGTERM = 0, 1, 3, 143
+EXIT_DONE, EXIT_ERROR, EXIT_SIGTERM = 0, 1, 143
 
 
 def prepare_run(config: ExtractConfig) -> Callable[[], int]:

@@ -11,6 +11,8 @@ ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 DEFAULT_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+EXIT_TOO_MANY_REJECTED = 3
+"""Exit status of a run with more rejected images than allowed; its stores are written all the same."""
 PROMPT_POLICIES = ("fixed", "template")
 
 

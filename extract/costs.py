@@ -2,24 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, UNet2DModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema.report import ShardReport
+from extract.diffusion import MODEL_CLASSES
 from extract.model_folder import ModelFolder
 
 ASSUMED_MACS_PER_SECOND = {"cuda": 40e12, "cpu": 0.1e12}
 """What a task is taken to compute in a second before any store tells: a quarter of an A100's bf16 peak of 156e12
 multiply-accumulates; a processor of a few cores in fp32."""
-_CLASSES: dict[str, Any] = {
-    "UNet2DConditionModel": UNet2DConditionModel,
-    "UNet2DModel": UNet2DModel,
-    "AutoencoderKL": AutoencoderKL,
-    "AutoencoderTiny": AutoencoderTiny,
-}
 
 
 @dataclass(frozen=True)
@@ -32,17 +25,23 @@ class Rate:
 
 
 def count_macs(folder: ModelFolder, image_size: int, num_unet_calls: int) -> int:
-    """Multiply-accumulate operations for one image: the encoder once, the UNet once a call. No weights are read.
+    """Multiply-accumulate operations for one image: the encoder once, the UNet once a call.
 
     Args:
         folder: The model.
         image_size: Side of the canvas in px.
         num_unet_calls: Noise predictions an image.
     """
+    macs = count_macs_by_part(folder, image_size)
+    return macs["vae_encoder"] + num_unet_calls * macs["unet"]
+
+
+def count_macs_by_part(folder: ModelFolder, image_size: int) -> dict[str, int]:
+    """Multiply-accumulate operations of one call of VAE encoder and UNet for one image. No weights are read."""
     shape = folder.latent_shape(image_size)
     with torch.device("meta"):  # shapes without numbers
-        unet = _CLASSES[folder.unet.class_name].from_config(folder.unet.config)
-        vae = _CLASSES[folder.vae.class_name].from_config(folder.vae.config)
+        unet = MODEL_CLASSES[folder.unet.class_name].from_config(folder.unet.config)
+        vae = MODEL_CLASSES[folder.vae.class_name].from_config(folder.vae.config)
         images, latents, timestep = torch.empty(1, 3, image_size, image_size), torch.empty(1, *shape), torch.zeros(1)
         condition = {}
         if folder.text_encoder is not None:
@@ -54,7 +53,7 @@ def count_macs(folder: ModelFolder, image_size: int, num_unet_calls: int) -> int
                 vae.encode(images)
             with call:
                 unet(latents, timestep, **condition)
-    return (encoder.get_total_flops() + num_unet_calls * call.get_total_flops()) // 2
+    return {"vae_encoder": encoder.get_total_flops() // 2, "unet": call.get_total_flops() // 2}
 
 
 def expected_rate(given: float | None, reports: Iterable[ShardReport], macs: int, device: str) -> Rate:

@@ -1,7 +1,7 @@
 """The loaded models: images to latents, texts to conditions, and both to LaRE maps."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -19,7 +18,7 @@ from extract.lare import PREDICTION_TYPES, lare_map, reconstruction_error
 from extract.model_folder import Component, ModelFolder
 
 _TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_CLASSES: dict[str, Any] = {
+MODEL_CLASSES: dict[str, Any] = {
     "UNet2DConditionModel": UNet2DConditionModel,
     "UNet2DModel": UNet2DModel,
     "AutoencoderKL": AutoencoderKL,
@@ -171,36 +170,6 @@ class Diffusion:
         with _tf32(self.compute_dtype == "tf32"):
             return reconstruction_error(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds)
 
-    def count_macs(self, image_size: int, num_unet_calls: int) -> int:
-        """Multiply-accumulate operations for one image: the encoder once, the UNet once a call."""
-        macs = self.count_macs_by_part(image_size)
-        return macs["vae_encoder"] + num_unet_calls * macs["unet"]
-
-    def count_macs_by_part(self, image_size: int) -> dict[str, int]:
-        """Multiply-accumulate operations of one call for one image, by part.
-
-        Runs each on an empty image; not after `compile`.
-        """
-        shape = self.folder.latent_shape(image_size)
-        images = torch.zeros(1, 3, image_size, image_size, device=self.device)
-        latents = torch.zeros(1, *shape, device=self.device)
-        embeds = None if self.folder.text_encoder is None else self.encode_prompt("")[None]
-        parts: dict[str, Callable[[], Tensor]] = {
-            "vae_encoder": lambda: self.encode_images(images, latents),
-            "unet": lambda: reconstruction_error(self.unet, self.scheduler, latents, latents[None], 0, embeds),
-        }
-        if embeds is not None:
-            parts["text_encoder"] = lambda: self.encode_prompt("")
-        # The CPU's attention is not in torch 2.14's own table.
-        attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-        macs = {}
-        for name, call in parts.items():
-            counter = FlopCounterMode(display=False, custom_mapping=attention)
-            with torch.no_grad(), counter:
-                call()
-            macs[name] = int(counter.get_total_flops()) // 2
-        return macs
-
 
 def draws_of_timesteps(variants: Iterable[Variant]) -> dict[int, list[int]]:
     """Timestep → the ensemble sizes wanted there, in the order of the variants."""
@@ -215,12 +184,8 @@ def count_unet_calls(variants: Iterable[Variant]) -> int:
     return sum(max(sizes) for sizes in draws_of_timesteps(variants).values())
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
-
-
 def _load(part: Component, dtype: torch.dtype) -> Any:
-    model = _CLASSES[part.class_name].from_pretrained(
+    model = MODEL_CLASSES[part.class_name].from_pretrained(
         part.folder,
         torch_dtype=dtype,
         use_safetensors=True,

@@ -24,7 +24,9 @@ from cache_schema import (
     create_cache,
     store_name,
 )
+from cache_schema.report import check_rows
 from extract.config import ExtractConfig, ModelConfig, Variant, parse_shards
+from extract.costs import count_macs
 from extract.diffusion import Diffusion, alphas_cumprod_sha256, count_unet_calls, load_scheduler
 from extract.model_folder import ModelFolder
 from extract.noise import NOISE_RULE, noise_probe
@@ -152,20 +154,22 @@ class Job:
                     continue
                 except CacheError as error:
                     if self.config.overwrite != "stale":
-                        raise type(error)(f"{error} (`--overwrite stale` replaces all such stores)") from error
+                        raise
                     logger.warning("replaced: %s", error)
             unmade.append(variant)
         return tuple(unmade)
 
     def _check_store(self, n: int, attributes: Mapping[str, Any]) -> None:
         entry = self.dataset.tars[n]
-        if attributes.get("rows_sha256") != entry.rows_sha256:
-            raise ShardStale(f"{entry.name} has changed since its features were made")
+        check_rows(attributes, entry)
         policy = self.model.policy
         if policy.is_per_sample and attributes.get("prompts_sha256") != prompts_sha256(
             policy.prompts(self.dataset.rows(n))
         ):
-            raise ShardStale(f"the texts of {entry.name} have changed since its features were made")
+            raise ShardStale(
+                f"the texts of {entry.name} have changed since its features were made. "
+                "Extract this tar again with --overwrite stale."
+            )
 
     def run(self) -> int:
         """Extract the tars one by one, each tar's stores being written while the next tar is computed.
@@ -184,7 +188,7 @@ class Job:
         diffusion = self.model.load()
         extractor = Extractor(self.config, self.dataset, self.model.policy, diffusion)
         num_images = sum(self.dataset.tars[n].num_rows for n in self.todo)
-        self._log_plan(num_images, diffusion)
+        self._log_plan(num_images)
         if self.config.compile:
             diffusion.compile()
         num_above, failed = self._extract_all(extractor, num_images)
@@ -228,10 +232,10 @@ class Job:
                 num_above += pending.popleft().result()
         return num_above, failed
 
-    def _log_plan(self, num_images: int, diffusion: Diffusion) -> None:
+    def _log_plan(self, num_images: int) -> None:
         config = self.config
         num_calls = count_unet_calls(config.variants)
-        macs = diffusion.count_macs(config.image_size, num_calls)
+        macs = count_macs(self.model.folder, config.image_size, num_calls)
         draws, timesteps = config.ensemble_sizes or [config.ensemble_size], config.timesteps or [config.timestep]
         logger.info(
             "%s images, e = %s, %.3g GMAC each; %d px, t = %s, %s on %s → %s",

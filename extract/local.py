@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from extract.config import ExtractConfig
+from extract.config import EXIT_TOO_MANY_REJECTED, ExtractConfig
 from extract.launch_config import LaunchConfig
 
 logger = logging.getLogger(__name__)
 
-EXIT_TOO_MANY_REJECTED = 3
 POLL_SEC = 0.2
 
 

@@ -2,9 +2,7 @@
 
 import logging
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +14,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from cache_schema import DatasetError
+from cache_schema.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +83,7 @@ def _apply(function: Callable[[T], R], chunk: Sequence[T]) -> list[R]:
 def _prepare_worker() -> None:
     """End with the parent, however that ends, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)  # it would wait for work for ever
-
-    threading.Thread(target=wait, daemon=True).start()
+    end_with_parent()
 
 
 def with_progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterator[T]:

@@ -1,7 +1,9 @@
 """Real diffusers models with tiny random weights, saved as a folder."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -12,6 +14,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from demo.toy_model import PROMPT_TOKENS, build_tokenizer
@@ -81,6 +84,18 @@ def scheduler(prediction_type: str = "epsilon") -> PNDMScheduler:
         set_alpha_to_one=False,
         steps_offset=1,
     )
+
+
+def macs_of_run(call: Callable[[], object]) -> int:
+    """Multiply-accumulate operations of a call that is really run, on the CPU."""
+    # The CPU's attention is not in torch 2.14's own table.
+    attention: dict[Any, Any] = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=attention)
+    with torch.no_grad(), counter:
+        call()
+    return counter.get_total_flops() // 2
 
 
 def save_tiny_sd(

@@ -173,7 +173,7 @@ class Join:
                 raise ShardStale(
                     f"{cache.folder}: {entry.name} has changed since its features were made (its rows hash to "
                     f"{entry.rows_sha256}, the store says {attributes.get('rows_sha256')}). "
-                    f"Extract it again: {self.command(str(n), cache)} ARGS=--overwrite"
+                    f"Extract it again: {self.command(str(n), cache)} ARGS='--overwrite stale'"
                 )
             rejected = [int(row) for row in attributes.get("reasons", {})]
             counts = attributes["counts"].items()

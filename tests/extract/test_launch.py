@@ -18,11 +18,13 @@ from cache_schema import Dataset, open_cache
 from extract.__main__ import main
 from extract.costs import count_macs, expected_rate
 from extract.diffusion import Diffusion, load_scheduler
+from extract.lare import reconstruction_error
 from extract.launch import Launch
 from extract.launch_config import LaunchConfig
 from extract.model_folder import ModelFolder
 from extract.slurm import ExtractTask
 from tests.extract.conftest import Run, pack, read_maps
+from tests.models import macs_of_run
 
 Arguments = Callable[..., dict[str, Any]]
 
@@ -133,7 +135,13 @@ def test_the_rate_is_given_or_measured_or_assumed(packed: Dataset, settings: Arg
 def test_operations_are_counted_without_weights(models: dict[str, Path], name: str) -> None:
     folder = ModelFolder.open(str(models[name]), None, None, None)
     loaded = Diffusion(folder, load_scheduler(folder, [200]), "fp32", torch.device("cpu"))
-    assert count_macs(folder, 64, 3) == loaded.count_macs(64, 3)
+    latents = torch.zeros(1, *folder.latent_shape(64))
+    embeds = None if folder.text_encoder is None else loaded.encode_prompt("")[None]
+    encoding = macs_of_run(lambda: loaded.encode_images(torch.zeros(1, 3, 64, 64), latents))
+    predicting = macs_of_run(
+        lambda: reconstruction_error(loaded.unet, loaded.scheduler, latents, latents[None], 0, embeds)
+    )
+    assert count_macs(folder, 64, 3) == encoding + 3 * predicting
 
 
 @pytest.mark.parametrize(
