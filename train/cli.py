@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import set_parsing_settings
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -75,6 +76,7 @@ class LareCLI(LightningCLI):
 
 def run_lightning() -> None:
     """Run the Lightning command that `sys.argv` names."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # the help of settings that are dataclasses
     LareCLI(
         LareTask,
         LareDataModule,

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
 ]
 CONFIGS = Path(__file__).parents[2] / "train" / "configs"
+DEMO_CONFIG = Path(__file__).parents[2] / "demo" / "configs" / "full.yaml"
 
 
 def _create_cache(folder: Path, dataset: Dataset, timestep: int = 200) -> Path:
@@ -131,6 +132,17 @@ def test_bf16_clipping_and_early_stopping_come_from_the_settings(run, small: Pat
     assert (settings["precision"], settings["gradient_clip_val"]) == ("bf16-mixed", 0.1)
 
 
+@pytest.mark.parametrize("recipe", [CONFIGS / "lare2.yaml", DEMO_CONFIG], ids=["lare2", "demo"])
+def test_the_last_epoch_is_kept_although_the_first_was_best(
+    run, recipe: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.metrics.auroc", lambda scores, labels: 0.5)
+    out = tmp_path / "run"
+    assert run("fit", "-c", recipe, "-c", small, "--out", out, "--trainer.max_epochs=2") == 0
+    epochs = {path.name: torch.load(path, weights_only=True)["epoch"] for path in (out / "checkpoints").glob("*.ckpt")}
+    assert epochs == {"best.ckpt": 0, "last.ckpt": 1}
+
+
 @pytest.mark.slow
 def test_a_folder_that_holds_a_run_is_refused_or_resumed(
     run, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -177,6 +189,15 @@ def test_configurations_parse(run, name: str, view: tuple, capsys: pytest.Captur
     settings = yaml.safe_load(capsys.readouterr().out)
     assert settings["model"]["backbone"] == "resnet50_clip"
     assert (settings["data"]["view"], settings["data"]["alignment"]) == view
+
+
+def test_help_explains_the_changes_of_the_image(run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run("fit", "--help")
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--data.changes.jpeg_quality [ITEM,...] Least and greatest quality, of 1 … 100" in text
+    assert "--data.changes.hue HUE Greatest turn of the hue" in text
 
 
 @pytest.mark.parametrize(
