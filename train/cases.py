@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data import LareDataModule
+from train.export import load_checkpoint
 from train.model import LareClassifier
 from train.provenance import check_same_features, describe_features
 from train.scores import Reading
@@ -34,6 +36,7 @@ class Case:
         image: As the detector sees it, (S, S, 3), uint8.
         lare: Its LaRE map, mean over channels, (h, w), float.
         attention: Where ESR looks, mean over heads, (rows, columns), float, 1 for an even share; None without ESR.
+        is_aligned: Whether the LaRE map lies on the image.
     """
 
     key: str
@@ -42,23 +45,54 @@ class Case:
     image: NDArray[np.uint8]
     lare: NDArray[np.float32]
     attention: NDArray[np.float32] | None
+    is_aligned: bool = True
+
+
+def load_certain_cases(
+    reading: Reading, data: str, cache: Sequence[str], ckpt: str | Path, num: int
+) -> dict[str, list[Case]]:
+    """The most certain cases of each of `GROUPS`; none where there are none.
+
+    Args:
+        reading: Predictions of the checkpoint.
+        data: Dataset folder.
+        cache: Cache folders.
+        ckpt: Checkpoint of `python -m train fit`.
+        num: As of `choose_cases`.
+
+    Raises:
+        FingerprintMismatch: If the maps are not like those that the checkpoint was trained on.
+        ValueError: If samples of more than one split were scored, or by something other than a detector, or the
+            checkpoint cannot be used.
+    """
+    splits = reading.table["split"].unique().to_pylist()
+    if len(splits) != 1 or not reading.is_probability:
+        raise ValueError("cases are drawn of a detector's predictions on one split")
+    model = load_checkpoint(ckpt)
+    module = open_data(model, data, cache, splits[0])
+    return {title: load_cases(reading, chosen, module, model) for title, chosen in choose_cases(reading, num).items()}
 
 
 def choose_cases(reading: Reading, num: int) -> dict[str, NDArray[np.int64]]:
-    """Positions of the most certain samples of each group, most certain first, by the first seed.
+    """Positions of the most certain samples of each of `GROUPS`, most certain first, by the first seed.
+
+    Of samples that belong together (the dataset's `group`: one scene, one photograph and what was made of it) only the
+    most certain is taken, so that not all are tiles of the same wall.
 
     Args:
         reading: Probabilities; its samples without a label are left out.
-        num: How many of each group; fewer where there are no more.
+        num: How many of each; fewer where there are no more.
     """
     scores, fitted = reading.scores[0], reading.calibrations[0]
     labels = pc.fill_null(reading.table["label"], -1).to_numpy()
+    together = reading.table["group"].to_numpy()
     called = scores > (0.5 if fitted is None else fitted.threshold)
     chosen = {}
     for title, (label, is_called) in GROUPS.items():
         members = np.flatnonzero((labels == label) & (called == is_called))
         order = np.argsort(-scores[members] if is_called else scores[members], kind="stable")
-        chosen[title] = members[order[:num]]
+        _, firsts = np.unique(together[members[order]], return_index=True)
+        chosen[title] = members[order[np.sort(firsts)[:num]]]
     return chosen
 
 
@@ -90,6 +124,7 @@ def load_cases(
             image=batch["image"][i].permute(1, 2, 0).numpy(),
             lare=batch["lare"][i].mean(dim=0).numpy(),
             attention=None if attention is None else attention[i].numpy(),
+            is_aligned=data.alignment != "whole",
         )
         for i, position in enumerate(positions)
     ]

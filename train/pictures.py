@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from PIL import Image
 
 from cache_schema import Dataset
-from train.cases import GROUPS, Case, choose_cases, load_cases, open_data
-from train.export import load_checkpoint
+from train.cases import GROUPS, Case, load_certain_cases
+from train.charts import COLORMAP, colorize
 from train.plots import (
     draw_matrix,
     draw_precision_recall,
@@ -27,7 +28,8 @@ from train.scores import Reading, load_reading, parse_named_files
 
 logger = logging.getLogger(__name__)
 
-UNITS = {"LaRE map": "squared error", "ESR attention": "× even share"}
+LARE, ATTENTION = "LaRE map", "ESR attention"
+UNITS = {LARE: "squared error", ATTENTION: "× even share"}
 """Layer of a case → what its colours mean."""
 OUTCOMES = {"right": list(GROUPS)[:2], "wrong": list(GROUPS)[2:]}
 
@@ -90,43 +92,25 @@ def draw_reading(name: str, reading: Reading, folder: Path) -> None:
 def draw_certain_cases(
     name: str, reading: Reading, folder: Path, data: str, cache: Sequence[str], ckpt: str, num: int
 ) -> None:
-    """Draw `<name>-most-certain-right.png` and `-wrong.png`; a kind of which there is no case is left out.
-
-    Raises:
-        ValueError: If samples of more than one split were scored, or by something other than a detector.
-    """
-    splits = reading.table["split"].unique().to_pylist()
-    if len(splits) != 1 or not reading.is_probability:
-        raise ValueError(f"{name}: cases are drawn of a detector's predictions on one split")
-    model = load_checkpoint(ckpt)
-    module = open_data(model, data, cache, splits[0])
-    chosen = choose_cases(reading, num)
+    """Draw `<name>-most-certain-right.png` and `-wrong.png`; a kind of which there is no case is left out."""
+    cases = load_certain_cases(reading, data, cache, ckpt, num)
     for outcome, titles in OUTCOMES.items():
-        groups = {title: load_cases(reading, chosen[title], module, model) for title in titles}
+        groups = {title: cases[title] for title in titles}
         if any(groups.values()):
-            draw_cases(
-                f"{name}: most certain and {outcome}",
-                groups,
-                folder / f"{name}-most-certain-{outcome}.png",
-                is_aligned=module.alignment != "whole",
-            )
+            draw_cases(f"{name}: most certain and {outcome}", groups, folder / f"{name}-most-certain-{outcome}.png")
 
 
-def draw_cases(title: str, groups: Mapping[str, Sequence[Case]], path: Path, *, is_aligned: bool = True) -> None:
+def draw_cases(title: str, groups: Mapping[str, Sequence[Case]], path: Path) -> None:
     """For each group a row of images, of LaRE maps and, where there is one, of ESR's attention.
 
     Args:
         title: Of the figure.
-        groups: Title → cases.
+        groups: Title → cases, at least one in all.
         path: PNG to write.
-        is_aligned: Whether the map lies on the image, and is drawn over it.
     """
     groups = {name: cases for name, cases in groups.items() if cases}
-    everything = [case for cases in groups.values() for case in cases]
-    layers = ["image", *UNITS] if everything[0].attention is not None else ["image", "LaRE map"]
-    tops = {layer: float(np.quantile([_values(case, layer) for case in everything], 0.99)) for layer in layers[1:]}
-    if "ESR attention" in tops:
-        tops["ESR attention"] = max(tops["ESR attention"], 2.0)  # or an even attention would shine everywhere
+    tops = compute_tops([case for cases in groups.values() for case in cases])
+    layers = ["image", *tops]
     columns = max(map(len, groups.values()))
     rows = len(layers) * len(groups)
     with styled_figure(path, title, 1.0 + 1.45 * columns, 0.5 + rows * 1.5 + 0.3 * len(groups)) as figure:
@@ -137,34 +121,63 @@ def draw_cases(title: str, groups: Mapping[str, Sequence[Case]], path: Path, *, 
             for axes in panels.flat:
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
-            for number, layer in enumerate(layers):
-                panels[number, 0].set_ylabel(layer)
-                for axes, case in zip(panels[number], cases, strict=False):
-                    shown = _draw_layer(axes, case, layer, tops.get(layer, 1), over_image=is_aligned or number == 2)
-                if layer in UNITS:
-                    part.colorbar(shown, ax=list(panels[number]), shrink=0.8, aspect=12, label=UNITS[layer])
-            for axes, case in zip(panels[0], cases, strict=False):
-                axes.set_title(f"{case.score:.3f}\n{case.image_source}", fontsize=8)
+            for column, case in zip(panels.T, cases, strict=False):
+                for axes, pixels in zip(column, paint_case(case, tops).values(), strict=True):
+                    axes.imshow(pixels)
+                column[0].set_title(f"{format_probability(case.score)}\n{case.image_source}", fontsize=8)
+            for row, layer in zip(panels, layers, strict=True):
+                row[0].set_ylabel(layer)
+                if layer in tops:
+                    scale = ScalarMappable(Normalize(0, tops[layer]), COLORMAP)
+                    part.colorbar(scale, ax=list(row), shrink=0.8, aspect=12, label=UNITS[layer])
 
 
-def _draw_layer(axes: Axes, case: Case, layer: str, top: float, *, over_image: bool) -> Any:
-    """The image, or a map in colour over the image in grey; gives what a colour bar needs."""
-    side = case.image.shape[0]
-    if layer == "image":
-        return axes.imshow(case.image)
-    values = _values(case, layer)
-    extent, alpha = (0.0, float(side), float(side), 0.0), None
-    if over_image:  # a light picture below, which low values let through
-        grey = np.asarray(Image.fromarray(case.image).convert("L"))
-        axes.imshow(grey, cmap="gray", vmin=-128, vmax=255, extent=extent)
-        alpha = 0.2 + 0.6 * (values / top).clip(0, 1)
-    return axes.imshow(values, cmap="magma", vmin=0, vmax=top, alpha=alpha, interpolation="nearest", extent=extent)
+def compute_tops(cases: Sequence[Case]) -> dict[str, float]:
+    """Layer → the value at the upper end of its colours, one scale for all cases; without attention if they have none.
+
+    Args:
+        cases: At least one.
+    """
+    lare = float(np.quantile([case.lare for case in cases], 0.99))
+    attention = [case.attention for case in cases if case.attention is not None]
+    # An even attention would shine everywhere if the scale ended at 1.
+    return {LARE: lare} | ({ATTENTION: max(float(np.quantile(attention, 0.99)), 2.0)} if attention else {})
 
 
-def _values(case: Case, layer: str) -> NDArray[np.float32]:
-    values = case.lare if layer == "LaRE map" else case.attention
-    assert values is not None
-    return values
+def paint_case(case: Case, tops: Mapping[str, float]) -> dict[str, NDArray[np.uint8]]:
+    """The image, and its maps in colours of `COLORMAP`, over the image in grey where they lie on it.
+
+    Args:
+        case: What to paint.
+        tops: Layers to paint and the ends of their scales, as of `compute_tops`.
+
+    Returns:
+        "image" and each layer of `tops`, (S, S, 3).
+    """
+    layers = {"image": case.image}
+    for layer, top in tops.items():
+        values = case.lare if layer == LARE else case.attention
+        assert values is not None
+        layers[layer] = _paint_map(case.image, values, top, over_image=case.is_aligned or layer == ATTENTION)
+    return layers
+
+
+def _paint_map(image: NDArray[np.uint8], values: NDArray[np.float32], top: float, *, over_image: bool) -> Any:
+    size = image.shape[1], image.shape[0]
+    colors = Image.fromarray(colorize(values, top)).resize(size, Image.Resampling.NEAREST)
+    if not over_image:
+        return np.asarray(colors)
+    # a light picture below, which low values let through
+    grey = Image.fromarray(image).convert("L").point([(128 + level) * 255 // 383 for level in range(256)])
+    opacity = Image.fromarray((255 * (0.2 + 0.6 * (values / top).clip(0, 1))).astype(np.uint8))
+    return np.asarray(Image.composite(colors, grey.convert("RGB"), opacity.resize(size, Image.Resampling.NEAREST)))
+
+
+def format_probability(value: float) -> str:
+    """Three decimals, and no more certain than the value is."""
+    if 0 < value < 0.0005:
+        return "< 0.001"
+    return "> 0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
 def _load(data: str, readings: Sequence[str], validation: Sequence[str]) -> dict[str, Reading]:

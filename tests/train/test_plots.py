@@ -1,9 +1,11 @@
 """Pictures are drawn for every kind of reading; which cases are chosen, and where the model looks in them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -11,11 +13,12 @@ from PIL import Image
 
 from tests.train.packed import CANVAS_PX, extract, module, pack
 from train.calibration import Calibration, fit_calibration
-from train.cases import choose_cases, compute_attention, load_cases, open_data
+from train.cases import Case, choose_cases, compute_attention, load_cases, open_data
+from train.charts import colorize, compute_probabilities
 from train.matrix import METRICS, add_up
 from train.metrics import precision_recall_points, roc_points
 from train.model import LareClassifier
-from train.pictures import draw_cases, draw_pictures
+from train.pictures import compute_tops, draw_cases, draw_pictures, format_probability, paint_case
 from train.predictions import prediction_table
 from train.provenance import describe_training
 from train.readings import COLUMNS
@@ -80,8 +83,6 @@ def test_what_is_missing_is_named(arguments: dict, message: str, tmp_path: Path)
 
 
 def test_the_most_certain_cases_are_those_farthest_out() -> None:
-    import pyarrow as pa
-
     labels, scores = [0, 0, 0, 1, 1, 1, None], [0.1, 0.05, 0.9, 0.8, 0.3, 0.95, 0.99]
     table = pa.table({name: labels if name == "label" else [str(i) for i in range(7)] for name in COLUMNS})
     reading = Reading(table, np.array([scores]), (Calibration(0.4),), True)
@@ -92,6 +93,14 @@ def test_the_most_certain_cases_are_those_farthest_out() -> None:
         "photographs called generated": [2],
         "generated images called real": [4],
     }
+
+
+def test_of_samples_that_belong_together_one_is_chosen() -> None:
+    columns = {"label": [0] * 5, "group": ["wall", "wall", "hat", "wall", "cup"]}
+    table = pa.table({name: columns.get(name, list("abcde")) for name in COLUMNS})
+    reading = Reading(table, np.array([[0.02, 0.01, 0.03, 0.04, 0.05]]), (Calibration(0.4),), True)
+    assert choose_cases(reading, 2)["photographs called real"].tolist() == [1, 2]
+    assert choose_cases(reading, 5)["photographs called real"].tolist() == [1, 2, 4]
 
 
 def test_a_case_is_what_the_detector_sees(made: dict[str, Path]) -> None:
@@ -125,8 +134,52 @@ def test_cases_without_attention_or_alignment_are_drawn(made: dict[str, Path], t
     data = open_data(model, str(made["data"]), [str(made["cache"])], "test")
     cases = load_cases(_reading(made), np.array([0]), data, model)
     assert cases[0].attention is None
-    draw_cases("title", {"some": cases, "none": []}, tmp_path / "cases.png", is_aligned=False)
+    assert cases[0].is_aligned
+    apart = replace(cases[0], is_aligned=False)
+    draw_cases("title", {"some": [apart], "none": []}, tmp_path / "cases.png")
     assert (tmp_path / "cases.png").stat().st_size > 1000
+
+
+def test_a_map_is_painted_over_the_image_only_where_it_lies_on_it() -> None:
+    image = np.full((4, 4, 3), 200, np.uint8)
+    image[:, 2:] = 20
+    case = Case("k", "toy", 0.5, image, lare=np.array([[0.0, 0.0], [1.0, 1.0]], np.float32), attention=None)
+    tops = compute_tops([case])
+    assert list(tops) == ["LaRE map"]
+    over, apart = (paint_case(replace(case, is_aligned=a), tops) for a in (True, False))
+    assert np.array_equal(over["image"], image)
+    assert np.array_equal(
+        apart["LaRE map"], np.kron(colorize(case.lare, tops["LaRE map"]), np.ones((2, 2, 1), np.uint8))
+    )
+    assert (over["LaRE map"][:, 0] > over["LaRE map"][:, 2]).all()  # the image shows through
+    # the opacity rises with the value, from 0.2 to 0.8
+    low, high = (over["LaRE map"][row, 0].astype(int) - over["LaRE map"][row, 2] for row in (0, 3))
+    assert (low > 3 * high).all()
+    even = replace(case, attention=np.ones((2, 2), np.float32))
+    assert compute_tops([even])["ESR attention"] == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.000"), (0.0004, "< 0.001"), (0.0006, "0.001"), (0.9994, "0.999"), (0.99951, "> 0.999"), (1.0, "1.000")],
+)
+def test_a_probability_is_not_shown_as_more_certain_than_it_is(value: float, text: str) -> None:
+    assert format_probability(value) == text
+
+
+def test_probabilities_come_with_the_temperature_where_each_seed_has_one() -> None:
+    labels = [0, 1, 1, 0, None]
+    table = pa.table({name: labels if name == "label" else list("abcde") for name in COLUMNS})
+    scores = np.array([[0.1, 0.9, 0.6, 0.4, 0.5]])
+    raw = Reading(table, scores, (Calibration(0.5),), True)
+    fitted = replace(raw, calibrations=(Calibration(0.5, 2.0, ((0.4, 0.6),)),))
+    assert [one.temperature for one in compute_probabilities(raw)] == [[]]
+    plain, scaled = compute_probabilities(fitted)
+    assert plain.labels.tolist() == [0, 1, 1, 0]
+    assert plain.errors == [pytest.approx(0.25)]
+    assert scaled.temperature == [2.0]
+    odds = np.sqrt(np.array([1 / 9, 9, 1.5, 1 / 1.5]))
+    np.testing.assert_allclose(scaled.scores, [odds / (1 + odds)])
 
 
 def describe_training_of(made: dict[str, Path]) -> dict:
