@@ -10,7 +10,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema import CacheError
 from demo.run import DemoConfig, run
-from demo.sources import SourceConfig
+from demo.toy_images import SourceConfig
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -7,8 +7,8 @@
 import csv
 import hashlib
 import importlib.util
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -67,6 +67,8 @@ class Tile:
     group: str
     role: str
     pixels: np.ndarray
+    class_name: str | None = None
+    """What it shows, where that is a class that the toy models know."""
 
     @property
     def name(self) -> str:
@@ -88,16 +90,14 @@ def load_table(path: Path = TABLE) -> list[Photo]:
     return photos
 
 
-def assign_roles(photos: list[Photo], seed: int = 0) -> dict[str, str]:
-    """Deal whole scenes to the roles: {scene: role}.
+def assign_roles(scenes: Sequence[str], seed: int = 0) -> dict[str, str]:
+    """Deal whole scenes, given once for each of their photographs, to the roles: {scene: role}.
 
     Scenes come in the order of their hash, and each goes to the role that lacks most photographs of its share. Nobody
     chooses: what a picture shows plays no part.
     """
-    sizes: dict[str, int] = defaultdict(int)
-    for photo in photos:
-        sizes[photo.scene] += 1
-    missing = {role: share * len(photos) for role, share in ROLES.items()}
+    sizes = Counter(scenes)
+    missing = {role: share * len(scenes) for role, share in ROLES.items()}
     roles = {}
     for scene in sorted(sizes, key=lambda s: hashlib.sha256(f"demo-role|{seed}|{s}".encode()).digest()):
         role = max(missing, key=lambda r: missing[r])
@@ -130,7 +130,7 @@ def cut_tiles(image: Image.Image) -> Iterator[tuple[int, int, np.ndarray]]:
 def load_tiles(photos: list[Photo], seed: int = 0) -> list[Tile]:
     """All tiles of the photographs in use, in the table's order."""
     used = [photo for photo in photos if photo.scene]
-    roles = assign_roles(used, seed)
+    roles = assign_roles([photo.scene for photo in used], seed)
     return [
         Tile(photo.name, row, column, photo.scene, roles[photo.scene], pixels)
         for photo in used

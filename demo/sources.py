@@ -1,59 +1,57 @@
-"""The demo's image sources, made from the photo tiles by the toy model, packed as a dataset.
+"""The image sources of the demo and of the toy benchmark: photo tiles and what the toy models make, as a dataset.
 
-`real` are the tiles, `toy-a-img2img` and `toy-a` are generated, `vae-roundtrip-a` and `blurred-real` are controls: they
-have no label, and exist for the test photographs only. Every image goes through `encode_png`, real ones too.
+`real` are the tiles. Model a makes `toy-a-img2img` and `toy-a`, which are generated, and `vae-roundtrip-a`, which is
+not; `blurred-real` are tiles as smooth as their img2img copies. Detectors are trained on the first model's images; of
+further models there are test images only. Every image goes through `encode_png`, real ones too.
 """
 
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from cache_schema import Dataset, Sample, SampleFields, sample_key, write_dataset
-from demo.photos import ROLES, SHORT_SIDE_PX, TILE_PX, Tile
-from demo.toy_model import GENERIC_PROMPT, PROMPT_TEMPLATE
-from train import readings
+from demo.photos import ROLES, TILE_PX, Tile
+from demo.toy_images import CLASS_NAMES, ToyModel, blur_to_energy, gradient_energy, prompt_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CLASS_NAMES = (
-    *("daisy", "dandelion", "roses", "sunflowers", "tulips"),
-    *("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"),
-)
-"""What the toy model was trained on."""
-SUBSET = "demo"
-REAL, IMG2IMG, SAMPLED, ROUNDTRIP, BLURRED = "real", "toy-a-img2img", "toy-a", "vae-roundtrip-a", "blurred-real"
-CONTROLS = (ROUNDTRIP, BLURRED)
-LABELS = {REAL: 0, IMG2IMG: 1, SAMPLED: 1, ROUNDTRIP: None, BLURRED: None}
+REAL, BLURRED = "real", "blurred-real"
+SUBSET = "toy"
+MAKINGS_NAME = "makings.parquet"
 
 
 @dataclass(frozen=True)
-class SourceConfig:
-    """How the images are made."""
+class Making:
+    """How an image was made. None where it does not apply."""
 
-    seed: int = 0
-    """Decides every image, with its name."""
-    strength: float = 0.5
-    """Share of the noising that img2img goes through: `toy-a-img2img` keeps the content of its photograph."""
-    img2img_guidance: float = 1.0
-    """1 is no guidance: the prompt "a photo" says nothing about the content."""
-    sample_guidance: float = 3.0
-    """Guidance of the class prompts."""
-    num_steps: int = 20
-    """DDIM steps from pure noise; img2img takes the last `strength` of them."""
-    batch_size: int = 64
-    """Images a call. Changes nothing but the time."""
+    prompt: str | None = None
+    strength: float | None = None
+    """Share of the noising that an img2img image went through."""
+    guidance: float | None = None
+    blur_sigma_px: float | None = None
+    """0 where a photograph is as smooth as its img2img copy already."""
+
+
+NO_MAKING = Making()
+MAKINGS_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("prompt", pa.string()),
+        *(pa.field(name, pa.float64()) for name in ("strength", "guidance", "blur_sigma_px")),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,32 @@ class Made:
     """None: a group of its own."""
     derived_from: str | None = None
     class_name: str | None = None
+    making: Making = NO_MAKING
+
+    @property
+    def path(self) -> str:
+        """Path below the packed root."""
+        return image_path(self.image_source, self.name)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the image sources are to a detector: which are the two classes, and who meets whom."""
+
+    classes: Mapping[str, tuple[int, str]]
+    """Image source → label (0 real, 1 generated) and subset."""
+    control_subset: str
+    """Subset of all other sources, which are controls without a label."""
+
+    def place(self, image_source: str) -> tuple[int | None, str]:
+        """Label and subset of an image source."""
+        return self.classes.get(image_source, (None, self.control_subset))
+
+
+def plain_task(models: Sequence[ToyModel]) -> Task:
+    """Photographs against generated images."""
+    generated = [source for model in models for source in (model.img2img_source, model.sample_source)]
+    return Task({REAL: (0, SUBSET), **dict.fromkeys(generated, (1, SUBSET))}, SUBSET)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -83,225 +107,160 @@ def image_path(image_source: str, name: str) -> str:
     return f"{image_source}/{name}.png"
 
 
-def as_sample(made: Made) -> Sample:
+def as_sample(made: Made, task: Task) -> Sample:
     """Encode an image and fill in its fields."""
     data = encode_png(made.pixels)
-    path = image_path(made.image_source, made.name)
+    label, subset = task.place(made.image_source)
     fields = SampleFields(
-        label=LABELS[made.image_source],
+        label=label,
         image_source=made.image_source,
-        subset=SUBSET,
+        subset=subset,
         split=made.split,
-        group=made.group or sample_key(path),
+        group=made.group or sample_key(made.path),
         derived_from=made.derived_from,
         class_name=made.class_name,
-        source_path=path,
+        source_path=made.path,
         sha256=hashlib.sha256(data).hexdigest(),
         width=made.pixels.shape[1],
         height=made.pixels.shape[0],
         format="PNG",
         jpeg_quality=None,
     )
-    return Sample(sample_key(path), "png", data, fields)
+    return Sample(sample_key(made.path), "png", data, fields)
 
 
-def gradient_energy(pixels: np.ndarray) -> float:
-    """Mean squared difference of neighbouring pixels' luma, as the reading of that name has it (with a minus)."""
-    return -readings.gradient_energy(pixels)
-
-
-def to_8_bit(images: np.ndarray) -> np.ndarray:
-    """[0, 1] → uint8, rounded to nearest."""
-    return np.round(images.clip(0, 1) * 255).astype(np.uint8)
-
-
-class ToyModel:
-    """The toy diffusion model as a maker of images. An image depends on (seed, source, name), not on its batch.
-
-    Args:
-        pipeline: Any Stable Diffusion pipeline of diffusers.
-        config: How the images are made.
-    """
-
-    def __init__(self, pipeline: Any, config: SourceConfig) -> None:
-        """Take the pipeline's models, with the DDIM sampler."""
-        models = pipeline.components
-        scheduler = DDIMScheduler.from_config(models["scheduler"].config)
-        self.config = config
-        self.pipeline: Any = StableDiffusionPipeline(
-            **{**models, "scheduler": scheduler}, requires_safety_checker=False
-        )
-        self.img2img_pipeline: Any = StableDiffusionImg2ImgPipeline(
-            **self.pipeline.components, requires_safety_checker=False
-        )
-        for p in (self.pipeline, self.img2img_pipeline):
-            p.set_progress_bar_config(disable=True)
-
-    @classmethod
-    def load(cls, folder: Path, config: SourceConfig) -> "ToyModel":
-        """Load a Stable Diffusion folder, from local files only, in float32."""
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            low_cpu_mem_usage=False,
-            safety_checker=None,
-            requires_safety_checker=False,
-        )
-        return cls(pipeline, config)
-
-    def rngs(self, image_source: str, names: Sequence[str]) -> list[torch.Generator]:
-        """A generator an image."""
-        texts = [f"demo/1|{self.config.seed}|{image_source}|{name}" for name in names]
-        seeds = [int.from_bytes(hashlib.sha256(t.encode()).digest()[:4], "little") for t in texts]
-        return [torch.Generator().manual_seed(s) for s in seeds]
-
-    def img2img(self, tiles: Sequence[Tile]) -> np.ndarray:
-        """Noise the tiles half way and denoise them: (batch, 64, 64, 3) uint8."""
-        images = self.img2img_pipeline(
-            [GENERIC_PROMPT] * len(tiles),
-            image=_stack(tiles).astype(np.float32) / 255,
-            strength=self.config.strength,
-            num_inference_steps=self.config.num_steps,
-            guidance_scale=self.config.img2img_guidance,
-            generator=self.rngs(IMG2IMG, [t.name for t in tiles]),
-            output_type="np",
-        ).images
-        return to_8_bit(images)
-
-    def sample(self, class_names: Sequence[str], names: Sequence[str]) -> np.ndarray:
-        """Images of classes, from pure noise: (batch, 64, 64, 3) uint8."""
-        images = self.pipeline(
-            [PROMPT_TEMPLATE.format(class_name=c) for c in class_names],
-            num_inference_steps=self.config.num_steps,
-            guidance_scale=self.config.sample_guidance,
-            generator=self.rngs(SAMPLED, names),
-            output_type="np",
-        ).images
-        return to_8_bit(images)
-
-    @torch.no_grad()
-    def roundtrip(self, tiles: Sequence[Tile]) -> np.ndarray:
-        """Encode and decode, all that img2img does but the diffusion: (batch, 64, 64, 3) uint8."""
-        vae = self.pipeline.vae
-        pixels = torch.from_numpy(_stack(tiles)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        latents = vae.encode(pixels).latent_dist.sample(self.rngs(ROUNDTRIP, [t.name for t in tiles]))
-        decoded = vae.decode(latents).sample.permute(0, 2, 3, 1).numpy()
-        return to_8_bit(decoded / 2 + 0.5)
-
-
-def _stack(tiles: Sequence[Tile]) -> np.ndarray:
-    return np.stack([t.pixels for t in tiles])
-
-
-def blur_to_energy(pixels: np.ndarray, energy: float, steps: int = 20) -> tuple[np.ndarray, float]:
-    """Blur a photograph until its gradient energy is no more than `energy`.
-
-    Args:
-        pixels: (h, w, 3) uint8.
-        energy: Gradient energy to reach.
-        steps: Bisections of sigma.
-
-    Returns:
-        The blurred photograph, (h, w, 3) uint8, and sigma in pixels: 0 where the photograph has no more energy.
-    """
-
-    def blur(sigma: float) -> np.ndarray:
-        return to_8_bit(gaussian_filter(pixels / 255, (sigma, sigma, 0), mode="reflect"))
-
-    if gradient_energy(pixels) <= energy:
-        return pixels, 0.0
-    low, high = 0.0, 1.0
-    # A picture blurred by its own size is as flat as it gets.
-    while gradient_energy(blur(high)) > energy and high < max(pixels.shape):
-        high *= 2
-    for _ in range(steps):
-        middle = (low + high) / 2
-        low, high = (middle, high) if gradient_energy(blur(middle)) > energy else (low, middle)
-    return blur(high), high
-
-
-def make_reals(tiles: Iterable[Tile]) -> Iterator[Made]:
+def make_reals(tiles: Iterable[Tile], image_source: str = REAL) -> Iterator[Made]:
     """The photographs themselves."""
     for tile in tiles:
-        yield Made(REAL, tile.name, tile.pixels, tile.role, tile.group)
+        yield Made(image_source, tile.name, tile.pixels, tile.role, tile.group, class_name=tile.class_name)
 
 
-def _copies(image_source: str, tiles: Sequence[Tile], images: Iterable[np.ndarray]) -> Iterator[Made]:
-    for tile, pixels in zip(tiles, images, strict=True):
-        key = sample_key(image_path(REAL, tile.name))
-        yield Made(image_source, tile.name, pixels, tile.role, tile.group, derived_from=key)
+def _copy(image_source: str, tile: Tile, pixels: np.ndarray, making: Making = NO_MAKING) -> Made:
+    key = sample_key(image_path(REAL, tile.name))
+    return Made(image_source, tile.name, pixels, tile.role, tile.group, key, tile.class_name, making)
+
+
+def _batches(items: Iterable[T], size: int, key: Callable[[T], Hashable] = lambda _: None) -> Iterator[list[T]]:
+    """Items in batches of one key each."""
+    alike: dict[Hashable, list[T]] = defaultdict(list)
+    for item in items:
+        alike[key(item)].append(item)
+    for group in alike.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def make_img2img(model: ToyModel, tiles: Iterable[Tile]) -> Iterator[Made]:
+    """Images that start from the tiles, noised as far as the tile's name decides."""
+    config = model.config
+    for batch in _batches(tiles, config.batch_size, lambda t: config.strength_of(t.name)):
+        strength = config.strength_of(batch[0].name)
+        for tile, pixels in zip(batch, model.img2img(batch, strength), strict=True):
+            making = Making(prompt_of(tile.class_name), strength, config.img2img_guidance)
+            yield _copy(model.img2img_source, tile, pixels, making)
+
+
+def make_roundtrips(model: ToyModel, tiles: Iterable[Tile]) -> Iterator[Made]:
+    """Tiles encoded and decoded."""
+    for batch in _batches(tiles, model.config.batch_size):
+        for tile, pixels in zip(batch, model.roundtrip(batch), strict=True):
+            yield _copy(model.roundtrip_source, tile, pixels)
 
 
 def make_samples(model: ToyModel, tiles: Sequence[Tile]) -> Iterator[Made]:
-    """As many class samples for a role as it has photo tiles, the classes in turn."""
-    todo = []
+    """A class sample for each tile, of its role and class; the model's classes in turn where a class is unknown."""
+    wanted = []
     for role in ROLES:
-        for i in range(sum(t.role == role for t in tiles)):
-            todo.append((f"{role}-{i:04d}", CLASS_NAMES[i % len(CLASS_NAMES)], role))
-    for part in _batches(todo, model.config.batch_size):
-        names, class_names, roles = zip(*part, strict=True)
-        for name, class_name, role, pixels in zip(
-            names, class_names, roles, model.sample(class_names, names), strict=True
-        ):
-            yield Made(SAMPLED, name, pixels, role, None, class_name=class_name)
+        for i, tile in enumerate(tile for tile in tiles if tile.role == role):
+            wanted.append((f"{role}-{i:04d}", tile.class_name or CLASS_NAMES[i % len(CLASS_NAMES)], role))
+    config = model.config
+    for batch in _batches(wanted, config.batch_size, lambda item: config.guidance_of(item[0])):
+        names, class_names, roles = zip(*batch, strict=True)
+        guidance = config.guidance_of(names[0])
+        images = model.sample(class_names, model.rngs(model.sample_source, names), guidance)
+        for name, class_name, role, pixels in zip(names, class_names, roles, images, strict=True):
+            making = Making(prompt_of(class_name), guidance=guidance)
+            yield Made(model.sample_source, name, pixels, role, None, class_name=class_name, making=making)
 
 
-def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def make_blurred(tiles: Iterable[Tile], energies: Mapping[str, float]) -> Iterator[Made]:
+    """Tiles blurred to the gradient energy of {tile's name: energy}."""
+    for tile in tiles:
+        pixels, sigma = blur_to_energy(tile.pixels, energies[tile.name])
+        yield _copy(BLURRED, tile, pixels, Making(blur_sigma_px=sigma))
 
 
-def _in_batches(make: Callable[[Sequence[Tile]], np.ndarray], tiles: Sequence[Tile], size: int) -> Iterator[np.ndarray]:
-    for part in _batches(tiles, size):
-        yield from make(part)
+def make_images(
+    tiles: Sequence[Tile],
+    models: Sequence[ToyModel],
+    *,
+    roundtrip_roles: Sequence[str] = ("test",),
+    others: Mapping[str, tuple[int, Iterator[Made]]] | None = None,
+    progress: bool = True,
+) -> list[Made]:
+    """Make the images of all sources.
+
+    Args:
+        tiles: Photo tiles with their roles.
+        models: The model that detectors are trained on, and those that they are only tested on.
+        roundtrip_roles: Roles whose tiles the first model also encodes and decodes.
+        others: More of them: what they are → their number, and themselves.
+        progress: Show a bar for each kind.
+    """
+    made: list[Made] = []
+
+    def take(what: str, number: int, images: Iterable[Made]) -> None:
+        bar = tqdm(images, total=number, desc=what, unit="image", disable=None if progress else True)
+        made.extend(bar)
+
+    test = [t for t in tiles if t.role == "test"]
+    take("photo tiles", len(tiles), make_reals(tiles))
+    for model in models:
+        is_first = model is models[0]
+        shown = tiles if is_first else test
+        take(model.img2img_source, len(shown), make_img2img(model, shown))
+        take(model.sample_source, len(shown), make_samples(model, shown))
+        coded = [t for t in shown if t.role in (roundtrip_roles if is_first else ("test",))]
+        take(model.roundtrip_source, len(coded), make_roundtrips(model, coded))
+    fakes = {m.name: gradient_energy(m.pixels) for m in made if m.image_source == models[0].img2img_source}
+    take(BLURRED, len(test), make_blurred(test, fakes))
+    for what, (number, images) in (others or {}).items():
+        take(what, number, images)
+    return made
 
 
-def build_dataset(
-    folder: Path, tiles: Sequence[Tile], model: ToyModel, *, max_rows: int = 256, progress: bool = True
+def pack_images(
+    folder: Path, images: Sequence[Made], task: Task, settings: Mapping[str, Any], *, seed: int, max_rows: int
 ) -> Dataset:
-    """Make all sources and pack them.
+    """Pack images as a dataset, shuffled with the seed, with `makings.parquet` beside the index.
 
     Args:
         folder: New folder; must not exist.
-        tiles: Photo tiles with their roles.
-        model: The toy model.
-        max_rows: Samples a tar: small, so that even the demo has several shards of each split.
-        progress: Show a bar.
+        images: From `make_images`.
+        task: What their sources are.
+        settings: How they were made, for the dataset's settings.
+        seed: Of the order.
+        max_rows: Samples a tar.
 
     Returns:
-        The dataset, shuffled with the config's seed. Its settings tell how the images were made, and how many of the
-        `blurred-real` are unblurred because their photograph has no more gradient energy than its img2img copy.
+        The dataset. Its settings also tell how far the `blurred-real` were blurred, and how many needed no blur.
     """
-    config = model.config
-    test = [t for t in tiles if t.role == "test"]
-    total = 3 * len(tiles) + len(CONTROLS) * len(test)
-    made: list[Made] = []
-    with tqdm(total=total, desc="images", unit="image", disable=None if progress else True) as bar:
-
-        def take(images: Iterable[Made]) -> None:
-            for image in images:
-                made.append(image)
-                bar.update()
-
-        take(make_reals(tiles))
-        take(_copies(IMG2IMG, tiles, _in_batches(model.img2img, tiles, config.batch_size)))
-        fakes = {m.name: m.pixels for m in made if m.image_source == IMG2IMG}
-        take(make_samples(model, tiles))
-        take(_copies(ROUNDTRIP, test, _in_batches(model.roundtrip, test, config.batch_size)))
-        blurred = [blur_to_energy(t.pixels, gradient_energy(fakes[t.name])) for t in test]
-        take(_copies(BLURRED, test, [pixels for pixels, _ in blurred]))
-    sigmas = np.array([sigma for _, sigma in blurred])
-    settings = {
-        **asdict(config),
-        "short_side_px": SHORT_SIDE_PX,
-        "tile_px": TILE_PX,
-        "num_photographs": len({t.photo for t in tiles}),
+    sigmas = np.array([m.making.blur_sigma_px for m in images if m.image_source == BLURRED])
+    blur = {
         "blur_sigma_px_median": round(float(np.median(sigmas)), 3),
         "blur_sigma_px_max": round(float(sigmas.max()), 3),
         "num_unblurred": int((sigmas == 0).sum()),
     }
-    logger.info("%d images; %d of %d blurred copies needed no blur", total, settings["num_unblurred"], len(test))
-    order = np.random.default_rng(config.seed).permutation(len(made))
-    return write_dataset(folder, (as_sample(made[i]) for i in order), settings, max_rows=max_rows)
+    order = np.random.default_rng(seed).permutation(len(images))
+    samples = (as_sample(images[i], task) for i in order)
+    dataset = write_dataset(folder, samples, {**settings, "tile_px": TILE_PX, **blur}, max_rows=max_rows)
+    rows = [{"key": sample_key(m.path), **asdict(m.making)} for m in images]
+    pq.write_table(pa.Table.from_pylist(rows, MAKINGS_SCHEMA), folder / MAKINGS_NAME)
+    logger.info("%d images, %d of them blurred copies without blur", len(images), blur["num_unblurred"])
+    return dataset
+
+
+def load_makings(folder: Path) -> dict[str, Making]:
+    """How each image of a dataset folder was made, by key."""
+    rows = pq.read_table(folder / MAKINGS_NAME, schema=MAKINGS_SCHEMA).to_pylist()
+    return {row.pop("key"): Making(**row) for row in rows}

@@ -7,7 +7,8 @@ from diffusers import StableDiffusionPipeline
 
 from cache_schema import Dataset
 from demo.photos import Photo, Tile, cut_tiles, load_table
-from demo.sources import CLASS_NAMES, SourceConfig, ToyModel, build_dataset
+from demo.sources import make_images, pack_images, plain_task
+from demo.toy_images import CLASS_NAMES, SourceConfig, ToyModel
 from demo.toy_model import ToyConfig, build_pipeline
 
 ROLE_OF_SCENE = {"coffee": "train", "road": "validation", "astronaut": "test", "roof": "test"}
@@ -29,7 +30,7 @@ def pipeline() -> StableDiffusionPipeline:
 
 @pytest.fixture(scope="session")
 def model(pipeline: StableDiffusionPipeline) -> ToyModel:
-    return ToyModel(pipeline, SourceConfig(num_steps=4, batch_size=8))
+    return ToyModel("a", pipeline, SourceConfig(num_steps=4, batch_size=8))
 
 
 @pytest.fixture(scope="session")
@@ -49,4 +50,5 @@ def tiles(photos: list[Photo]) -> list[Tile]:
 @pytest.fixture(scope="session")
 def demo_dataset(tiles: list[Tile], model: ToyModel, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder: Path = tmp_path_factory.mktemp("demo") / "data"
-    return build_dataset(folder, tiles, model, max_rows=16, progress=False)
+    images = make_images(tiles, [model], progress=False)
+    return pack_images(folder, images, plain_task([model]), {}, seed=0, max_rows=16)

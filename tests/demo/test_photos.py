@@ -68,9 +68,9 @@ def test_roles_are_dealt_by_scene_in_about_their_shares(photos: list[Photo]) -> 
 
 
 def test_assign_roles_is_a_function_of_the_seed(photos: list[Photo]) -> None:
-    used = [p for p in photos if p.scene]
-    assert assign_roles(used) == assign_roles(used[::-1])
-    assert assign_roles(used) != assign_roles(used, seed=1)
+    scenes = [p.scene for p in photos if p.scene]
+    assert assign_roles(scenes) == assign_roles(scenes[::-1])
+    assert assign_roles(scenes) != assign_roles(scenes, seed=1)
 
 
 def test_cut_tiles_shrinks_whole_and_centres_the_grid() -> None:

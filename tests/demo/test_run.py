@@ -6,7 +6,8 @@ from diffusers import StableDiffusionPipeline
 
 from demo.__main__ import main
 from demo.photos import TABLE
-from demo.run import DemoConfig, run_module
+from demo.run import DemoConfig
+from demo.stages import run_module
 from demo.summary import TITLES
 
 
