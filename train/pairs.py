@@ -1,9 +1,13 @@
 """How an image made from a photograph scores against that photograph, and against its mere round trip."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
+from train import metrics
 from train.scores import Reading
 
 ROUNDTRIP_PREFIX = "vae-roundtrip"  # of the control that was encoded and decoded without diffusion
@@ -17,30 +21,80 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
 
     Returns:
         Image source or control → lower_than_photo (share), n (images whose photograph was scored), lower_than_roundtrip
-        (share of those whose photograph has a scored round trip; null without any, and for round trips themselves).
-        With several round trips the first by name counts.
+        (share of those whose photograph has a scored round trip, see `choose_roundtrip`; null without any, and for
+        round trips themselves).
     """
-    columns = reading.table.select(["key", "image_source", "derived_from"]).to_pydict()
-    mean_lare = dict(zip(columns["key"], -reading.scores.mean(axis=0), strict=True))
-    derived = [
-        (source, photo, mean_lare[key])
-        for key, source, photo in zip(columns["key"], columns["image_source"], columns["derived_from"], strict=True)
-        if photo in mean_lare
-    ]
-    roundtrips = sorted({source for source, _, _ in derived if source.startswith(ROUNDTRIP_PREFIX)})
-    roundtrip = {photo: value for source, photo, value in derived if source in roundtrips[:1]}
+    table, mean_lare = reading.table, -reading.scores.mean(axis=0)
+    sources = table["image_source"].unique().to_pylist()
+    roundtrips = [source for source in sources if source.startswith(ROUNDTRIP_PREFIX)]
     result = {}
-    for name in sorted({source for source, _, _ in derived}):
-        own = [(photo, value) for source, photo, value in derived if source == name]
-        others = [] if name in roundtrips else [(p, value) for p, value in own if p in roundtrip]
+    for name in sorted(sources):
+        images, photos = match_pairs(table, name)
+        if not len(images):
+            continue
+        roundtrip = None if name in roundtrips else choose_roundtrip(name, roundtrips)
+        ours, theirs = match_pairs(table, name, roundtrip) if roundtrip else (images[:0], images[:0])
         result[name] = {
-            "lower_than_photo": _share(value < mean_lare[photo] for photo, value in own),
-            "lower_than_roundtrip": _share(value < roundtrip[photo] for photo, value in others),
-            "n": len(own),
+            "lower_than_photo": _share(mean_lare[images] < mean_lare[photos]),
+            "lower_than_roundtrip": _share(mean_lare[ours] < mean_lare[theirs]),
+            "n": len(images),
         }
     return result
 
 
-def _share(statements: Any) -> float | None:
-    values = list(statements)
-    return float(np.mean(values)) if values else None
+def match_pairs(table: pa.Table, source: str, partner: str | None = None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Images of a source, each with another image of the same photograph.
+
+    Args:
+        table: `key`, `image_source` and `derived_from` of the scored samples.
+        source: Image source that is derived from photographs.
+        partner: Another one; None: the photograph itself.
+
+    Returns:
+        Positions in the table, (pairs,), of the source's images that have a partner, and of the partners.
+    """
+    columns = table.select(["key", "image_source", "derived_from"]).to_pydict()
+    rows = list(zip(columns["key"], columns["image_source"], columns["derived_from"], strict=True))
+    if partner is None:
+        partners = {key: i for i, (key, _, _) in enumerate(rows)}
+    else:
+        partners = {photo: i for i, (_, name, photo) in enumerate(rows) if name == partner and photo is not None}
+    pairs = [(i, partners[photo]) for i, (_, name, photo) in enumerate(rows) if name == source and photo in partners]
+    positions = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    return positions[:, 0], positions[:, 1]
+
+
+def choose_roundtrip(source: str, roundtrips: Sequence[str]) -> str | None:
+    """The round trip through the autoencoder of the model that made a source, None where there are no round trips.
+
+    `vae-roundtrip-b` is that of `toy-b-img2img`: what follows the prefix is a part of the source's name between
+    hyphens. The first by name serves sources that name no model.
+    """
+    own = [r for r in roundtrips if r.removeprefix(f"{ROUNDTRIP_PREFIX}-") in source.split("-")]
+    return min(own or roundtrips, default=None)
+
+
+def mean_interval(
+    values: NDArray[Any], groups: NDArray[Any], num_resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of a mean, by resampled groups.
+
+    Args:
+        values: (samples,), numbers, or booleans for a share.
+        groups: What must stay together, (samples,), any type that sorts.
+        num_resamples: How many resamples to draw.
+        seed: Seed of the draws.
+
+    Returns:
+        Low and high; NaN without samples.
+    """
+    if not len(values):
+        return np.nan, np.nan
+    names, group = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(group, values), np.bincount(group)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(num_resamples, len(names)))
+    return metrics.interval(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+
+
+def _share(statements: NDArray[np.bool_]) -> float | None:
+    return float(np.mean(statements)) if len(statements) else None
