@@ -111,12 +111,17 @@ def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         std: The same.
 
     Returns:
-        (batch, 3, h, w), floating point.
+        (batch, 3, h, w), in the type of `mean`; of bytes in channels-last memory.
     """
-    if image.dtype == torch.uint8:
-        # In place, as nothing else sees the copy: on a CPU half of the time went into fresh memory for each step.
-        return image.to(mean.dtype).div_(255).sub_(mean).div_(std)
-    return (image - mean) / std
+    if image.dtype != torch.uint8:
+        return (image - mean) / std
+    # On a CPU memory is the limit: one pass over the copy, and whole rows of channels-last memory at a time, as
+    # broadcasting over its three channels would take twice as long.
+    pixels = image.permute(0, 2, 3, 1)
+    scale, shift = (1 / (255 * std)).flatten(), (-mean / std).flatten()
+    rows, width = pixels.flatten(2).to(mean.dtype), pixels.shape[2]
+    torch.addcmul(shift.repeat(width), rows, scale.repeat(width), out=rows)
+    return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def _build_net(name: str, pretrained: bool | str, image_size: int) -> ByobNet:

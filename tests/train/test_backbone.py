@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from train.backbone import ImageBackbone, normalize
 
@@ -102,11 +104,64 @@ def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
         ImageBackbone(**settings)
 
 
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+LAYOUTS = {
+    "planes": lambda image: image.contiguous(),
+    "channels last": lambda image: image.contiguous(memory_format=torch.channels_last),
+    "cut out": lambda image: image.repeat(1, 1, 2, 2)[..., 3 : 3 + image.shape[2], 5 : 5 + image.shape[3]],
+}
+
+
+def random_bytes(height: int = 8, width: int = 6) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, height, width), dtype=np.uint8))
+
+
+def constants(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return tuple(torch.tensor(values, dtype=dtype).view(1, 3, 1, 1) for values in (MEAN, STD))  # type: ignore[return-value]
+
+
+def check_normalized(image: Tensor, normalized: Tensor, dtype: torch.dtype) -> None:
+    """Every value within a few roundings of the exact one, which is at most 3 in size, and its parts at most 5."""
+    expected = (image.double() / 255 - constants(torch.float64)[0]) / constants(torch.float64)[1]
+    assert normalized.shape == image.shape and normalized.dtype == dtype
+    assert (normalized.double() - expected).abs().max() < 10 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_normalize_of_bytes_is_the_formula_in_every_layout_and_type(layout: str, dtype: torch.dtype) -> None:
+    image = LAYOUTS[layout](random_bytes())
+    before = image.clone()
+    normalized = normalize(image, *constants(dtype))
+    check_normalized(before, normalized, dtype)
+    assert torch.equal(image, before)
+    assert normalized.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_normalize_leaves_its_input_and_agrees_with_the_formula(dtype: torch.dtype) -> None:
-    image = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    mean, std = (torch.tensor(v, dtype=dtype).view(1, 3, 1, 1) for v in ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
-    for given in (image, image.to(dtype) / 255):
-        before = given.clone()
-        assert torch.equal(normalize(given, mean, std), (image.to(dtype) / 255 - mean) / std)
-        assert torch.equal(given, before)
+def test_normalize_of_fractions_leaves_its_input_and_is_the_formula(dtype: torch.dtype) -> None:
+    image, (mean, std) = random_bytes().to(dtype) / 255, constants(dtype)
+    before = image.clone()
+    assert torch.equal(normalize(image, mean, std), (before - mean) / std)
+    assert torch.equal(image, before)
+
+
+def test_normalize_of_one_pixel_of_one_image() -> None:
+    image = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    check_normalized(image, normalize(image, *constants(torch.float32)), torch.float32)
+
+
+def test_normalize_under_autocast_keeps_full_precision() -> None:
+    image = random_bytes()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        check_normalized(image, normalize(image, *constants(torch.float32)), torch.float32)
+
+
+def test_normalize_can_be_captured_whole() -> None:
+    def traced(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        return normalize(image, mean, std)
+
+    captured = torch.compile(traced, backend="aot_eager", fullgraph=True)
+    for height, width in ((8, 6), (4, 4)):
+        image = random_bytes(height, width)
+        check_normalized(image, captured(image, *constants(torch.float32)), torch.float32)
