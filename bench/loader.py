@@ -29,11 +29,11 @@ from cache_schema import (
     ShardData,
     Status,
     create_cache,
-    decode_image,
     store_name,
 )
 from train.backbone import normalize
 from train.data import LareDataModule
+from train.decoding import decode_pixels
 
 NUM_IMAGES, NUM_PICTURES = 2000, 500
 """Images of an epoch, and how many of them are different: each comes four times under other keys."""
@@ -139,7 +139,7 @@ class Epochs:
 
     def decode(self) -> int:
         """Only decode an epoch's files, which are in memory; gives their number."""
-        return sum(decode_image(data).height > 0 for data in self.jpegs)
+        return sum(len(decode_pixels(data)) > 0 for data in self.jpegs)
 
     def close(self) -> None:
         """End our workers."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cache_schema import DatasetError, ImageRejected, decode_image, resize_canvas
+from cache_schema import DatasetError, ImageRejected
 from train.augment import NO_CHANGES, ImageChanges
+from train.decoding import decode_pixels, to_canvas
 from train.join import Join, JoinedTar
 from train.samples import Samples
 from train.views import Placement, View
@@ -74,8 +74,9 @@ class BatchReader(Dataset[Batch]):
             index: Epoch and positions (b,).
 
         Returns:
-            `image` (b, 3, S, S) uint8 and `lare` (b, channels, h, w) float32, cut by the same boxes, as far as asked
-            for; `label` (b,) int64, `NO_LABEL` for a control; `row` (b,) int64, row in the whole index.
+            `image` (b, 3, S, S) uint8, in channels-last memory as files are decoded to, and `lare` (b, channels, h, w)
+            float32, cut by the same boxes, as far as asked for; `label` (b,) int64, `NO_LABEL` for a control; `row`
+            (b,) int64, row in the whole index.
 
         Raises:
             CacheError: If a tar or a store cannot be used.
@@ -97,13 +98,13 @@ class BatchReader(Dataset[Batch]):
         return places
 
     def _load_images(self, positions: np.ndarray, places: list[Placement], epoch: int) -> np.ndarray:
-        images = np.empty((len(positions), 3, self._view.crop_px, self._view.crop_px), dtype=np.uint8)
+        images = np.empty((len(positions), self._view.crop_px, self._view.crop_px, 3), dtype=np.uint8)
         for i, tar, row in self._by_tar(positions):
-            frame = self._view.frame(load_picture(tar, row))
+            frame = self._view.frame(load_pixels(tar, row))
             if self._seed is not None and self._changes.any:
                 frame = self._changes.apply(frame, self._seed, epoch, tar.keys[row])
             images[i] = self._view.cut_image(frame, places[i])
-        return images
+        return images.transpose(0, 3, 1, 2)
 
     def _load_maps(self, positions: np.ndarray, places: list[Placement]) -> np.ndarray:
         source = positions if self._map_positions is None else self._map_positions[positions]
@@ -112,10 +113,10 @@ class BatchReader(Dataset[Batch]):
             assert tar.lare is not None
             cut = self._view.cut_map(tar.lare[row], places[i])
             if maps is None:
-                maps = np.empty((len(positions), *cut.shape), dtype=np.float32)
+                maps = np.empty((len(positions), *cut.shape), dtype=cut.dtype)
             maps[i] = cut
         assert maps is not None
-        return maps
+        return torch.from_numpy(maps).float().numpy()  # numpy takes long to widen half precision
 
     def _by_tar(self, positions: np.ndarray) -> Iterator[tuple[int, JoinedTar, int]]:
         """Number in the batch, tar and row in it, of each sample: tar by tar, those that are open already first."""
@@ -134,19 +135,22 @@ class BatchReader(Dataset[Batch]):
         return self._opened[n]
 
 
-def load_picture(tar: JoinedTar, row: int) -> Image.Image:
-    """The image of a row, decoded by the rule of both stages: mode RGB, at its own size.
+def load_pixels(tar: JoinedTar, row: int) -> np.ndarray:
+    """The image of a row, decoded by the rule of both stages.
+
+    Returns:
+        (height, width, 3), uint8, at its own size.
 
     Raises:
-        DatasetError: If the image cannot be read, although extraction could.
+        DatasetError: If the image cannot be read, although extraction could, or is not the one that was packed.
     """
     data = tar.read_image(row)
     try:
-        return decode_image(data)
+        return decode_pixels(data)
     except ImageRejected as error:
         raise DatasetError(
-            f"{tar.path}: {tar.keys[row]} was readable at extraction and is not now ({error.reason}). "
-            "Compare the tars with their checksums: make verify"
+            f"{tar.path}: {tar.keys[row]} was readable at extraction and is not here, with the same bytes "
+            f"({error.reason}). Use the version of Pillow that it was extracted with."
         ) from error
 
 
@@ -157,9 +161,9 @@ def load_canvas(tar: JoinedTar, row: int, size_px: int) -> np.ndarray:
         (size_px, size_px, 3), uint8.
 
     Raises:
-        DatasetError: If the image cannot be read, although extraction could.
+        DatasetError: As `load_pixels`.
     """
-    return resize_canvas(load_picture(tar, row), size_px)
+    return to_canvas(load_pixels(tar, row), size_px)
 
 
 class PlannedLoader:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
 from cache_schema import DatasetError
-from train.plan import seeded_rng
-from train.views import Placement, check_grid, lend_pixels, mirrored, to_planes
+from train.plan import seeded_uniforms
+from train.views import Placement, check_grid, mirrored, mirrored_pixels
 
 STEPS = 2**31
 """Places that are told apart between the first and the last position of a box, along each axis."""
@@ -29,13 +28,12 @@ class _NativeView:
 
     def random(self, seed: int, epoch: int, key: str, *, flip: bool) -> Placement:
         """A uniformly drawn box, mirrored in half of the cases if `flip`: a function of its arguments alone."""
-        rng = seeded_rng("native", seed, epoch, key)
-        top, left = rng.integers(0, STEPS, size=2)
-        return Placement(int(top), int(left), flip=bool(rng.integers(2)) and flip)
+        top, left, side, _ = seeded_uniforms("native", seed, epoch, key)
+        return Placement(int(top * STEPS), int(left * STEPS), flip=flip and side < 0.5)
 
-    def frame(self, picture: Image.Image) -> np.ndarray:
-        """The picture at its own size: (height, width, 3), uint8."""
-        return lend_pixels(picture)
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
+        """The picture at its own size, (height, width, 3), uint8: as it is."""
+        return pixels
 
     def cut_image(self, frame: np.ndarray, at: Placement) -> np.ndarray:
         """Cut the picture; one that is smaller than the box is put into the middle of black.
@@ -45,13 +43,13 @@ class _NativeView:
             at: Where, in `STEPS` parts of the room.
 
         Returns:
-            (3, crop_px, crop_px), uint8.
+            (crop_px, crop_px, 3), uint8.
         """
         missing = [max(0, self.crop_px - side) for side in frame.shape[:2]]
         if any(missing):
             frame = np.pad(frame, [(m // 2, m - m // 2) for m in missing] + [(0, 0)])
         y, x = self._corner(frame.shape[0], frame.shape[1], at)
-        return to_planes(frame[y : y + self.crop_px, x : x + self.crop_px], at.flip)
+        return mirrored_pixels(frame[y : y + self.crop_px, x : x + self.crop_px], at.flip)
 
     def _corner(self, height: int, width: int, at: Placement) -> tuple[int, int]:
         """First row and column of the box, in px."""
@@ -138,19 +136,19 @@ class SampledMapView(_NativeView):
         """
         return max(1, math.ceil(self.canvas_px / min(self.image_px) - 1e-6))
 
-    def frame(self, picture: Image.Image) -> np.ndarray:
-        """The picture at its own size, (height, width, 3), uint8.
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
+        """The picture at its own size, (height, width, 3), uint8: as it is.
 
         Raises:
             DatasetError: If that is not the one size.
         """
         height, width = self.image_px
-        if picture.size != (width, height):
+        if pixels.shape[:2] != self.image_px:
             raise DatasetError(
-                f"an image decodes to {picture.width} × {picture.height} px where the index says {width} × {height} "
-                "(its EXIF data turn it, or the tar has changed). Use view canvas, or check the tars: make verify"
+                f"an image decodes to {pixels.shape[1]} × {pixels.shape[0]} px where the index says "
+                f"{width} × {height}: its EXIF data turn it. Use view canvas."
             )
-        return lend_pixels(picture)
+        return pixels
 
     def cut_map(self, lare_map: np.ndarray, at: Placement) -> np.ndarray:
         """Interpolate the map under the box (`torchvision.ops.roi_align`, aligned).

@@ -6,6 +6,7 @@ block. A worker then holds the maps of one block, and one rank's workers read on
 """
 
 import hashlib
+import struct
 
 import numpy as np
 
@@ -16,8 +17,24 @@ def seeded_rng(*parts: object) -> np.random.Generator:
     Args:
         parts: What the stream belongs to, for example ("crop", seed, epoch, key); their text is hashed.
     """
-    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(_digest(parts)[:16], "little")))
+
+
+def seeded_uniforms(*parts: object) -> tuple[float, float, float, float]:
+    """Four random numbers that are a function of the arguments alone, without the cost of a stream.
+
+    Args:
+        parts: What the numbers belong to, as in `seeded_rng`.
+
+    Returns:
+        Uniform in [0, 1), multiples of 2⁻⁵³: the digest's four words, each without its last eleven bits.
+    """
+    a, b, c, d = (word >> 11 for word in struct.unpack("<4Q", _digest(parts)))
+    return a * 2**-53, b * 2**-53, c * 2**-53, d * 2**-53
+
+
+def _digest(parts: tuple[object, ...]) -> bytes:
+    return hashlib.sha256("|".join(map(str, parts)).encode()).digest()
 
 
 def num_training_steps(num_samples: int, batch_size: int, ranks: int) -> int:

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 import torch
-from PIL import Image
 
-from cache_schema import resize_canvas
-from train.plan import seeded_rng
+from train.decoding import to_canvas
+from train.plan import seeded_uniforms
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Placement:
 
 
 class View(Protocol):
-    """Cuts an image and its map. A picture is first framed, then cut, so that its pixels can be changed in between."""
+    """Cuts an image and its map. Pixels are first framed, then cut, so that they can be changed in between."""
 
     @property
     def crop_px(self) -> int:
@@ -52,11 +50,11 @@ class View(Protocol):
     def random(self, seed: int, epoch: int, key: str, *, flip: bool) -> Placement:
         """A uniformly drawn box, mirrored in half of the cases if `flip`: a function of its arguments alone."""
 
-    def frame(self, picture: Image.Image) -> np.ndarray:
-        """What is cut from, (height, width, 3), uint8, of a picture in mode RGB."""
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
+        """What is cut from, (height, width, 3), uint8, of a picture's pixels in the same form."""
 
     def cut_image(self, frame: np.ndarray, at: Placement) -> np.ndarray:
-        """Cut a frame: (3, crop_px, crop_px), uint8."""
+        """Cut a frame: (crop_px, crop_px, 3), uint8."""
 
     def cut_map(self, lare_map: np.ndarray, at: Placement) -> np.ndarray:
         """Cut a map (channels, h, w), float, to (channels, crop_cells, crop_cells), float."""
@@ -100,15 +98,13 @@ class CanvasView:
 
     def random(self, seed: int, epoch: int, key: str, *, flip: bool) -> Placement:
         """A uniformly drawn box, mirrored in half of the cases if `flip`: a function of its arguments alone."""
-        rng = seeded_rng("canvas", seed, epoch, key)
-        top, left = rng.integers(0, self.map_cells - self.crop_cells, size=2, endpoint=True)
-        return Placement(int(top), int(left), flip=bool(rng.integers(2)) and flip)
+        top, left, side, _ = seeded_uniforms("canvas", seed, epoch, key)
+        places = self.map_cells - self.crop_cells + 1
+        return Placement(int(top * places), int(left * places), flip=flip and side < 0.5)
 
-    def frame(self, picture: Image.Image) -> np.ndarray:
-        """The canvas of a picture: (canvas_px, canvas_px, 3), uint8."""
-        if picture.size == (self.canvas_px, self.canvas_px):
-            return lend_pixels(picture)  # what resize_canvas does to it, without a copy
-        return resize_canvas(picture, self.canvas_px)
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
+        """The canvas of a picture (height, width, 3): (canvas_px, canvas_px, 3), uint8."""
+        return to_canvas(pixels, self.canvas_px)
 
     def cut_image(self, frame: np.ndarray, at: Placement) -> np.ndarray:
         """Cut the canvas.
@@ -118,10 +114,10 @@ class CanvasView:
             at: Where, in map cells.
 
         Returns:
-            (3, crop_px, crop_px), uint8.
+            (crop_px, crop_px, 3), uint8; a view if it is not mirrored.
         """
         y, x = at.top * self.stride, at.left * self.stride
-        return to_planes(frame[y : y + self.crop_px, x : x + self.crop_px], at.flip)
+        return mirrored_pixels(frame[y : y + self.crop_px, x : x + self.crop_px], at.flip)
 
     def cut_map(self, lare_map: np.ndarray, at: Placement) -> np.ndarray:
         """Cut the map by the same box.
@@ -149,29 +145,14 @@ def check_grid(canvas_px: int, map_cells: int, crop_px: int) -> None:
         )
 
 
-def lend_pixels(picture: Image.Image) -> np.ndarray:
-    """The pixels of a picture in mode RGB, without a copy where Pillow can lend them: (height, width, 3), uint8.
-
-    Pillow keeps four bytes a pixel; np.asarray would pack them into three, in chunks that are then joined.
-    """
-    if not hasattr(picture, "__arrow_c_array__"):  # Pillow 11.2 and older
-        return np.asarray(picture)
-    try:
-        lent: np.ndarray = pa.array(picture).values.to_numpy()
-    except ValueError:  # a large picture, which lies in several blocks of memory
-        return np.asarray(picture)
-    return lent.reshape(picture.height, picture.width, 4)[..., :3]
-
-
-def to_planes(pixels: np.ndarray, flip: bool) -> np.ndarray:
-    """Colour planes of pixels, mirrored if `flip`: (h, w, 3) → (3, h, w), uint8; a view if they are not mirrored."""
-    planes = pixels.transpose(2, 0, 1)
+def mirrored_pixels(pixels: np.ndarray, flip: bool) -> np.ndarray:
+    """The pixels, (h, w, 3), uint8, with left and right exchanged if `flip`."""
     if not flip:
-        return planes
-    # numpy reverses a row byte by byte, which takes as long again as the copy; torch takes many at a time.
-    return torch.from_numpy(np.array(planes, order="C")).flip(-1).numpy()
+        return pixels
+    # numpy would go pixel by pixel, ten times as long; torch takes many at a time, of memory that could be written.
+    return torch.from_numpy(np.require(pixels, requirements="W")).flip(1).numpy()
 
 
 def mirrored(array: np.ndarray, flip: bool) -> np.ndarray:
-    """The array, with its last axis reversed if `flip`."""
+    """The map, (…, h, w), with left and right exchanged if `flip`."""
     return array[..., ::-1] if flip else array

@@ -70,6 +70,7 @@ def test_batch_has_the_contract_s_shapes_and_types(dataset: Dataset, cache: Cach
         "row": ((3,), torch.int64),
     }
     assert (batch["label"] == batch["row"] % 2).all()
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -117,7 +118,7 @@ def test_single_modes_leave_out_their_input_and_keep_the_samples(
     expected = epoch_rows(both)
     assert epoch_rows(image_only) == epoch_rows(map_only) == expected
     assert "lare" not in next(iter(image_only.test_dataloader()))
-    monkeypatch.setattr("train.loader.decode_image", None)
+    monkeypatch.setattr("train.loader.decode_pixels", None)
     assert "image" not in next(iter(map_only.test_dataloader()))
 
 
@@ -262,7 +263,9 @@ def test_batches_do_not_depend_on_workers(dataset: Dataset, cache: Cache, start_
     for epoch in (0, 1):  # the second one by workers that have seen the first
         mine.set_epoch(epoch)
         theirs.set_epoch(epoch)
-        assert_same_batches(list(mine), list(theirs))
+        helpers = list(theirs)
+        assert_same_batches(list(mine), helpers)
+        assert all(batch["image"].is_contiguous(memory_format=torch.channels_last) for batch in helpers)
     assert_same_batches(list(alone.test_dataloader()), list(helped.test_dataloader()))
     helped.teardown("fit")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from train.plan import derangement, evaluation_plan, num_training_steps, seeded_rng, training_plan
+from train.plan import derangement, evaluation_plan, num_training_steps, seeded_rng, seeded_uniforms, training_plan
 
 TARS = np.repeat(np.arange(11), [7, 5, 7, 1, 7, 7, 3, 7, 7, 7, 2])
 
@@ -95,6 +95,22 @@ def test_derangement_of_one_sample_is_refused() -> None:
 
 
 def test_seeded_rng_is_a_function_of_its_parts() -> None:
-    # Golden: another stream would move the crops of every run.
+    # Golden: another stream would move the order of every run.
     assert seeded_rng("canvas", 0, 1, "a/b%2Epng").integers(0, 1000, size=4).tolist() == [135, 374, 765, 880]
     assert seeded_rng("a", 1).random() != seeded_rng("a", 2).random()
+
+
+def test_seeded_uniforms_are_a_function_of_their_parts() -> None:
+    # Golden: other numbers would move the crops of every run.
+    numbers = seeded_uniforms("canvas", 0, 1, "a/b%2Epng")
+    assert [int(number * 1000) for number in numbers] == [163, 700, 235, 579]
+    assert seeded_uniforms("a", 1) != seeded_uniforms("a", 2)
+
+
+def test_seeded_uniforms_fill_the_unit_interval_evenly_and_independently() -> None:
+    drawn = np.array([seeded_uniforms("a", i) for i in range(4000)])
+    assert 0 <= drawn.min() < 0.001 and 0.999 < drawn.max() < 1
+    assert (drawn * 2**53 % 1 == 0).all()
+    counts = [np.histogram(numbers, bins=10, range=(0, 1))[0] for numbers in drawn.T]
+    assert np.abs(np.array(counts) - 400).max() < 100  # five standard deviations
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(4)).max() < 0.08
