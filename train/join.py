@@ -1,5 +1,6 @@
 """A dataset and its caches, joined tar by tar: what fits, which rows can be used, and a tar opened with its maps."""
 
+import hashlib
 import os
 import weakref
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from cache_schema import (
     Cache,
     CacheError,
     Dataset,
+    DatasetError,
     FingerprintMismatch,
     ShardMissing,
     ShardStale,
@@ -40,6 +42,7 @@ class JoinedTar:
         keys: Sample keys.
         offsets: Byte offset of each image in the tar, (n,).
         sizes: Bytes of each image, (n,).
+        sha256: Hash of each image's bytes, 64 hexadecimal digits.
         lare: Maps in their stored dtype, the variants' channels one after the other, (n, channels, h, w); None where
             no maps were asked for.
     """
@@ -48,6 +51,7 @@ class JoinedTar:
     keys: list[str]
     offsets: np.ndarray
     sizes: np.ndarray
+    sha256: list[str]
     lare: np.ndarray | None
 
     @cached_property
@@ -57,10 +61,10 @@ class JoinedTar:
         return descriptor
 
     def read_image(self, row: int) -> bytes:
-        """The file's bytes of a row's image.
+        """The file's bytes of a row's image, which are those that were packed.
 
         Raises:
-            DatasetError: If the tar is missing, or shorter than the index says.
+            DatasetError: If the tar is missing, shorter than the index says, or has other bytes there.
         """
         offset, size = int(self.offsets[row]), int(self.sizes[row])
         try:
@@ -68,7 +72,14 @@ class JoinedTar:
         except FileNotFoundError:
             data = b""
         # What is missing is for the slow reader to find out, which says what is wrong.
-        return data if len(data) == size else read_image_bytes(self.path, offset, size)
+        if len(data) != size:
+            data = read_image_bytes(self.path, offset, size)
+        if (found := hashlib.sha256(data).hexdigest()) != self.sha256[row]:
+            raise DatasetError(
+                f"{self.path} has changed since it was packed: the bytes of {self.keys[row]} hash to {found}, the "
+                f"index says {self.sha256[row]}. Restore the tar; make verify ARGS=--deep finds what else has changed."
+            )
+        return data
 
 
 @dataclass(frozen=True)
@@ -208,6 +219,7 @@ class Join:
             keys=rows["key"].to_pylist(),
             offsets=rows["offset"].to_numpy(),
             sizes=rows["size"].to_numpy(),
+            sha256=rows["sha256"].to_pylist(),
             lare=None if not variants else variants[0] if len(variants) == 1 else np.concatenate(variants, axis=1),
         )
 

@@ -26,6 +26,7 @@ from cache_schema import (
     Status,
     write_dataset,
 )
+from tests.bad_images import encode, noise
 from tests.samples import make_sample
 from tests.train.packed import CROP_PX, FIELDS, cell_means, extract, module, pack, rows_of
 from train.data import LareDataModule
@@ -431,6 +432,21 @@ def test_lightning_ranks_share_an_epoch(dataset: Dataset, cache: Cache, tmp_path
 
 
 # Joining tars and stores
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_changed_bit_of_an_image_stops_training(tmp_path: Path, num_workers: int) -> None:
+    samples = [make_sample(i, image=encode(noise().resize((16, 16)), "BMP"), format="BMP") for i in range(6)]
+    dataset = write_dataset(tmp_path / "data", samples, {})
+    data = module(dataset, extract(dataset, tmp_path / "cache"), num_workers=num_workers)
+    list(data.train_dataloader())
+    row, tar = dataset.table().to_pylist()[4], dataset.tar_path(0)
+    content = bytearray(tar.read_bytes())
+    content[row["offset"] + row["size"] - 1] ^= 1  # a pixel of another colour: no decoder would notice
+    tar.write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"{tar} has changed .* bytes of {row['key']} hash to .*make verify"):
+        list(data.train_dataloader())
+    data.teardown("fit")
 
 
 def reject_row_2(n: int, shard: ShardData) -> ShardData:
