@@ -83,17 +83,25 @@ def choose_cases(reading: Reading, num: int) -> dict[str, NDArray[np.int64]]:
         reading: Probabilities; its samples without a label are left out.
         num: How many of each; fewer where there are no more.
     """
-    scores, fitted = reading.scores[0], reading.calibrations[0]
-    labels = pc.fill_null(reading.table["label"], -1).to_numpy()
+    scores = reading.scores[0]
     together = reading.table["group"].to_numpy()
-    called = scores > (0.5 if fitted is None else fitted.threshold)
     chosen = {}
-    for title, (label, is_called) in GROUPS.items():
-        members = np.flatnonzero((labels == label) & (called == is_called))
+    for title, members in list_groups(reading).items():
+        _, is_called = GROUPS[title]
         order = np.argsort(-scores[members] if is_called else scores[members], kind="stable")
         _, firsts = np.unique(together[members[order]], return_index=True)
         chosen[title] = members[order[np.sort(firsts)[:num]]]
     return chosen
+
+
+def list_groups(reading: Reading) -> dict[str, NDArray[np.int64]]:
+    """Positions of all samples of each of `GROUPS`, by the first seed and its threshold (0.5 where there is none)."""
+    fitted = reading.calibrations[0]
+    called = reading.scores[0] > (0.5 if fitted is None else fitted.threshold)
+    labels = pc.fill_null(reading.table["label"], -1).to_numpy()
+    return {
+        title: np.flatnonzero((labels == label) & (called == is_called)) for title, (label, is_called) in GROUPS.items()
+    }
 
 
 def load_cases(

@@ -161,6 +161,7 @@ def plot_scores(figure: Figure, reading: Reading) -> list[Axes]:
         axes.set(yticks=[], xlim=(low, high), ylim=(0, None))
         axes.spines["left"].set_visible(False)
         axes.set_title(f"{source.title}, n = {int(source.labels.sum())}", loc="left", color=color, weight="bold")
+    rows[-1].locator_params(axis="x", nbins=5)
     rows[-1].set_xlabel("score, higher for “generated”\n(what lies beyond is in the last bins)")
     if reading.is_probability:
         rows[-1].set_xlabel("score: probability of “generated”\n(heights as square roots, so that few are seen too)")
