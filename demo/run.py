@@ -11,7 +11,7 @@ from typing import Any
 
 from cache_schema import Dataset
 from demo.photos import SHORT_SIDE_PX, TABLE, load_table, load_tiles
-from demo.report import write_report
+from demo.report import DETECTOR, write_report
 from demo.sources import make_images, pack_images, plain_task
 from demo.stages import ROOT, Stages
 from demo.steps import hash_files
@@ -116,6 +116,8 @@ class Demo:
             intro=self.intro,
             limits=LIMITS,
             about=self._about(),
+            ckpt=self.stages.detectors / DETECTOR / "checkpoints" / "best.ckpt",
+            matrix=self.config.out / "matrix" / "matrix.json",  # of python -m train matrix --out <out>/matrix
         )
 
     def _about(self) -> dict[str, dict[str, Any]]:
