@@ -3,27 +3,26 @@
 The result is a Stable Diffusion folder in miniature (VAE, UNet, CLIP text encoder, tokenizer, scheduler), which stage 1
 loads by path like any other model. FOLDER holds `…/<class>/<photograph>`; the class is the text condition.
 
-Training goes in two parts, VAE then UNet, each a fixed number of steps. The state is written every few minutes, and the
-same command goes on from it. What a step sees is a function of (seed, part, step), so a resumed run sees what an
+Training goes in two parts, VAE then UNet, each a fixed number of steps; of each, the averaged (EMA) weights with the
+lowest loss on held-out photographs are kept. The state is written every few minutes, and the same command goes on from
+it: `--minutes` ends a sitting. What a step sees is a function of (seed, part, step), so a resumed run sees what an
 uninterrupted one would have seen.
 """
 
-import csv
 import logging
 import math
-import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
-from diffusers.training_utils import EMAModel
 from jsonargparse import auto_cli
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from demo.toy_model import (
@@ -34,11 +33,11 @@ from demo.toy_model import (
     build_pipeline,
     encode_prompts,
 )
+from demo.toy_training import Part, SittingOver, read_log
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT_FRACTION = 0.04
-SAVE_EVERY_STEPS = 200
 DEFAULTS = ToyConfig()
 
 
@@ -92,7 +91,7 @@ def image_gradients(images: Tensor) -> tuple[Tensor, Tensor]:
     return dx, dy
 
 
-def vae_loss(vae: AutoencoderKL, images: Tensor) -> Tensor:
+def vae_loss(vae: AutoencoderKL, images: Tensor, config: ToyConfig) -> Tensor:
     """L1 on pixels, on their gradients, and on the local mean of the gradient's size; a light KL.
 
     The second term sharpens edges, the third keeps texture whose exact place cannot be coded: without it the decoder
@@ -107,76 +106,7 @@ def vae_loss(vae: AutoencoderKL, images: Tensor) -> Tensor:
     size, target_size = dx.abs() + dy.abs(), tx.abs() + ty.abs()
     texture = F.l1_loss(F.avg_pool2d(size, 4), F.avg_pool2d(target_size, 4))
     kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-    return F.l1_loss(decoded, images) + edges + 0.5 * texture + 2e-4 * kl
-
-
-def cosine_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Learning rate: linear warm-up, then half a cosine down to 1 % of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
-
-
-class Part:
-    """One of the two trainings: a module, its EMA copy, its optimiser, and the file they are resumed from."""
-
-    def __init__(self, name: str, module: nn.Module, steps: int, learning_rate: float, config: ToyConfig, out: Path):
-        self.name, self.module, self.steps, self.learning_rate = name, module, steps, learning_rate
-        self.out, self.file = out, out / f"{name}-state.pt"
-        self.optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-        self.ema = EMAModel(module.parameters(), decay=config.ema_decay)
-        self.seed, self.step = config.seed, 0
-        self.settings = repr(asdict(config))
-        if self.file.exists():
-            state = torch.load(self.file, weights_only=True)
-            if state["settings"] != self.settings:
-                raise ValueError(f"{self.file} was trained with {state['settings']}, this run has {self.settings}")
-            module.load_state_dict(state["module"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.ema.load_state_dict(state["ema"])
-            self.step = state["step"]
-
-    def rngs(self) -> Iterator[np.random.Generator]:
-        """Yield the randomness of each step that is still to do, and write the state now and then."""
-        bar = tqdm(range(self.step, self.steps), desc=self.name, initial=self.step, total=self.steps, mininterval=5)
-        for step in bar:
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, step, self.name == "unet"]).generate_state(1)[0]))
-            yield np.random.default_rng([self.seed, step, self.name == "unet"])
-            self.step = step + 1
-            if self.step % SAVE_EVERY_STEPS == 0 or self.step == self.steps:
-                self.save()
-
-    def update(self, loss: Tensor) -> None:
-        """One optimiser step at the schedule's rate."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = cosine_rate(self.step, self.steps, self.learning_rate)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
-        self.optimizer.step()
-        self.ema.step(self.module.parameters())
-
-    def save(self) -> None:
-        """Replace the state file by one rename."""
-        state = {
-            "settings": self.settings,
-            "step": self.step,
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict(),
-        }
-        torch.save(state, self.file.with_suffix(".tmp"))
-        os.replace(self.file.with_suffix(".tmp"), self.file)
-
-    def log(self, **values: float) -> None:
-        """Append one line to `<name>-log.csv`."""
-        path = self.out / f"{self.name}-log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as f:
-            writer = csv.writer(f)
-            if new:
-                writer.writerow(["step", *values])
-            writer.writerow([self.step, *(f"{v:.5f}" for v in values.values())])
+    return F.l1_loss(decoded, images) + edges + config.vae_texture_weight * texture + config.vae_kl_weight * kl
 
 
 @torch.no_grad()
@@ -188,22 +118,23 @@ def vae_quality(vae: AutoencoderKL, images: Tensor) -> dict[str, float]:
     return {"psnr_db": (10 * torch.log10(4 / mse)).mean().item(), "kept_gradient_energy": energy[0] / energy[1]}
 
 
-def train_vae(vae: AutoencoderKL, photos: Photos, held_out: Photos, config: ToyConfig, out: Path) -> None:
-    """Train the autoencoder; leave the EMA weights in it."""
-    part = Part("vae", vae, config.vae_steps, config.vae_learning_rate, config, out)
+def train_vae(
+    vae: AutoencoderKL, photos: Photos, held_out: Photos, config: ToyConfig, out: Path, deadline: float | None
+) -> None:
+    """Train the autoencoder; leave the best averaged weights in it."""
+    part = Part("vae", vae, config.vae_steps, config.vae_learning_rate, config, out, deadline)
     images = held_out.batch(128, np.random.default_rng(1))[0]
-    running = 0.0
+
+    def measure() -> dict[str, float]:
+        torch.manual_seed(1)  # of the posterior's sample; the next step seeds anew
+        loss = vae_loss(vae, images, config).item()
+        save_sheet(out / "vae-sheet.png", [images[:16], vae(images[:16]).sample])
+        return {"held_out_loss": loss, **vae_quality(vae, images)}
+
     for rng in part.rngs():
-        loss = vae_loss(vae, photos.batch(config.vae_batch_size, rng)[0])
-        part.update(loss)
-        running = loss.item() if running == 0 else 0.98 * running + 0.02 * loss.item()
-        if (part.step + 1) % 200 == 0:
-            part.ema.store(vae.parameters())
-            part.ema.copy_to(vae.parameters())
-            part.log(train_loss=running, **vae_quality(vae, images))
-            save_sheet(out / "vae-sheet.png", [images[:16], vae(images[:16]).sample])
-            part.ema.restore(vae.parameters())
-    part.ema.copy_to(vae.parameters())
+        part.update(vae_loss(vae, photos.batch(config.vae_batch_size, rng)[0], config))
+        part.evaluate(measure)
+    part.finish()
 
 
 @torch.no_grad()
@@ -232,9 +163,14 @@ def drop_prompts(class_names: np.ndarray, rng: np.random.Generator, config: ToyC
 
 
 def train_unet(
-    pipeline: StableDiffusionPipeline, photos: Photos, held_out: Photos, config: ToyConfig, out: Path
+    pipeline: StableDiffusionPipeline,
+    photos: Photos,
+    held_out: Photos,
+    config: ToyConfig,
+    out: Path,
+    deadline: float | None,
 ) -> None:
-    """Train the noise predictor on the frozen VAE's latents; leave the EMA weights in it."""
+    """Train the noise predictor on the frozen VAE's latents; leave the best averaged weights in it."""
     unet, scheduler = pipeline.unet, pipeline.scheduler
     mean, std, names = encode_photos(pipeline.vae, photos, config.crops_per_photo, config.seed)
     pipeline.vae.register_to_config(scaling_factor=round(1 / mean.float().std().item(), 5))
@@ -251,23 +187,16 @@ def train_unet(
     def loss_of(latents: Tensor, noise: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         return F.mse_loss(unet(scheduler.add_noise(latents, noise, timestep), timestep, text).sample, noise)
 
-    part = Part("unet", unet, config.unet_steps, config.unet_learning_rate, config, out)
-    running = 0.0
+    part = Part("unet", unet, config.unet_steps, config.unet_learning_rate, config, out, deadline)
     for rng in part.rngs():
         rows = rng.integers(0, len(mean), config.unet_batch_size)
         prompts = drop_prompts(classes[rows], rng, config)
         latents = draw_latents(mean[rows], std[rows], scaling)
         timestep = torch.randint(0, 1000, (len(rows),))
-        loss = loss_of(latents, torch.randn(latents.shape), timestep, torch.stack([embeddings[p] for p in prompts]))
-        part.update(loss)
-        running = loss.item() if running == 0 else 0.98 * running + 0.02 * loss.item()
-        if (part.step + 1) % 400 == 0:
-            part.ema.store(unet.parameters())
-            part.ema.copy_to(unet.parameters())
-            with torch.no_grad():
-                part.log(train_loss=running, held_out_loss=loss_of(val, val_noise, val_time, val_text).item())
-            part.ema.restore(unet.parameters())
-    part.ema.copy_to(unet.parameters())
+        text = torch.stack([embeddings[p] for p in prompts])
+        part.update(loss_of(latents, torch.randn(latents.shape), timestep, text))
+        part.evaluate(lambda: {"held_out_loss": loss_of(val, val_noise, val_time, val_text).item()})
+    part.finish()
 
 
 def save_sheet(path: Path, rows: list[Tensor]) -> None:
@@ -293,22 +222,42 @@ def sample_sheet(pipeline: StableDiffusionPipeline, class_names: list[str], path
     save_sheet(path, rows)
 
 
-def train(images: Path, out: Path, settings: ToyConfig = DEFAULTS) -> None:
+def plot_losses(out: Path, path: Path) -> None:
+    """Loss curves of both parts, training and held out, as one picture."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    for axis, name in zip(axes, ("vae", "unet"), strict=True):
+        lines = read_log(out / f"{name}-log.csv")
+        for column in ("train_loss", "held_out_loss"):
+            axis.plot([int(line["step"]) for line in lines], [float(line[column]) for line in lines], label=column)
+        axis.set(title=name, xlabel="step", yscale="log")
+        axis.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def train(images: Path, out: Path, settings: ToyConfig = DEFAULTS, minutes: float | None = None) -> None:
     """Train both parts, going on from what `out` holds, and save the model folder `out/model` in float16.
 
     Args:
         images: Folder of `<class>/<photograph>`.
-        out: Folder for states, logs, sheets and the finished model.
+        out: Folder for states, logs, sheets, loss curves and the finished model.
         settings: What decides the weights.
+        minutes: Length of this sitting: what is not done by then is left to the next call.
     """
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
     out.mkdir(parents=True, exist_ok=True)
     photos, held_out = Photos.load(images)
     pipeline = build_pipeline(settings, photos.class_names)
-    train_vae(pipeline.vae, photos, held_out, settings, out)
-    pipeline.vae.eval().requires_grad_(False)
-    train_unet(pipeline, photos, held_out, settings, out)
+    try:
+        train_vae(pipeline.vae, photos, held_out, settings, out, deadline)
+        pipeline.vae.eval().requires_grad_(False)
+        train_unet(pipeline, photos, held_out, settings, out, deadline)
+    except SittingOver as over:
+        logger.info("%s; the same command goes on", over)
+        return
     pipeline.unet.eval()
     sample_sheet(pipeline, sorted(set(photos.class_names)), out / "samples.png")
+    plot_losses(out, out / "losses.png")
     pipeline.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
 
 

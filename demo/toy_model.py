@@ -23,6 +23,9 @@ class ToyConfig:
     vae_channels: tuple[int, ...] = (32, 48, 64)
     unet_channels: tuple[int, ...] = (48, 64, 64)
     latent_channels: int = 8
+    vae_texture_weight: float = 0.5
+    """Weight of the local mean of the gradient's size, against 1 of pixels and of their gradients."""
+    vae_kl_weight: float = 2e-4
     vae_steps: int = 4200
     vae_batch_size: int = 16
     vae_learning_rate: float = 1.5e-3

@@ -7,7 +7,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from demo import toy_ldm
+from demo import toy_ldm, toy_training
 from demo.toy_model import ToyConfig, build_pipeline, build_tokenizer, encode_prompts
 
 TINY = ToyConfig(
@@ -50,7 +50,8 @@ class Interrupted(Exception):
 def test_interrupted_training_ends_where_an_uninterrupted_one_does(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(toy_ldm, "SAVE_EVERY_STEPS", 2)
+    monkeypatch.setattr(toy_training, "SAVE_EVERY_STEPS", 2)
+    monkeypatch.setattr(toy_training, "LOG_EVERY_STEPS", 3)
     toy_ldm.train(photos, tmp_path / "whole", TINY)
     whole = getattr(toy_ldm, part)
     calls = []
@@ -70,6 +71,41 @@ def test_interrupted_training_ends_where_an_uninterrupted_one_does(
     expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert expected.keys() == found.keys() and len(expected) > 100
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+    for name in ("vae-log.csv", "unet-log.csv"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "cut" / name).read_text()
+
+
+def test_a_sitting_ends_in_time_and_the_next_one_goes_on(photos: Path, tmp_path: Path) -> None:
+    toy_ldm.train(photos, tmp_path / "whole", TINY)
+    for step in (1, 2):  # a sitting of no time does one step
+        toy_ldm.train(photos, tmp_path / "cut", TINY, minutes=0)
+        assert torch.load(tmp_path / "cut" / "vae-state.pt", weights_only=True)["step"] == step
+        assert not (tmp_path / "cut" / "model").exists()
+    toy_ldm.train(photos, tmp_path / "cut", TINY)
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_the_weights_that_are_best_on_held_out_photographs_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy_training, "LOG_EVERY_STEPS", 2)
+    module = torch.nn.Linear(1, 1, bias=False)
+    part = toy_training.Part("vae", module, 10, 0.1, TINY, tmp_path, None)
+    losses, seen = iter([3.0, 1.0, 2.0, 1.5, 4.0]), []
+
+    def measure() -> dict[str, float]:
+        seen.append(module.weight.item())
+        return {"held_out_loss": next(losses)}
+
+    for _ in part.rngs():
+        part.update(module(torch.ones(1, 1)).square().sum())
+        part.evaluate(measure)
+    part.finish()
+    assert len(set(seen)) == 5 and module.weight.item() == seen[1]
+    log = toy_training.read_log(tmp_path / "vae-log.csv")
+    assert [line["step"] for line in log] == ["2", "4", "6", "8", "10"]
+    assert [float(line["held_out_loss"]) for line in log] == [3.0, 1.0, 2.0, 1.5, 4.0]
 
 
 def test_other_settings_are_refused_on_resuming(photos: Path, tmp_path: Path) -> None:
