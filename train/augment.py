@@ -41,9 +41,11 @@ class ImageChanges:
     color_probability: float = 0.0
     """How many of the images get another brightness, contrast, saturation and hue, in this order."""
     brightness: float = 0.2
-    """The factor lies in [1 − this, 1 + this]; so do the next two."""
+    """The factor of brightness lies in [1 − this, 1 + this]."""
     contrast: float = 0.2
+    """That of contrast in the same way."""
     saturation: float = 0.2
+    """That of saturation in the same way."""
     hue: float = 0.02
     """Greatest turn of the hue to either side, as a part of the whole circle, at most 0.5."""
 

@@ -125,6 +125,10 @@ class LareTask(LightningModule):
         logits: Tensor = self.model(batch.get("image"), batch.get("lare"))
         return logits
 
+    def on_train_start(self) -> None:
+        """Put a frozen backbone into evaluation mode: Lightning takes modules in the mode that they are in."""
+        self.model.train()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch.
 

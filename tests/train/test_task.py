@@ -207,6 +207,15 @@ def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
         trainer.fit(LareTask(**TINY, image=False, schedule="constant"), datamodule=data)
 
 
+def test_a_frozen_backbone_is_the_same_after_a_fit(tmp_path: Path) -> None:
+    task = LareTask(**TINY, freeze_backbone=True, schedule="constant", learning_rate=1e-2)
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    trainer = _trainer(tmp_path, max_epochs=1, num_sanity_val_steps=1, enable_checkpointing=False, log_every_n_steps=1)
+    trainer.fit(task, datamodule=TinyDataModule())
+    moved = {name for name, value in task.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and not any(name.startswith("backbone.") for name in moved)
+
+
 def test_prediction_table_sorts_drops_repeats_and_refuses_nan() -> None:
     index = TinyDataModule().join.dataset.table(COLUMNS)
     rows, logits = torch.tensor([5, 2, 5]), torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
