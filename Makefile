@@ -20,6 +20,8 @@ WATCH ?=
 DEVICE ?=
 CKPT ?=
 CONFIG ?=
+PHOTOS ?=
+GENERATOR_PHOTOS ?=
 ARGS ?=
 
 # $(call flag,--name,VALUE): the flag only where the variable is set, so that a config file's value stands otherwise.
@@ -39,6 +41,11 @@ setup: .venv/.installed  ## install .venv with the pinned versions (TORCH=cpu|cu
 .PHONY: demo
 demo: .venv/.installed  ## both stages on real photographs with a toy diffusion model → runs/demo (OUT=)
 	$(PY) -m demo run $(call flag,--out,$(OUT)) $(ARGS)
+
+.PHONY: toy-benchmark
+toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=folder of <class>/… (GENERATOR_PHOTOS=) → runs/toy-benchmark
+	$(PY) -m experiments toy-benchmark $(call flag,--photos,$(PHOTOS)) $(call flag,--generator_photos,$(GENERATOR_PHOTOS)) \
+	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: shards
 shards: .venv/.installed  ## pack a folder, a GenImage tree, an annotation file or a table: SRC= OUT=new folder

@@ -76,6 +76,21 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """A class sample that is to be made."""
+
+    name: str
+    class_name: str
+    role: str
+    guidance: float
+
+    def as_made(self, image_source: str, pixels: np.ndarray, group: str | None) -> Made:
+        """The sample once it is made."""
+        making = Making(prompt_of(self.class_name), guidance=self.guidance)
+        return Made(image_source, self.name, pixels, self.role, group, class_name=self.class_name, making=making)
+
+
+@dataclass(frozen=True)
 class Task:
     """What the image sources are to a detector: which are the two classes, and who meets whom."""
 
@@ -167,20 +182,28 @@ def make_roundtrips(model: ToyModel, tiles: Iterable[Tile]) -> Iterator[Made]:
             yield _copy(model.roundtrip_source, tile, pixels)
 
 
+def classes_of(tiles: Sequence[Tile]) -> list[str]:
+    """The tiles' classes; where one is unknown, the toy models' classes in turn."""
+    return [tile.class_name or CLASS_NAMES[i % len(CLASS_NAMES)] for i, tile in enumerate(tiles)]
+
+
 def make_samples(model: ToyModel, tiles: Sequence[Tile]) -> Iterator[Made]:
-    """A class sample for each tile, of its role and class; the model's classes in turn where a class is unknown."""
-    wanted = []
+    """A class sample for each tile, of its role and class, at the guidance that its own name decides."""
+    wishes = []
     for role in ROLES:
-        for i, tile in enumerate(tile for tile in tiles if tile.role == role):
-            wanted.append((f"{role}-{i:04d}", tile.class_name or CLASS_NAMES[i % len(CLASS_NAMES)], role))
-    config = model.config
-    for batch in _batches(wanted, config.batch_size, lambda item: config.guidance_of(item[0])):
-        names, class_names, roles = zip(*batch, strict=True)
-        guidance = config.guidance_of(names[0])
-        images = model.sample(class_names, model.rngs(model.sample_source, names), guidance)
-        for name, class_name, role, pixels in zip(names, class_names, roles, images, strict=True):
-            making = Making(prompt_of(class_name), guidance=guidance)
-            yield Made(model.sample_source, name, pixels, role, None, class_name=class_name, making=making)
+        for i, class_name in enumerate(classes_of([tile for tile in tiles if tile.role == role])):
+            name = f"{role}-{i:04d}"
+            wishes.append(Wish(name, class_name, role, model.config.guidance_of(name)))
+    for wish, pixels in draw_samples(model, model.sample_source, wishes):
+        yield wish.as_made(model.sample_source, pixels, None)
+
+
+def draw_samples(model: ToyModel, noise_source: str, wishes: Iterable[Wish]) -> Iterator[tuple[Wish, np.ndarray]]:
+    """Class samples, each from noise that is a function of `noise_source` and its name."""
+    for batch in _batches(wishes, model.config.batch_size, lambda wish: wish.guidance):
+        rngs = model.rngs(noise_source, [wish.name for wish in batch])
+        images = model.sample([wish.class_name for wish in batch], rngs, batch[0].guidance)
+        yield from zip(batch, images, strict=True)
 
 
 def make_blurred(tiles: Iterable[Tile], energies: Mapping[str, float]) -> Iterator[Made]:

@@ -98,7 +98,9 @@ class ToyModel:
         self.roundtrip_source, self.guidance_source = f"vae-roundtrip-{letter}", f"toy-{letter}-guidance"
         self.config = config
         models = pipeline.components
-        parts = {**models, "scheduler": SAMPLER.from_config(models["scheduler"].config)}
+        # Latents are not clipped, as a scheduler's own default might.
+        sampler = SAMPLER.from_config(models["scheduler"].config, clip_sample=False)
+        parts = {**models, "scheduler": sampler}
         self.pipeline = TEXT_TO_IMAGE(**parts, requires_safety_checker=False)
         self.img2img_pipeline = IMAGE_TO_IMAGE(**parts, requires_safety_checker=False)
         for p in (self.pipeline, self.img2img_pipeline):

@@ -1,0 +1,1 @@
+"""Questions that need both stages, a command each: `python -m experiments`."""

@@ -1,0 +1,157 @@
+"""The toy benchmark: does LaRE tell generated from real, beyond smoothness and beyond the decoder's trace?
+
+Two toy diffusion models make images from photographs and from class prompts; detectors are trained on the first one's
+only. The same images serve two tasks. *plain*: photographs against generated images. *decoder-matched*: the round trip
+of each photograph through the autoencoder of the model whose images it meets, so that the decoder's trace stands on
+both sides. LaRE maps are those of the first model, whatever made an image.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cache_schema import Dataset
+from demo.photos import ROLES
+from demo.run import IMAGE_CODE, MODELS, check_model
+from demo.stages import PERMUTED, ROOT, Stages
+from demo.steps import Steps, hash_files
+from demo.toy_images import SourceConfig, ToyModel
+from experiments.toy_answers import answer
+from experiments.toy_data import GUIDANCES, TASKS, build_datasets
+from experiments.toy_markdown import as_markdown
+from experiments.toy_photos import (
+    SHORT_SIDES_PX,
+    check_disjoint,
+    list_photographs,
+    load_generator_tiles,
+    load_other_domain_tiles,
+    load_photo_tiles,
+)
+from train.provenance import write_json
+
+logger = logging.getLogger(__name__)
+
+CODE = tuple(ROOT / "experiments" / name for name in ("toy_photos.py", "toy_data.py"))
+DIFFERENCES = ("full:image_only", f"full:{PERMUTED}")
+
+
+def default_sources() -> SourceConfig:
+    """How the benchmark's images are made."""
+    return SourceConfig(strengths=(0.3, 0.5, 0.7), img2img_guidance=3.0, sample_guidances=(3.0, 5.0))
+
+
+@dataclass(frozen=True)
+class ToyBenchmarkConfig:
+    """The whole benchmark: photo tiles, images of two toy models, LaRE maps, detectors for two tasks, answers."""
+
+    photos: Path
+    """Folder of <class>/<photograph>, with a short side of 144 px or more. None of them may have trained a model."""
+    generator_photos: Path | None = None
+    """Folder of the photographs that trained the models, for the control `generator-real`."""
+    out: Path = Path("runs/toy-benchmark")
+    """Folder that everything is written to. Steps that are done there already are skipped."""
+    model_a: Path = MODELS / "toy-a"
+    """Diffusers folder of the toy model that detectors are trained on and that all maps come from."""
+    model_b: Path = MODELS / "toy-b"
+    """Diffusers folder of the toy model whose images are in the test only."""
+    tiles_per_photo: int = 2
+    """Tiles that are cut from each photograph."""
+    num_seeds: int = 3
+    """Detectors of each kind, trained with the seeds from 0."""
+    num_epochs: int = 12
+    """Passes over the training images."""
+    sources: SourceConfig = field(default_factory=default_sources)
+    """How the images are made."""
+    overrides: tuple[str, ...] = ()
+    """More arguments of `python -m train fit`."""
+
+    def __post_init__(self) -> None:
+        """Check what would fail only after minutes."""
+        check_model("model_a", self.model_a)
+        check_model("model_b", self.model_b)
+        for name in ("tiles_per_photo", "num_seeds", "num_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+        list_photographs(self.photos)
+        if self.generator_photos is not None:
+            check_disjoint(self.photos, self.generator_photos)
+
+
+class ToyBenchmark:
+    """One run.
+
+    Args:
+        config: Its settings.
+    """
+
+    def __init__(self, config: ToyBenchmarkConfig) -> None:
+        """Choose the places of everything."""
+        self.config, self.out = config, config.out
+        self.steps = Steps(self.out)
+        cache, data = self.out / "cache", {task: self.out / task / "data" for task in TASKS}
+        common: dict[str, Any] = {
+            "overrides": (f"--trainer.max_epochs={config.num_epochs}", *config.overrides),
+            "seeds": range(config.num_seeds),
+        }
+        plain, matched = (self.out / task for task in TASKS)
+        self.plain = Stages(plain, data[TASKS[0]], cache, **common)
+        self.matched = Stages(matched, data[TASKS[1]], cache, **common, readings=self.plain.readings)
+
+    def run(self) -> dict[str, Any]:
+        """Do all steps, write answers.json and RESULTS.md, and return the answers."""
+        signature = self.plain.make_maps(self.config.model_a, self.make_data())
+        self.plain.make_readings(signature)
+        for stages in (self.plain, self.matched):
+            stages.make_detectors(signature)
+            stages.evaluate(*DIFFERENCES)
+        answers = {"settings": self.describe(), **answer(dict(zip(TASKS, (self.plain, self.matched), strict=True)))}
+        write_json(self.out / "answers.json", answers)
+        results = {task: json.loads((self.out / task / "results.json").read_text()) for task in TASKS}
+        (self.out / "RESULTS.md").write_text(as_markdown(answers, results), encoding="utf-8")
+        return answers
+
+    def make_data(self) -> str:
+        """Photo tiles and the images made from them, packed for both tasks."""
+        config = self.config
+        folders = {task: stages.data for task, stages in zip(TASKS, (self.plain, self.matched), strict=True)}
+        inputs = [config.photos, config.generator_photos, config.model_a, config.model_b, *IMAGE_CODE, *CODE]
+        settings = [asdict(config.sources), config.tiles_per_photo, hash_files(*(path for path in inputs if path))]
+
+        def work() -> None:
+            seed = config.sources.seed
+            tiles = load_photo_tiles(config.photos, config.tiles_per_photo, seed)
+            test = [tile for tile in tiles if tile.role == "test"]
+            models = [
+                ToyModel.load(letter, folder, config.sources)
+                for letter, folder in (("a", config.model_a), ("b", config.model_b))
+            ]
+            about = {
+                **asdict(config.sources),
+                "short_side_px": SHORT_SIDES_PX,
+                "tiles_per_photo": config.tiles_per_photo,
+                "num_photographs": {role: len({t.photo for t in tiles if t.role == role}) for role in ROLES},
+                "guidances": GUIDANCES,
+            }
+            generator = load_generator_tiles(config.generator_photos, test, seed) if config.generator_photos else []
+            build_datasets(folders, tiles, models, load_other_domain_tiles(seed), generator, about)
+
+        return self.steps.run("data", list(folders.values()), settings, work)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the answers, without places on this machine."""
+        return {
+            **Dataset.open(self.plain.data).settings,
+            "num_seeds": self.config.num_seeds,
+            "num_epochs": self.config.num_epochs,
+            "overrides": list(self.config.overrides),
+            "generator_photos": self.config.generator_photos is not None,
+        }
+
+
+def run(config: ToyBenchmarkConfig) -> None:
+    """Run the toy benchmark, and print its answers."""
+    answers = ToyBenchmark(config).run()
+    sys.stdout.write(f"\n{answers['verdict']}\n\n{config.out / 'answers.json'}\n{config.out / 'RESULTS.md'}\n")
