@@ -16,7 +16,7 @@ from demo.sources import make_images, pack_images, plain_task
 from demo.stages import ROOT, Stages
 from demo.steps import hash_files
 from demo.summary import INTRO, LIMITS, TITLES, describe_in_a_paragraph
-from demo.toy_images import SourceConfig, ToyModel
+from demo.toy_images import SourceConfig, load_models
 from train.commands import format_results
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Demo:
             tiles = load_tiles(load_table(config.photos))
             num_photographs = len({t.photo for t in tiles})
             logger.info("%d tiles of %d photographs", len(tiles), num_photographs)
-            models = [ToyModel.load("a", config.model, config.sources)]
+            models = load_models(config.sources, config.model)
             about = {
                 **asdict(config.sources),
                 "short_side_px": SHORT_SIDE_PX,

@@ -8,6 +8,7 @@ further models there are test images only. Every image goes through `encode_png`
 import hashlib
 import io
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -233,8 +234,9 @@ def make_images(
     made: list[Made] = []
 
     def take(what: str, number: int, images: Iterable[Made]) -> None:
-        bar = tqdm(images, total=number, desc=what, unit="image", disable=None if progress else True)
-        made.extend(bar)
+        start = time.monotonic()
+        made.extend(tqdm(images, total=number, desc=what, unit="image", disable=None if progress else True))
+        logger.info("%s: %d images in %.0f s", what, number, time.monotonic() - start)
 
     test = [t for t in tiles if t.role == "test"]
     take("photo tiles", len(tiles), make_reals(tiles))

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,11 @@ class ToyModel:
         latents = vae.encode(pixels).latent_dist.sample(self.rngs(self.roundtrip_source, [t.name for t in tiles]))
         decoded = vae.decode(latents).sample.permute(0, 2, 3, 1).numpy()
         return to_8_bit(decoded / 2 + 0.5)
+
+
+def load_models(config: SourceConfig, *folders: Path) -> list[ToyModel]:
+    """The toy models of some folders, called a, b, … in that order."""
+    return [ToyModel.load(letter, folder, config) for letter, folder in zip(ascii_lowercase, folders, strict=False)]
 
 
 def _stack(tiles: Sequence[Tile]) -> np.ndarray:

@@ -18,7 +18,7 @@ from demo.photos import ROLES
 from demo.run import IMAGE_CODE, MODELS, check_model
 from demo.stages import PERMUTED, ROOT, Stages
 from demo.steps import Steps, hash_files
-from demo.toy_images import SourceConfig, ToyModel
+from demo.toy_images import SourceConfig, load_models
 from experiments.toy_answers import answer
 from experiments.toy_data import GUIDANCES, TASKS, build_datasets
 from experiments.toy_markdown import as_markdown
@@ -53,7 +53,7 @@ class ToyBenchmarkConfig:
     """Folder of the photographs that trained the models, for the control `generator-real`."""
     out: Path = Path("runs/toy-benchmark")
     """Folder that everything is written to. Steps that are done there already are skipped."""
-    model_a: Path = MODELS / "toy-a"
+    model: Path = MODELS / "toy-a"
     """Diffusers folder of the toy model that detectors are trained on and that all maps come from."""
     model_b: Path = MODELS / "toy-b"
     """Diffusers folder of the toy model whose images are in the test only."""
@@ -70,7 +70,7 @@ class ToyBenchmarkConfig:
 
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
-        check_model("model_a", self.model_a)
+        check_model("model", self.model)
         check_model("model_b", self.model_b)
         for name in ("tiles_per_photo", "num_seeds", "num_epochs"):
             if getattr(self, name) < 1:
@@ -102,7 +102,7 @@ class ToyBenchmark:
 
     def run(self) -> dict[str, Any]:
         """Do all steps, write answers.json and RESULTS.md, and return the answers."""
-        signature = self.plain.make_maps(self.config.model_a, self.make_data())
+        signature = self.plain.make_maps(self.config.model, self.make_data())
         self.plain.make_readings(signature)
         for stages in (self.plain, self.matched):
             stages.make_detectors(signature)
@@ -117,17 +117,14 @@ class ToyBenchmark:
         """Photo tiles and the images made from them, packed for both tasks."""
         config = self.config
         folders = {task: stages.data for task, stages in zip(TASKS, (self.plain, self.matched), strict=True)}
-        inputs = [config.photos, config.generator_photos, config.model_a, config.model_b, *IMAGE_CODE, *CODE]
+        inputs = [config.photos, config.generator_photos, config.model, config.model_b, *IMAGE_CODE, *CODE]
         settings = [asdict(config.sources), config.tiles_per_photo, hash_files(*(path for path in inputs if path))]
 
         def work() -> None:
             seed = config.sources.seed
             tiles = load_photo_tiles(config.photos, config.tiles_per_photo, seed)
             test = [tile for tile in tiles if tile.role == "test"]
-            models = [
-                ToyModel.load(letter, folder, config.sources)
-                for letter, folder in (("a", config.model_a), ("b", config.model_b))
-            ]
+            models = load_models(config.sources, config.model, config.model_b)
             about = {
                 **asdict(config.sources),
                 "short_side_px": SHORT_SIDES_PX,

@@ -14,9 +14,9 @@ SOURCES = {"toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"}
 def test_wrong_settings_are_refused_before_the_work(
     photographs: Path, model_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models = {"model_a": model_folders["a"], "model_b": model_folders["b"]}
+    models = {"model": model_folders["a"], "model_b": model_folders["b"]}
     with pytest.raises(ValueError, match=r"model_b is .*, which holds no model_index.json"):
-        ToyBenchmarkConfig(photographs, model_a=model_folders["a"], model_b=tmp_path)
+        ToyBenchmarkConfig(photographs, model=model_folders["a"], model_b=tmp_path)
     with pytest.raises(ValueError, match="num_seeds is 0: expected at least 1"):
         ToyBenchmarkConfig(photographs, num_seeds=0, **models)
     with pytest.raises(ValueError, match=r"12 photographs of .* are in .* too"):
@@ -36,7 +36,7 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["toy-benchmark", f"--photos={photographs}", f"--generator_photos={generator_photographs}"]
-    arguments += [f"--model_a={model_folders['a']}", f"--model_b={model_folders['b']}", f"--out={out}"]
+    arguments += [f"--model={model_folders['a']}", f"--model_b={model_folders['b']}", f"--out={out}"]
     arguments += ["--sources.num_steps=4", "--num_seeds=1", "--num_epochs=1"]
     arguments.append('--overrides=["--trainer.accelerator=cpu", "--data.batch_size=8"]')
     assert main(arguments) == 0
