@@ -216,10 +216,10 @@ def describe_share(row: Mapping[str, Any]) -> str:
 
 
 def describe_difference(block: Mapping[str, Any]) -> str:
-    """A difference of AUROCs with its interval and the sd over seeds, "+0.012 (−0.003 to +0.020; sd 0.004)"."""
-    low, high = block["interval"] or (float("nan"), float("nan"))
+    """A difference of AUROCs with its interval: "+0.012 (−0.003 to +0.020; sd over seeds 0.004)"."""
+    interval = "{:+.3f} to {:+.3f}".format(*block["interval"]) if block["interval"] else "no interval"
     seeds = "" if block["sd"] is None else f"; sd over seeds {block['sd']:.3f}"
-    return f"{block['auroc_difference']:+.3f} ({low:+.3f} to {high:+.3f}{seeds})".replace("-", "−")
+    return f"{block['auroc_difference']:+.3f} ({interval}{seeds})".replace("-", "−")
 
 
 def describe(aims: Sequence[Numbers], guidance: Sequence[Numbers], results: Mapping[str, Numbers]) -> str:
