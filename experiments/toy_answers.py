@@ -194,10 +194,18 @@ def decide(pairs: Numbers, matched: Numbers, unseen: Collection[str]) -> list[Nu
                 f"better than {text}",
                 "met": bool(blocks) and all(b["interval"] and b["interval"][0] > 0 for b in blocks.values()),
                 "finding": "AUROC "
-                + "; ".join(f"{source} {describe_difference(block)}" for source, block in blocks.items()),
+                + "; ".join(
+                    f"{source} {_auroc(matched, 'full', source)} against {_auroc(matched, other, source)}, "
+                    f"{describe_difference(block)}"
+                    for source, block in blocks.items()
+                ),
             }
         )
     return aims
+
+
+def _auroc(results: Numbers, reading: str, source: str) -> str:
+    return f"{results['readings'][reading]['sources'][source]['auroc']:.2f}"
 
 
 def _describe_pairs(parts: Numbers) -> str:

@@ -61,8 +61,8 @@ class ToyBenchmarkConfig:
     """Tiles that are cut from each photograph."""
     num_seeds: int = 3
     """Detectors of each kind, trained with the seeds from 0."""
-    num_epochs: int = 12
-    """Passes over the training images."""
+    num_epochs: int = 14
+    """Passes over the training images: four minutes for the largest detector at 1,800 photographs on two cores."""
     sources: SourceConfig = field(default_factory=default_sources)
     """How the images are made."""
     overrides: tuple[str, ...] = ()

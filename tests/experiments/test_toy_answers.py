@@ -112,7 +112,10 @@ def matched(map_only: float = 0.8, image_only: float = 0.1, permuted: float = 0.
         f"full − {name}": {source: difference(value - 0.05, value + 0.05) for source in sources}
         for name, value in (("image_only", image_only), ("full_maps_permuted", permuted))
     }
-    return {"readings": {"map_only": {"sources": blocks, "mean": {"auroc": map_only}}}, "differences": differences}
+    readings = dict.fromkeys(
+        ("map_only", "image_only", "full", "full_maps_permuted"), {"sources": blocks, "mean": {"auroc": map_only}}
+    )
+    return {"readings": readings, "differences": differences}
 
 
 UNSEEN = ["toy-b", "toy-b-img2img"]
@@ -158,7 +161,7 @@ def test_verdict_begins_with_what_failed(change: tuple[float, float], word: str)
     assert failed.startswith("Of 4 aims 2 failed: (2), (3b). (1) Met: more than half")
     assert "65 % (60 to 70) of 10 pairs, 65 % (60 to 70) at strength 0.3" in failed
     assert "(2) Failed: decoder-matched, the map alone reaches an AUROC of 0.7" in failed
-    assert "toy-b +0.000 (−0.050 to +0.050; sd over seeds 0.010)" in failed
+    assert "toy-b 0.60 against 0.60, +0.000 (−0.050 to +0.050; sd over seeds 0.010)" in failed
     assert f"(4) Guidance {word} the mean LaRE: at guidance 1 / 3 / 5" in failed and "0.10 / 0.30 / 0.50" in failed
     assert describe(decide(pairs, matched(), UNSEEN), guidance, {"plain": plain}).startswith(
         "All 4 aims are met. (1) Met"
