@@ -70,13 +70,14 @@ def as_markdown(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> s
 
 def _describe_run(settings: Mapping[str, Any], matched: Numbers) -> str:
     record = matched["settings"]
+    seeds = _list(range(settings["num_seeds"]))
     photographs = ", ".join(f"{settings['num_photographs'][role]:,} {role}" for role in ROLES)
     return (
         f"Photographs: {photographs}, {settings['tiles_per_photo']} tiles of each. Img2img strengths "
         f"{_list(settings['strengths'])} at guidance {settings['img2img_guidance']:g}, class samples at guidance "
         f"{_list(settings['sample_guidances'])}, {settings['num_steps']} DDIM steps. Maps of model a at "
         f"t = {record['fields']['timestep']}, e = {record['fields']['ensemble_size']}. Detectors are trained on model "
-        f"a's images only, {settings['num_epochs']} epochs, seeds {_list(range(settings['num_seeds']))}; thresholds and "
+        f"a's images only, {settings['num_epochs']} epochs, seeds {seeds}; thresholds and "
         f"checkpoints come from validation. Commit {record['git_commit'] or 'unknown'}"
         f"{' with changes' if record['git_dirty'] else ''}. These are small models: nothing here says how well images "
         "of real generators are found."

@@ -112,9 +112,8 @@ def matched(map_only: float = 0.8, image_only: float = 0.1, permuted: float = 0.
         f"full − {name}": {source: difference(value - 0.05, value + 0.05) for source in sources}
         for name, value in (("image_only", image_only), ("full_maps_permuted", permuted))
     }
-    readings = dict.fromkeys(
-        ("map_only", "image_only", "full", "full_maps_permuted"), {"sources": blocks, "mean": {"auroc": map_only}}
-    )
+    reading = {"sources": blocks, "mean": {"auroc": map_only}}
+    readings = {name: reading for name in ("map_only", "image_only", "full", "full_maps_permuted")}
     return {"readings": readings, "differences": differences}
 
 
