@@ -10,9 +10,7 @@ uninterrupted one would have seen.
 """
 
 import logging
-import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,9 +23,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from demo.crops import Photos, crop_randomly, to_tensor
 from demo.toy_model import (
     GENERIC_PROMPT,
-    IMAGE_SIZE_PX,
     PROMPT_TEMPLATE,
     ToyConfig,
     build_pipeline,
@@ -37,51 +35,7 @@ from demo.toy_training import Part, SittingOver, read_log
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT_FRACTION = 0.04
 DEFAULTS = ToyConfig()
-
-
-@dataclass(frozen=True)
-class Photos:
-    """Decoded photographs, (h, w, 3) uint8 each, with their class names."""
-
-    pixels: list[np.ndarray]
-    class_names: list[str]
-
-    @classmethod
-    def load(cls, folder: Path) -> tuple["Photos", "Photos"]:
-        """Read `…/<class>/<photograph>` below a folder, and split it into (training, held out) photographs."""
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
-        if not paths:
-            raise ValueError(f"{folder}: no .jpg or .png below it; expected <class>/<photograph>")
-        held_out = set(np.random.default_rng(0).permutation(len(paths))[: math.ceil(len(paths) * HELD_OUT_FRACTION)])
-        parts: list[Photos] = [cls([], []), cls([], [])]
-        for i, path in enumerate(tqdm(paths, desc="photographs")):
-            part = parts[i in held_out]
-            part.pixels.append(np.asarray(Image.open(path).convert("RGB")))
-            part.class_names.append(path.parent.name)
-        return parts[0], parts[1]
-
-    def crop(self, i: int, rng: np.random.Generator) -> np.ndarray:
-        """Shrink photograph i whole to a random short side, cut a random square, flip half of them: (64, 64, 3)."""
-        image = Image.fromarray(self.pixels[i])
-        # From the whole picture (72) to a quarter of it (144): the demo's tiles are cut at about the second scale.
-        short_side = round(72 * 2 ** rng.random())
-        scale = short_side / min(image.size)
-        image = image.resize([max(short_side, round(s * scale)) for s in image.size], Image.Resampling.LANCZOS)
-        left, top = (int(rng.integers(0, s - IMAGE_SIZE_PX + 1)) for s in image.size)
-        tile = np.asarray(image)[top : top + IMAGE_SIZE_PX, left : left + IMAGE_SIZE_PX]
-        return tile[:, ::-1] if rng.random() < 0.5 else tile
-
-    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, list[int]]:
-        """Random crops, (size, 3, 64, 64) in [-1, 1], and the photographs that they come from."""
-        rows = rng.integers(0, len(self.pixels), size).tolist()
-        return to_tensor([self.crop(i, rng) for i in rows]), rows
-
-
-def to_tensor(tiles: list[np.ndarray]) -> Tensor:
-    """(h, w, 3) uint8 each → (batch, 3, h, w) float32 in [-1, 1]."""
-    return torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def image_gradients(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +77,7 @@ def train_vae(
 ) -> None:
     """Train the autoencoder; leave the best averaged weights in it."""
     part = Part("vae", vae, config.vae_steps, config.vae_learning_rate, config, out, deadline)
-    images = held_out.batch(128, np.random.default_rng(1))[0]
+    images = held_out.batch(128, np.random.default_rng(1))
 
     def measure() -> dict[str, float]:
         torch.manual_seed(1)  # of the posterior's sample; the next step seeds anew
@@ -132,7 +86,7 @@ def train_vae(
         return {"held_out_loss": loss, **vae_quality(vae, images)}
 
     for rng in part.rngs():
-        part.update(vae_loss(vae, photos.batch(config.vae_batch_size, rng)[0], config))
+        part.update(vae_loss(vae, photos.batch(config.vae_batch_size, rng), config))
         part.evaluate(measure)
     part.finish()
 
@@ -143,7 +97,7 @@ def encode_photos(vae: AutoencoderKL, photos: Photos, crops: int, seed: int) -> 
     means, stds, names = [], [], []
     for i in tqdm(range(len(photos.pixels)), desc="latents", mininterval=5):
         rng = np.random.default_rng([seed, i])
-        posterior = vae.encode(to_tensor([photos.crop(i, rng) for _ in range(crops)])).latent_dist
+        posterior = vae.encode(to_tensor([crop_randomly(photos.pixels[i], rng) for _ in range(crops)])).latent_dist
         means.append(posterior.mean.half())
         stds.append(posterior.std.half())
         names += [photos.class_names[i]] * crops

@@ -1,6 +1,5 @@
 """What the toy benchmark's numbers answer: which aims they reach is decided here, by the numbers alone."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,8 @@ from demo.stages import PERMUTED, Stages
 from demo.summary import TITLES
 from experiments.toy_data import GUIDANCES, TASKS, guided_source
 from train.evaluate import evaluate
-from train.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs, mean_interval
+from train.metrics import mean_interval
+from train.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
 from train.readings import COLUMNS
 from train.scores import Reading, load_reading
 
@@ -28,18 +28,18 @@ SMOOTHER, NOT_SMOOTHER = "smoother than their round trip", "not smoother than th
 Numbers = dict[str, Any]
 
 
-def answer(stages: Mapping[str, Stages]) -> Numbers:
+def answer(stages: Mapping[str, Stages], results: Mapping[str, Numbers]) -> Numbers:
     """All answers from what the two tasks' stages have written.
 
     Args:
         stages: Task → its stages, all done.
+        results: Task → content of its results.json.
 
     Returns:
         "verdict" (a paragraph), "aims" (what was aimed at, whether it is met, what was found), "pairs", "mean_lare",
         "guidance", and "by_setting" (task → reading → source with strength or guidance → as in results.json).
     """
     matched = stages[TASKS[1]]
-    results = {task: json.loads(each.results.read_text(encoding="utf-8")) for task, each in stages.items()}
     dataset, makings = Dataset.open(matched.data), load_makings(matched.data)
     index = dataset.table([*COLUMNS])
     lare, energy = (load_reading(index, matched.files(name)) for name in ("mean_lare", "gradient_energy"))

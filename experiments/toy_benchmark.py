@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import Dataset
+from demo.crops import SHORT_SIDES_PX, list_photographs
 from demo.photos import ROLES
 from demo.run import IMAGE_CODE, MODELS, check_model
 from demo.stages import PERMUTED, ROOT, Stages
@@ -23,9 +24,7 @@ from experiments.toy_answers import answer
 from experiments.toy_data import GUIDANCES, TASKS, build_datasets
 from experiments.toy_markdown import as_markdown
 from experiments.toy_photos import (
-    SHORT_SIDES_PX,
     check_disjoint,
-    list_photographs,
     load_generator_tiles,
     load_other_domain_tiles,
     load_photo_tiles,
@@ -34,7 +33,8 @@ from train.provenance import write_json
 
 logger = logging.getLogger(__name__)
 
-CODE = tuple(ROOT / "experiments" / name for name in ("toy_photos.py", "toy_data.py"))
+CODE = (*(ROOT / "experiments" / name for name in ("toy_photos.py", "toy_data.py")), ROOT / "demo" / "crops.py")
+"""What decides the images besides `IMAGE_CODE`, settings, photographs and models."""
 DIFFERENCES = ("full:image_only", f"full:{PERMUTED}")
 
 
@@ -91,32 +91,38 @@ class ToyBenchmark:
         """Choose the places of everything."""
         self.config, self.out = config, config.out
         self.steps = Steps(self.out)
-        cache, data = self.out / "cache", {task: self.out / task / "data" for task in TASKS}
-        common: dict[str, Any] = {
-            "overrides": (f"--trainer.max_epochs={config.num_epochs}", *config.overrides),
-            "seeds": range(config.num_seeds),
+        cache, readings = self.out / "cache", self.out / TASKS[0] / "predictions"
+        overrides = (f"--trainer.max_epochs={config.num_epochs}", *config.overrides)
+        self.stages = {
+            task: Stages(
+                self.out / task,
+                self.out / task / "data",
+                cache,
+                overrides=overrides,
+                seeds=range(config.num_seeds),
+                readings=readings,
+            )
+            for task in TASKS
         }
-        plain, matched = (self.out / task for task in TASKS)
-        self.plain = Stages(plain, data[TASKS[0]], cache, **common)
-        self.matched = Stages(matched, data[TASKS[1]], cache, **common, readings=self.plain.readings)
 
     def run(self) -> dict[str, Any]:
         """Do all steps, write answers.json and RESULTS.md, and return the answers."""
-        signature = self.plain.make_maps(self.config.model, self.make_data())
-        self.plain.make_readings(signature)
-        for stages in (self.plain, self.matched):
+        first = self.stages[TASKS[0]]
+        signature = first.make_maps(self.config.model, self.make_data())
+        first.make_readings(signature)
+        for stages in self.stages.values():
             stages.make_detectors(signature)
             stages.evaluate(*DIFFERENCES)
-        answers = {"settings": self.describe(), **answer(dict(zip(TASKS, (self.plain, self.matched), strict=True)))}
+        results = {task: json.loads(stages.results.read_text()) for task, stages in self.stages.items()}
+        answers = {"settings": self.describe(), **answer(self.stages, results)}
         write_json(self.out / "answers.json", answers)
-        results = {task: json.loads((self.out / task / "results.json").read_text()) for task in TASKS}
         (self.out / "RESULTS.md").write_text(as_markdown(answers, results), encoding="utf-8")
         return answers
 
     def make_data(self) -> str:
         """Photo tiles and the images made from them, packed for both tasks."""
         config = self.config
-        folders = {task: stages.data for task, stages in zip(TASKS, (self.plain, self.matched), strict=True)}
+        folders = {task: stages.data for task, stages in self.stages.items()}
         inputs = [config.photos, config.generator_photos, config.model, config.model_b, *IMAGE_CODE, *CODE]
         settings = [asdict(config.sources), config.tiles_per_photo, hash_files(*(path for path in inputs if path))]
 
@@ -140,7 +146,7 @@ class ToyBenchmark:
     def describe(self) -> dict[str, Any]:
         """What decides the answers, without places on this machine."""
         return {
-            **Dataset.open(self.plain.data).settings,
+            **Dataset.open(self.stages[TASKS[0]].data).settings,
             "num_seeds": self.config.num_seeds,
             "num_epochs": self.config.num_epochs,
             "overrides": list(self.config.overrides),

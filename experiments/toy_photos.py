@@ -13,27 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from cache_schema import ImageRejected, decode_image
+from demo.crops import SHORT_SIDES_PX, Photos, crop_randomly, list_photographs
 from demo.photos import ROLES, Tile, assign_roles, load_table
 from demo.toy_images import CLASS_NAMES
-from demo.toy_ldm import Photos
 
-SUFFIXES = {".jpg", ".jpeg", ".png"}
-SHORT_SIDES_PX = (72, 144)
-"""What `Photos.crop` shrinks a photograph to, at random: its smallest and largest short side."""
 OTHER_DOMAIN_TILES = 8
 """Tiles of each of the registry's photographs, which are few."""
-
-
-def list_photographs(folder: Path) -> dict[str, Path]:
-    """The photographs below a folder: name → file, sorted.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder}: no .jpg or .png below it; expected <class>/<photograph>")
-    return {file.relative_to(folder).as_posix(): file for file in files}
 
 
 def deal_roles(names: Iterable[str], seed: int) -> dict[str, str]:
@@ -137,7 +122,6 @@ def _read(file: Path) -> np.ndarray:
 
 def _crops(pixels: np.ndarray, name: str, number: int, seed: int) -> Iterator[np.ndarray]:
     """Square crops at random scales, (64, 64, 3) uint8 each, a function of name and seed."""
-    photos = Photos([pixels], [""])
     for k in range(number):
         digest = hashlib.sha256(f"toy-tile|{seed}|{name}|{k}".encode()).digest()
-        yield np.ascontiguousarray(photos.crop(0, np.random.default_rng(list(digest))))
+        yield np.ascontiguousarray(crop_randomly(pixels, np.random.default_rng(list(digest))))

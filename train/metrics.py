@@ -162,6 +162,29 @@ def interval(resampled: NDArray[np.floating], level: float = 0.95) -> tuple[floa
     return float(low), float(high)
 
 
+def mean_interval(
+    values: NDArray[np.floating | np.bool_],
+    groups: NDArray[np.generic],
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of a mean, by resampled groups.
+
+    Args:
+        values: (samples,), numbers, or booleans for a share.
+        groups: As of `bootstrap_auroc`.
+        num_resamples: As of `bootstrap_auroc`.
+        seed: As of `bootstrap_auroc`.
+
+    Returns:
+        Low and high; NaN without samples.
+    """
+    if not len(values):
+        return np.nan, np.nan
+    chunks = [weights @ values / weights.sum(axis=1) for weights in _group_weights(groups, num_resamples, seed)]
+    return interval(np.concatenate(chunks))
+
+
 def auroc_difference(
     scores: NDArray[np.floating],
     others: NDArray[np.floating],

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from train import metrics
 from train.scores import Reading
 
 ROUNDTRIP_PREFIX = "vae-roundtrip"  # of the control that was encoded and decoded without diffusion
@@ -72,28 +71,6 @@ def choose_roundtrip(source: str, roundtrips: Sequence[str]) -> str | None:
     """
     own = [r for r in roundtrips if r.removeprefix(f"{ROUNDTRIP_PREFIX}-") in source.split("-")]
     return min(own or roundtrips, default=None)
-
-
-def mean_interval(
-    values: NDArray[Any], groups: NDArray[Any], num_resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of a mean, by resampled groups.
-
-    Args:
-        values: (samples,), numbers, or booleans for a share.
-        groups: What must stay together, (samples,), any type that sorts.
-        num_resamples: How many resamples to draw.
-        seed: Seed of the draws.
-
-    Returns:
-        Low and high; NaN without samples.
-    """
-    if not len(values):
-        return np.nan, np.nan
-    names, group = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(group, values), np.bincount(group)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(num_resamples, len(names)))
-    return metrics.interval(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
 
 
 def _share(statements: NDArray[np.bool_]) -> float | None:

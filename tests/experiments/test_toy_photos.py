@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo.crops import SHORT_SIDES_PX, Photos, list_photographs
 from demo.photos import ROLES, Tile
-from demo.toy_ldm import Photos
 from experiments.toy_photos import (
     OTHER_DOMAIN_TILES,
-    SHORT_SIDES_PX,
     check_disjoint,
     deal_roles,
-    list_photographs,
     load_generator_tiles,
     load_other_domain_tiles,
     load_photo_tiles,

@@ -146,3 +146,17 @@ def test_paired_difference_is_narrower_than_independent_intervals() -> None:
     assert 0 < low < difference < high
     single_low, single_high = metrics.interval(metrics.bootstrap_auroc(scores[None], labels, np.arange(200))[:, 0])
     assert high - low < (single_high - single_low) / 2
+
+
+def test_interval_of_a_mean_resamples_groups() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(50), 4)
+    independent, alike = rng.random(200), np.repeat(rng.random(50), 4)
+    widths = []
+    for values in (independent, alike):
+        low, high = metrics.mean_interval(values, groups)
+        assert low < values.mean() < high
+        widths.append(high - low)
+    assert widths[1] > 1.5 * widths[0]  # four alike are worth one
+    assert metrics.mean_interval(np.array([True, True]), np.array(["a", "b"])) == (1.0, 1.0)
+    assert np.isnan(metrics.mean_interval(np.array([]), np.array([]))).all()

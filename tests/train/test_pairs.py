@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from train.pairs import choose_roundtrip, compare_pairs, match_pairs, mean_interval
+from train.pairs import choose_roundtrip, compare_pairs, match_pairs
 from train.scores import Reading
 
 # (key, image source, derived from, mean LaRE)
@@ -50,17 +50,3 @@ def test_round_trip_is_chosen_by_name() -> None:
     assert choose_roundtrip("blurred-real", names) == "vae-roundtrip-a"
     assert choose_roundtrip("sd", ["vae-roundtrip"]) == "vae-roundtrip"
     assert choose_roundtrip("sd", []) is None
-
-
-def test_interval_of_a_mean_resamples_groups() -> None:
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(50), 4)
-    independent, alike = rng.random(200), np.repeat(rng.random(50), 4)
-    widths = []
-    for values in (independent, alike):
-        low, high = mean_interval(values, groups)
-        assert low < values.mean() < high
-        widths.append(high - low)
-    assert widths[1] > 1.5 * widths[0]  # four alike are worth one
-    assert mean_interval(np.array([True, True]), np.array(["a", "b"])) == (1.0, 1.0)
-    assert np.isnan(mean_interval(np.array([]), np.array([]))).all()
