@@ -43,7 +43,7 @@ demo: .venv/.installed  ## both stages on real photographs with a toy diffusion 
 	$(PY) -m demo run $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: toy-benchmark
-toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=folder of <class>/… (GENERATOR_PHOTOS=) → runs/toy-benchmark
+toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=folder of <class>/… ARGS='--model_b FOLDER' (GENERATOR_PHOTOS=) → runs/toy-benchmark
 	$(PY) -m experiments toy-benchmark $(call flag,--photos,$(PHOTOS)) $(call flag,--generator_photos,$(GENERATOR_PHOTOS)) \
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
