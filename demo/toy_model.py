@@ -20,16 +20,16 @@ class ToyConfig:
     """What decides the trained weights."""
 
     seed: int = 0
-    vae_channels: tuple[int, ...] = (32, 48, 64)
-    unet_channels: tuple[int, ...] = (48, 64, 64)
+    vae_channels: tuple[int, ...] = (32, 64, 80)
+    unet_channels: tuple[int, ...] = (48, 64, 80)
     latent_channels: int = 8
-    vae_texture_weight: float = 0.5
+    vae_texture_weight: float = 1.5
     """Weight of the local mean of the gradient's size, against 1 of pixels and of their gradients."""
-    vae_kl_weight: float = 2e-4
-    vae_steps: int = 4200
+    vae_kl_weight: float = 1e-4
+    vae_steps: int = 8000
     vae_batch_size: int = 16
     vae_learning_rate: float = 1.5e-3
-    unet_steps: int = 4800
+    unet_steps: int = 6400
     unet_batch_size: int = 64
     unet_learning_rate: float = 1.5e-3
     empty_prompt_fraction: float = 0.15

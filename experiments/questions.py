@@ -1,0 +1,29 @@
+"""The questions that have a command each: their modules, which hold `answer(study) -> Answer`."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from experiments.answers import Answer
+from experiments.study import Study
+
+QUESTIONS = {
+    "timestep": "experiments.timestep",
+    "ensemble": "experiments.ensemble",
+    "reconstruction": "experiments.reconstruction",
+    "egre": "experiments.egre",
+    "sources": "experiments.sources",
+    "degradation": "experiments.degradation",
+    "formats": "experiments.formats",
+    "precision": "experiments.precision",
+    "frequency": "experiments.frequency",
+    "cheap": "experiments.cheap",
+}
+"""Name of the command → module, in the order of the report. Loaded when asked: some load torch or a model."""
+FROM_CACHES = ("timestep", "ensemble", "egre", "precision")
+"""Those that are answered from caches alone, with no diffusion model."""
+
+
+def load_question(name: str) -> Callable[[Study], Answer]:
+    """The function that answers a question."""
+    answer: Callable[[Study], Answer] = import_module(QUESTIONS[name]).answer
+    return answer

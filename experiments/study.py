@@ -1,0 +1,274 @@
+"""What every question works with: a dataset, caches of its images, and the two stages' commands, done once.
+
+A question asks for a cache, for readings or for detectors, and gets the files; what is done already and unchanged is
+not done again. Stage 1 runs only where a question says so (`Study.extract`): questions that are answered from caches
+alone use `Study.cache`, which never makes one.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cache_schema import CacheError, Dataset, check_dataset, open_cache
+from demo.stages import ROOT, run_module
+from demo.steps import Steps, hash_files
+from experiments.answers import Answer
+from train.provenance import describe_code
+from train.readings import COLUMNS, READINGS
+from train.scores import Reading, load_reading
+
+VARIANTS = ("full", "map_only", "image_only")
+"""Detectors: image and map, the map alone, the image alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Where the images and caches of a study are, and how long it may take."""
+
+    data: Path
+    """Dataset folder."""
+    model: str
+    """Diffusers folder, or a hub id, of the model that makes the maps."""
+    caches: Path
+    """Folder above the caches, one for each setting: t200-e4 and so on."""
+    out: Path
+    """Folder of detectors, predictions and answers. What is done there already is skipped."""
+    extract_config: Path
+    """Settings of stage 1."""
+    recipe: Path
+    """Settings of `python -m train fit` for image and map."""
+    map_only: Path = Path("demo/configs/map_only.yaml")
+    """What differs for the detector that sees the map alone."""
+    image_only: Path = Path("demo/configs/image_only.yaml")
+    """What differs for the detector that sees the image alone."""
+    preset: str = "quick"
+    """Name of this choice of lengths, shown with every answer."""
+    num_seeds: int = 2
+    """Detectors of each kind, trained with the seeds from 0."""
+    num_epochs: int = 3
+    """Passes over the training images."""
+    timesteps: tuple[int, ...] = (50, 100, 200, 300, 400, 500, 700, 900)
+    """Of the question on timesteps, each at the default ensemble size."""
+    ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8)
+    """Of the question on ensembles, each at the default timestep."""
+    timestep: int = 200
+    """The default."""
+    ensemble_size: int = 4
+    """The default."""
+    fit_overrides: tuple[str, ...] = field(default=())
+    """More arguments of every `python -m train fit`."""
+    photos: Path | None = None
+    """Folder of <class>/<photograph> that the toy benchmark was made from, for questions that make images anew."""
+    small_model: str | None = None
+    """Diffusers folder of a smaller model, for the question on cheap settings."""
+    tiny_vae: str | None = None
+    """Folder of an AutoencoderTiny for the model's latents, for the question on cheap settings."""
+
+    def __post_init__(self) -> None:
+        """Check what would fail only after minutes."""
+        for name in ("num_seeds", "num_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+        for name in ("extract_config", "recipe", "map_only", "image_only"):
+            if not getattr(self, name).is_file():
+                raise ValueError(f"{name} is {getattr(self, name)}: there is no such file")
+
+
+class Study:
+    """The stages' commands over one dataset, each done once.
+
+    Args:
+        config: Places and lengths.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        """Start with what is there."""
+        self.config = config
+        self.steps = Steps(config.out)
+        self.answers = config.out / "answers"
+        self.answers.mkdir(exist_ok=True)
+
+    @property
+    def default_cache(self) -> str:
+        """Name of the cache with the default settings."""
+        return f"t{self.config.timestep}-e{self.config.ensemble_size}"
+
+    def cache(self, name: str, data: Path | None = None) -> Path:
+        """A cache that is there.
+
+        Args:
+            name: Its folder below `caches`.
+            data: Dataset that it must belong to; None: the study's.
+
+        Raises:
+            CacheError: If it is not there or belongs to another dataset; says which command makes caches.
+        """
+        folder = self.config.caches / name
+        if not (folder / "cache.json").is_file():
+            raise CacheError(
+                f"there is no cache {folder}. `python -m experiments caches` with this study's settings makes it."
+            )
+        check_dataset(open_cache(folder), Dataset.open(data or self.config.data).dataset_id)
+        return folder
+
+    def extract(self, name: str, *arguments: str, data: Path | None = None, is_sweep: bool = False) -> Path:
+        """Stage 1: make a cache, or go on with one that was begun. Stores that are there stay.
+
+        Args:
+            name: Folder below `caches`; of a sweep "", its caches are t200-e4 and so on below `caches`.
+            arguments: What differs from the study's stage 1 settings, "--timestep=100".
+            data: Dataset; None: the study's.
+            is_sweep: Whether the arguments ask for several caches.
+        """
+        config = self.config
+        folder = config.caches / name
+        if not is_sweep and self._is_whole(folder, data):
+            return folder
+        places = (f"--model={config.model}", f"--data={data or config.data}", f"--cache={folder}")
+        run_module("extract", "run", "--config", config.extract_config, *places, *arguments)
+        return folder
+
+    def _is_whole(self, folder: Path, data: Path | None) -> bool:
+        if not (folder / "cache.json").is_file():
+            return False
+        cache, dataset = open_cache(folder), Dataset.open(data or self.config.data)
+        check_dataset(cache, dataset.dataset_id)
+        return len(cache.shards()) == len(dataset.tars)
+
+    def readings(self, cache: Path, data: Path | None = None, split: str = "test") -> dict[str, Reading]:
+        """The scores that need no detector, with thresholds from validation.
+
+        Args:
+            cache: Folder of the maps.
+            data: Dataset; None: the study's.
+            split: What is scored.
+
+        Returns:
+            Reading → scores.
+        """
+        data = data or self.config.data
+        folder = self.config.out / "readings" / self._place_name(cache, data)
+        for each in dict.fromkeys(("validation", split)):
+            target = folder / each
+            outputs = [target / f"{name}.parquet" for name in READINGS]
+            arguments = (f"--data={data}", f"--cache={cache}", f"--split={each}", f"--out_folder={target}")
+            self.steps.run(
+                f"readings-{folder.name}-{each}",
+                outputs,
+                [self._train_code(), *self._describe(cache, data)],
+                lambda a=arguments: run_module("train", "readings", *a, quiet=True),
+            )
+        index = Dataset.open(data).table([*COLUMNS])
+        return {
+            name: load_reading(index, [folder / split / f"{name}.parquet"], [folder / "validation" / f"{name}.parquet"])
+            for name in READINGS
+        }
+
+    def fit(
+        self,
+        run: str,
+        cache: Path,
+        *,
+        variant: str = "full",
+        arguments: Sequence[str] = (),
+        data: Path | None = None,
+        num_seeds: int | None = None,
+    ) -> list[Path]:
+        """Stage 2: train a detector with each seed.
+
+        Args:
+            run: Name of the detector within the study.
+            cache: Folder of the maps.
+            variant: One of `VARIANTS`.
+            arguments: What differs from the recipe, "--model.spatial=false".
+            data: Dataset; None: the study's.
+            num_seeds: Other than the study's.
+
+        Returns:
+            The run's folder for each seed.
+        """
+        data, folders = data or self.config.data, []
+        common = [*self._recipe(variant), f"--data.data={data}", f"--data.cache={cache}"]
+        changes = [f"--trainer.max_epochs={self.config.num_epochs}", *self.config.fit_overrides, *arguments]
+        files = [hash_files(Path(arg)) for arg in self._recipe(variant) if arg != "-c"]
+        settings = [self._train_code(), files, changes, *self._describe(cache, data)]
+        for seed in range(num_seeds or self.config.num_seeds):
+            folder = self.config.out / "detectors" / run / f"seed-{seed}"
+            command = [*common, f"--out={folder}", f"--seed_everything={seed}", *changes]
+            self.steps.run(
+                f"fit-{run}-seed-{seed}", [folder], [*settings, seed], lambda c=command: run_module("train", "fit", *c)
+            )
+            folders.append(folder)
+        return folders
+
+    def predict(
+        self,
+        runs: Sequence[Path],
+        cache: Path,
+        *,
+        split: str = "test",
+        name: str = "",
+        arguments: Sequence[str] = (),
+        data: Path | None = None,
+    ) -> Reading:
+        """Stage 2: score a split with trained detectors, weights, threshold and temperature being validation's best.
+
+        Args:
+            runs: Folders from `fit`.
+            cache: Folder of the maps to score with; may be another than that trained on.
+            split: What is scored.
+            name: What is particular about these predictions; names their files.
+            arguments: What differs from training, "--data.permute_maps=true".
+            data: Dataset; None: the study's.
+        """
+        data, files = data or self.config.data, []
+        for folder in runs:
+            target = folder / "predictions" / f"{'-'.join(filter(None, (split, name)))}.parquet"
+            command = [
+                *("-c", folder / "config.yaml", f"--data.data={data}", f"--data.cache={cache}", f"--out={folder}"),
+                *(f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", f"--data.predict_split={split}"),
+                *(f"--predictions.path={target.resolve()}", "--return_predictions=false", *arguments),
+            ]
+            fitted = json.loads((self.steps.folder / f"fit-{folder.parent.name}-{folder.name}.json").read_text())
+            self.steps.run(
+                f"predict-{folder.parent.name}-{folder.name}-{target.stem}",
+                [target],
+                [*arguments, *self._describe(cache, data)],
+                lambda c=command: run_module("train", "predict", *c),
+                after=fitted["signature"],
+            )
+            files.append(target)
+        return load_reading(Dataset.open(data).table([*COLUMNS]), files)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides an answer, without places on this machine."""
+        config = self.config
+        return {
+            "preset": config.preset,
+            "num_seeds": config.num_seeds,
+            "num_epochs": config.num_epochs,
+            "fit_overrides": list(config.fit_overrides),
+            "dataset_id": Dataset.open(config.data).dataset_id,
+            **describe_code(),
+        }
+
+    def write(self, answer: Answer) -> Path:
+        """Keep an answer."""
+        return answer.save(self.answers)
+
+    def _recipe(self, variant: str) -> list[str]:
+        config = self.config
+        more = {"full": None, "map_only": config.map_only, "image_only": config.image_only}[variant]
+        return [arg for file in (config.recipe, more) if file for arg in ("-c", str(file))]
+
+    def _describe(self, cache: Path, data: Path) -> list[str]:
+        dataset = Dataset.open(data)
+        return [dataset.dataset_id, hash_files(dataset.folder / "index.parquet"), open_cache(cache).fingerprint]
+
+    def _place_name(self, cache: Path, data: Path) -> str:
+        return cache.name if data == self.config.data else f"{data.name}-{cache.name}"
+
+    def _train_code(self) -> str:
+        return hash_files(ROOT / "train", ROOT / "cache_schema")
