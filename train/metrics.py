@@ -148,7 +148,7 @@ def bootstrap_auroc(
     _check_both_classes(torch.from_numpy(np.asarray(labels)))
     sorted_readings = [_sort_into_levels(row, labels) for row in scores]
     chunks = []
-    for weights in _group_weights(groups, num_resamples, seed):
+    for weights in group_weights(groups, num_resamples, seed):
         chunks.append(np.stack([_weighted_auroc(weights, *reading) for reading in sorted_readings], axis=1))
     return np.concatenate(chunks)
 
@@ -181,7 +181,7 @@ def mean_interval(
     """
     if not len(values):
         return np.nan, np.nan
-    chunks = [weights @ values / weights.sum(axis=1) for weights in _group_weights(groups, num_resamples, seed)]
+    chunks = [weights @ values / weights.sum(axis=1) for weights in group_weights(groups, num_resamples, seed)]
     return interval(np.concatenate(chunks))
 
 
@@ -231,8 +231,14 @@ def _ranks(scores: Tensor) -> Tensor:
     return ranks
 
 
-def _group_weights(groups: NDArray[np.generic], num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each sample is drawn, in chunks (resamples, samples) of bounded size."""
+def group_weights(groups: NDArray[np.generic], num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each sample is drawn in resamples of `bootstrap_auroc`: chunks (resamples, samples), of bounded size.
+
+    Args:
+        groups: What must stay together, (samples,), any type that sorts.
+        num_resamples: How many resamples to draw, all chunks together.
+        seed: Seed of the draws.
+    """
     names, group = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_ELEMENTS // len(group))
