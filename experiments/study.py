@@ -23,6 +23,16 @@ VARIANTS = ("full", "map_only", "image_only")
 """Detectors: image and map, the map alone, the image alone."""
 
 
+def run_name(variant: str, cache: str) -> str:
+    """Name of a detector in `Study.fit`, "full-t200-e4": questions that need the same one name it alike and share it.
+
+    Args:
+        variant: One of `VARIANTS`, or another word for arguments of its own.
+        cache: Name of the cache. The image alone does not look at maps, so that it has one name: fit it on the default.
+    """
+    return variant if variant == "image_only" else f"{variant}-{cache}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Where the images and caches of a study are, and how long it may take."""
