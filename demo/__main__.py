@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 
-from demo.command import run_command
+from demo.command import Command, run_command
 from demo.run import DemoConfig, run
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings."""
-    return run_command("python -m demo", "run", DemoConfig, run, args)
+    return run_command("python -m demo", {"run": lambda: Command(DemoConfig, run, run.__doc__)}, args)
 
 
 if __name__ == "__main__":

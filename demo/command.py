@@ -1,28 +1,35 @@
-"""A command of the demo or of an experiment: settings parsed and checked, then the run, and its exit status."""
+"""Commands of the demo or of the experiments: settings parsed and checked, then the work, and its exit status."""
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema import CacheError
-from demo.toy_images import SourceConfig
 
 
-def run_command(
-    program: str, name: str, config_class: type[Any], run: Callable[[Any], None], args: Sequence[str] | None
-) -> int:
-    """Run the one command of a program.
+@dataclass(frozen=True)
+class Command:
+    """A command of a program."""
+
+    config: type[Any]
+    """Its settings: a dataclass, fields of which may be dataclasses."""
+    run: Callable[[Any], None]
+    """The work."""
+    description: str | None
+    """The help text."""
+
+
+def run_command(program: str, commands: Mapping[str, Callable[[], Command]], args: Sequence[str] | None) -> int:
+    """Run one command of a program.
 
     Args:
         program: "python -m …".
-        name: Name of the command.
-        config_class: Its settings, a dataclass with a field `sources`.
-        run: The command; its docstring is the help.
+        commands: Name → loads the command. Only the one that is asked for is loaded.
         args: Arguments after the program; None: those of this process.
 
     Returns:
@@ -30,20 +37,36 @@ def run_command(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    args = sys.argv[1:] if args is None else args
     parser = ArgumentParser(prog=program)
-    command = ArgumentParser(description=run.__doc__)
-    command.add_class_arguments(config_class)
-    parser.add_subcommands(dest="command").add_subcommand(name, command)
-    parsed = parser.parse_args(args)[name]
-    settings = {f.name: parsed[f.name] for f in fields(config_class)}
+    subcommands, loaded = parser.add_subcommands(dest="command"), {}
+    for name, load in commands.items():
+        subparser = ArgumentParser()
+        if name in args[:1]:
+            loaded[name] = load()
+            subparser.description = loaded[name].description
+            subparser.add_argument(
+                "--config", action="config", help="YAML file of settings; flags after it override it."
+            )
+            subparser.add_class_arguments(loaded[name].config)
+        subcommands.add_subcommand(name, subparser)
+    parsed = parser.parse_args(args)
+    command = loaded[parsed.command]
     try:
-        config = config_class(**{**settings, "sources": SourceConfig(**vars(settings["sources"]))})
+        config = _build(command.config, parsed[parsed.command])
     except ValueError as error:
         parser.error(str(error))
     try:
         with logging_redirect_tqdm():
-            run(config)
+            command.run(config)
     except (CacheError, ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def _build(config: type[Any], parsed: Any) -> Any:
+    """Settings as the dataclass that checks them."""
+    values = {field.name: parsed[field.name] for field in fields(config)}
+    nested = {field.name: field.type for field in fields(config) if is_dataclass(field.type)}
+    return config(**values | {name: _build(kind, values[name]) for name, kind in nested.items()})
