@@ -1,15 +1,56 @@
-"""`python -m experiments toy-benchmark`: from photographs to RESULTS.md."""
+"""`python -m experiments <command>`: the toy benchmark, the caches of a study, and a command for each question."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 
-from demo.command import run_command
-from experiments.toy_benchmark import ToyBenchmarkConfig, run
+from demo.command import Command, run_command
+from experiments.questions import QUESTIONS, load_question
+
+
+def load_toy_benchmark() -> Command:
+    """From photographs to RESULTS.md."""
+    from experiments.toy_benchmark import ToyBenchmarkConfig, run
+
+    return Command(ToyBenchmarkConfig, run, run.__doc__)
+
+
+def load_study_command(module: str) -> Command:
+    """A command with a study's settings, which is a module's `run(study)`."""
+    from experiments.study import Study, StudyConfig
+
+    run: Callable[[Study], None] = import_module(module).run
+    return Command(StudyConfig, lambda config: run(Study(config)), run.__doc__)
+
+
+def load_question_command(name: str) -> Command:
+    """A question: its answer is written, and the finding printed."""
+    from experiments.study import Study, StudyConfig
+
+    answer = load_question(name)
+
+    def run(config: StudyConfig) -> None:
+        study = Study(config)
+        found = answer(study)
+        path = study.write(found)
+        sys.stdout.write(f"\n{found.finding}\n\n{path}\n")
+
+    return Command(StudyConfig, run, answer.__doc__)
+
+
+COMMANDS: dict[str, Callable[[], Command]] = {
+    "toy-benchmark": load_toy_benchmark,
+    "caches": partial(load_study_command, "experiments.caches"),
+    **{name: partial(load_question_command, name) for name in QUESTIONS},
+    "ablate": partial(load_study_command, "experiments.ablate"),
+}
+"""Name → what loads the command, when it is asked for: some load torch, or diffusers."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings."""
-    return run_command("python -m experiments", "toy-benchmark", ToyBenchmarkConfig, run, args)
+    return run_command("python -m experiments", COMMANDS, args)
 
 
 if __name__ == "__main__":

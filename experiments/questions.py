@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from experiments.answers import Answer
-from experiments.study import Study
+if TYPE_CHECKING:  # they load torch, which a list of the commands does without
+    from experiments.answers import Answer
+    from experiments.study import Study
 
 QUESTIONS = {
     "timestep": "experiments.timestep",
@@ -23,7 +25,7 @@ FROM_CACHES = ("timestep", "ensemble", "egre", "precision")
 """Those that are answered from caches alone, with no diffusion model."""
 
 
-def load_question(name: str) -> Callable[[Study], Answer]:
+def load_question(name: str) -> Callable[["Study"], "Answer"]:
     """The function that answers a question."""
     answer: Callable[[Study], Answer] = import_module(QUESTIONS[name]).answer
     return answer
