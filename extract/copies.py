@@ -24,7 +24,7 @@ MATCH_QUALITY = 96
 COMMON_PX = 256
 """Side of the squares that `match: common` makes."""
 SELECT_PX = (450, 550)
-"""Least and greatest side of the photographs that `match: select` keeps."""
+"""Least and greatest side of the photographs that `match: select` keeps: around the 512 px of most generated images."""
 SOCIAL_PX, SOCIAL_QUALITY = 720, 75
 MAX_SIDE_PX = 16_383
 """Longest side of a copy, the most that WebP can hold: one bound for all, so that all have the same images."""
@@ -62,7 +62,7 @@ class CopyRule:
     | match | becomes |
     | --- | --- |
     | common | every image: the largest central square, bicubic to 256 px, JPEG 96 |
-    | select | photographs that are JPEG 96 with sides of 450 … 550 px as they are, no others; all else JPEG 96 |
+    | select | photographs that are JPEG 96 with sides within `select_px` as they are, no others; all else JPEG 96 |
 
     | degrade | becomes |
     | --- | --- |
@@ -81,15 +81,17 @@ class CopyRule:
         match: Brings real and generated images to one file format.
         degrade: Degrades every image; kind and number, "jpeg:65".
         seed: Seed of what is random.
+        select_px: Least and greatest side of the photographs that `select` keeps.
 
     Raises:
-        ValueError: If a kind is unknown, its number out of range, or both are asked for: a packed dataset can be the
-            source of the next packing.
+        ValueError: If a kind is unknown, its number or `select_px` out of range, or both kinds of copies are asked for:
+            a packed dataset can be the source of the next packing.
     """
 
     match: str | None = None
     degrade: str | None = None
     seed: int = 0
+    select_px: tuple[int, int] = SELECT_PX
 
     def __post_init__(self) -> None:
         """Check kinds and numbers."""
@@ -97,6 +99,8 @@ class CopyRule:
             raise ValueError(f"match is {self.match!r}: expected one of {', '.join(MATCHES)}")
         if self.degrade is not None:
             parse_degradation(self.degrade)
+        if not 1 <= self.select_px[0] <= self.select_px[1]:
+            raise ValueError(f"select_px is {self.select_px}: expected the least and the greatest side, 1 or more")
         if self.match is not None and self.degrade is not None:
             raise ValueError(
                 f"match is {self.match} and degrade is {self.degrade}: expected at most one. Pack with match first, "
@@ -130,7 +134,7 @@ class CopyRule:
             derived_from: Key of the photograph that it was made from.
         """
         if self.match == "select" and label == 0:
-            least, most = SELECT_PX
+            least, most = self.select_px
             if jpeg_quality == MATCH_QUALITY and least <= min(width, height) and max(width, height) <= most:
                 return None
             quality = "no standard JPEG quality" if jpeg_quality is None else f"JPEG quality {jpeg_quality}"

@@ -20,7 +20,7 @@ import pyarrow.csv
 from cache_schema import Dataset, Sample, append_dataset, check_new, lock_folder, write_dataset
 from extract.catalogue import Rows, collect_files, collect_looks, files_at, looks_at
 from extract.choosing import choose, find_photographs, rejected_table
-from extract.copies import CopyRule
+from extract.copies import SELECT_PX, CopyRule
 from extract.layouts import Listing, SourceFile
 from extract.lists import find_layout, list_source
 from extract.looking import Chosen, look_at, make_sample
@@ -56,6 +56,8 @@ class PackConfig:
     """Pack copies in which file format and size do not tell real from generated: `common` or `select`."""
     degrade: str | None = None
     """Pack degraded copies: jpeg:Q, webp:Q, resize:S, blur:SIGMA, noise:SD, crop:F, blend:F or social."""
+    select_px: tuple[int, int] = SELECT_PX
+    """Least and greatest side in px of the photographs that `match: select` keeps."""
     append: bool = False
     """Add what the dataset in `out` does not have yet, in new tars; its own stay as they are."""
     seed: int = 0
@@ -90,12 +92,14 @@ class PackConfig:
     @property
     def copy_rule(self) -> CopyRule:
         """Which copies are packed in place of the files."""
-        return CopyRule(self.match, self.degrade, self.seed)
+        return CopyRule(self.match, self.degrade, self.seed, self.select_px)
 
     def settings(self, layout: str) -> dict[str, Any]:
         """What decides the content of the dataset; goes into dataset.json, and must be the same when appending."""
         names = ("subset", "match", "degrade", "seed", "validation_fraction", "test_fraction", "max_rows", "max_bytes")
-        return {"layout": layout, **{name: getattr(self, name) for name in names}}
+        # Named where it is not the default only, as datasets from before it was a setting can be appended to.
+        selected = {} if self.select_px == SELECT_PX else {"select_px": list(self.select_px)}
+        return {"layout": layout, **{name: getattr(self, name) for name in names}, **selected}
 
 
 def hash_fraction(seed: int, text: str) -> float:

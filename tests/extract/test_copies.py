@@ -258,6 +258,15 @@ def test_select_leaves_out_other_photographs_with_the_reason(facts: dict[str, in
     assert all(reason(CopyRule(match="select"), label=label, **facts) is None for label in (1, None))
 
 
+def test_select_keeps_the_sides_that_it_is_told() -> None:
+    small = {"jpeg_quality": 96, "width": 64, "height": 70, "label": 0}
+    assert reason(CopyRule(match="select", select_px=(58, 70)), **small) is None
+    found = reason(CopyRule(match="select", select_px=(58, 69)), **small)
+    assert found is not None and "sides of 58 … 69 px; this one has JPEG quality 96 and 64 × 70 px" in found
+    with pytest.raises(ValueError, match=r"select_px is \(70, 58\): expected the least and the greatest side"):
+        CopyRule(select_px=(70, 58))
+
+
 # degrade
 
 

@@ -269,6 +269,17 @@ def test_images_that_a_copy_rule_leaves_out_are_recorded(src: Path, tmp_path: Pa
     assert "match select keeps photographs" in rejections(tmp_path / "out")["real/3.v1.jpeg"]
 
 
+def test_sides_that_select_keeps_are_a_setting(src: Path, tmp_path: Path) -> None:
+    save(src / "real" / "fit.jpg", 400, quality=96, size=(64, 70))
+    arguments = [f"--src={src}", "--match=select", "--num_workers=1", "--test_fraction=0"]
+    assert main(["pack", f"--out={tmp_path / 'own'}", "--select_px=[58,70]", *arguments]) == 0
+    assert main(["pack", f"--out={tmp_path / 'default'}", *arguments]) == 0
+    own, default = (Dataset.open(tmp_path / name) for name in ("own", "default"))
+    assert own.settings["select_px"] == [58, 70] and "select_px" not in default.settings
+    kept = [sum(counts.get("real", 0) for counts in dataset.counts.values()) for dataset in (own, default)]
+    assert kept == [1, 0]
+
+
 def test_blends_take_the_photograph_from_the_source(tmp_path: Path) -> None:
     src = tmp_path / "src"
     for i in range(4):
