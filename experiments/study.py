@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cache_schema import CacheError, Dataset, check_dataset, open_cache
 from demo.stages import ROOT, run_module
@@ -53,8 +53,8 @@ class StudyConfig:
     """What differs for the detector that sees the map alone."""
     image_only: Path = Path("demo/configs/image_only.yaml")
     """What differs for the detector that sees the image alone."""
-    preset: str = "quick"
-    """Name of this choice of lengths, shown with every answer."""
+    preset: str = "toy-quick"
+    """Name of these settings, shown with every answer: that of their file in experiments/configs."""
     num_seeds: int = 2
     """Detectors of each kind, trained with the seeds from 0."""
     num_epochs: int = 3
@@ -63,6 +63,10 @@ class StudyConfig:
     """Of the question on timesteps, each at the default ensemble size."""
     ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8)
     """Of the question on ensembles, each at the default timestep."""
+    mantissa_bits: tuple[int, ...] = (10, 9, 8, 7, 6, 5, 4)
+    """Of the question on precision, each of float16, which has 10."""
+    sweep_variants: tuple[Literal["map_only", "full"], ...] = ("map_only", "full")
+    """Detectors that are trained for each timestep and each ensemble size."""
     timestep: int = 200
     """The default."""
     ensemble_size: int = 4
@@ -84,6 +88,9 @@ class StudyConfig:
         for name in ("extract_config", "recipe", "map_only", "image_only"):
             if not getattr(self, name).is_file():
                 raise ValueError(f"{name} is {getattr(self, name)}: there is no such file")
+        for default, name in (("timestep", "timesteps"), ("ensemble_size", "ensemble_sizes")):
+            if getattr(self, default) not in getattr(self, name):
+                raise ValueError(f"{name} is {getattr(self, name)}: expected the default among them, see {default}")
 
 
 class Study:
@@ -263,6 +270,10 @@ class Study:
             "dataset_id": Dataset.open(config.data).dataset_id,
             **describe_code(),
         }
+
+    def command(self, name: str) -> str:
+        """What makes an answer again."""
+        return f"python -m experiments {name} --config experiments/configs/{self.config.preset}.yaml"
 
     def write(self, answer: Answer) -> Path:
         """Keep an answer."""
