@@ -1,5 +1,6 @@
 """Test images beside their LaRE maps."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Gallery:
         self.dataset = Dataset.open(data)
         self.rows = {row["key"]: row for row in self.dataset.table().to_pylist() if row["split"] == "test"}
         self.tars = {entry.name: self.dataset.tar_path(n) for n, entry in enumerate(self.dataset.tars)}
-        self.maps = self._read_maps(cache)
+        self.maps = read_test_maps(cache, self.rows)
         copies: dict[str, list[str]] = {}
         for key, row in self.rows.items():
             if row["derived_from"] in self.maps and key in self.maps:
@@ -48,17 +49,6 @@ class Gallery:
         shown = [k for family in self.families for k in family] + self.samples
         # The few highest cells would make all others dark.
         self.top = float(np.quantile([self.maps[k] for k in shown], 0.995)) if shown else 1.0
-
-    def _read_maps(self, cache: Path) -> dict[str, np.ndarray]:
-        opened = open_cache(cache)
-        maps: dict[str, np.ndarray] = {}
-        for name in opened.shards():
-            if not name.startswith("test-"):
-                continue
-            shard = opened.read(name)
-            ok = shard.status <= Status.OK_AFTER_FP32
-            maps |= {shard.keys[i]: shard.lare[i].astype(np.float32).mean(axis=0) for i in np.flatnonzero(ok)}
-        return {key: value for key, value in maps.items() if key in self.rows}
 
     def _one_a_group(self, keys: list[str], count: int) -> list[str]:
         # Of each photograph's tiles the middle one in mean LaRE: neither the flattest nor the busiest.
@@ -75,7 +65,28 @@ class Gallery:
 
     def picture(self, key: str) -> Picture:
         """One image with its map."""
-        row, values = self.rows[key], self.maps[key]
-        data = read_image_bytes(self.tars[row["tar"]], row["offset"], row["size"])
-        pixels = np.asarray(decode_image(data))
-        return Picture(row["image_source"], png_uri(pixels), png_uri(colorize(values, self.top)), float(values.mean()))
+        values, source = self.maps[key], self.rows[key]["image_source"]
+        return Picture(source, png_uri(self.load_image(key)), png_uri(colorize(values, self.top)), float(values.mean()))
+
+    def load_image(self, key: str) -> np.ndarray:
+        """The pixels of one image, (height, width, 3) uint8."""
+        row = self.rows[key]
+        return np.asarray(decode_image(read_image_bytes(self.tars[row["tar"]], row["offset"], row["size"])))
+
+
+def read_test_maps(cache: Path, keys: Container[str]) -> dict[str, np.ndarray]:
+    """Key → map of a test image, the mean over channels, (h, w) float32; without rejected images.
+
+    Args:
+        cache: Cache folder.
+        keys: Those that are wanted, as far as they are there.
+    """
+    opened = open_cache(cache)
+    maps: dict[str, np.ndarray] = {}
+    for name in opened.shards():
+        if not name.startswith("test-"):
+            continue
+        shard = opened.read(name)
+        wanted = [i for i in np.flatnonzero(shard.status <= Status.OK_AFTER_FP32) if shard.keys[i] in keys]
+        maps |= {shard.keys[i]: shard.lare[i].astype(np.float32).mean(axis=0) for i in wanted}
+    return maps

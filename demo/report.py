@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pyarrow as pa
 
 from cache_schema import Dataset
@@ -14,13 +13,13 @@ from demo.certain import Certain
 from demo.charts import matrix_charts, reliability_charts, score_charts, source_charts
 from demo.figures import color_bar
 from demo.gallery import Gallery
+from demo.pages import TEMPLATES, load_template
 from demo.summary import TITLES, describe_results, order_readings
 from train.calibration import Calibration
 from train.charts import colors_of
 from train.readings import COLUMNS
 from train.scores import Reading, load_reading
 
-TEMPLATES = Path(__file__).with_name("templates")
 DETECTOR = "full"
 """The reading whose most certain cases are shown."""
 
@@ -78,14 +77,7 @@ def write_report(
     colors = dict(zip(readings, colors_of(len(readings)), strict=True))
     first = content["readings"][next(iter(readings))]
     gallery = Gallery(data, cache)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = load_template(TEMPLATES / "report.html.j2").render(
         title=title,
         intro=intro,
         limits=limits,
