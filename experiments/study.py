@@ -7,7 +7,8 @@ alone use `Study.cache`, which never makes one.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +76,23 @@ class StudyConfig:
     """More arguments of every `python -m train fit`."""
     photos: Path | None = None
     """Folder of <class>/<photograph> that the toy benchmark was made from, for questions that make images anew."""
+    mixed_data: Path | None = None
+    """Dataset of images of several sizes, for the views in the question on refinements: the one that the question on
+    formats packs as it is. Its cache has the default one's name after "mixed-"."""
+    raw: Path | None = None
+    """Source of packing whose photographs and generated images have the file formats and sizes that they came with
+    (GenImage's tree), for the question on formats. Null: made from `photos` and the generated images of `data`."""
+    select_px: tuple[int, int] = (450, 550)
+    """Sides of the photographs that `--match select` keeps of it: around those of the generated images."""
+    max_test_images: int | None = None
+    """Of the question on degradation: at most so many test images, in whole groups chosen by hash. Null: all."""
+    degradations: tuple[str, ...] = (
+        *("jpeg:90", "jpeg:65", "jpeg:30", "webp:80", "webp:40", "resize:192", "resize:112", "resize:64"),
+        *("blur:1", "blur:3", "blur:5", "noise:4", "noise:8", "noise:16", "crop:0.8", "crop:0.5", "crop:0.25"),
+        *("blend:0.1", "blend:0.25", "blend:0.5", "social"),
+    )
+    """Of the question on degradation, as of `--degrade` of packing. A side to resize to and a blur's sigma are those of
+    images of 256 px; where stage 1 sees smaller ones they are smaller in proportion."""
     small_model: str | None = None
     """Diffusers folder of a smaller model, for the question on cheap settings."""
     tiny_vae: str | None = None
@@ -154,34 +172,73 @@ class Study:
         check_dataset(cache, dataset.dataset_id)
         return len(cache.shards()) == len(dataset.tars)
 
-    def readings(self, cache: Path, data: Path | None = None, split: str = "test") -> dict[str, Reading]:
+    def pack(self, name: str, src: Path, *arguments: str, after: str = "") -> Path:
+        """Stage 1: pack a source.
+
+        Args:
+            name: Name of the dataset within the study.
+            src: What is packed, in any layout.
+            arguments: What differs from packing's own settings, "--match=common".
+            after: Signature of the step that made the source.
+
+        Returns:
+            Dataset folder.
+        """
+        folder = self.config.out / "data" / name
+        code = hash_files(*(ROOT / "extract" / file for file in ("copies.py", "pack.py")))
+        command = (f"--src={src}", f"--out={folder}", *arguments)
+        work = partial(run_module, "extract", "pack", *command)
+        self.steps.run(f"pack-{name}", [folder], [code, *arguments], work, after=after)
+        return folder
+
+    def settings_of(self, cache: Path) -> tuple[str, ...]:
+        """Arguments of `extract` that make other images' features comparable with those of a cache."""
+        fields = open_cache(cache).fields
+        names = ("image_size", "timestep", "ensemble_size", "noise_seed", "compute_dtype", "stored_dtype")
+        return tuple(f"--{name}={fields[name]}" for name in (*names, "mantissa_bits"))
+
+    def readings(
+        self,
+        cache: Path,
+        data: Path | None = None,
+        split: str = "test",
+        *,
+        threshold_from: tuple[Path, Path] | None = None,
+    ) -> dict[str, Reading]:
         """The scores that need no detector, with thresholds from validation.
 
         Args:
             cache: Folder of the maps.
             data: Dataset; None: the study's.
             split: What is scored.
+            threshold_from: Cache and dataset whose validation images give the thresholds; None: these.
 
         Returns:
             Reading → scores.
         """
         data = data or self.config.data
-        folder = self.config.out / "readings" / self._place_name(cache, data)
-        for each in dict.fromkeys(("validation", split)):
-            target = folder / each
-            outputs = [target / f"{name}.parquet" for name in READINGS]
-            arguments = (f"--data={data}", f"--cache={cache}", f"--split={each}", f"--out_folder={target}")
-            self.steps.run(
-                f"readings-{folder.name}-{each}",
-                outputs,
-                [self._train_code(), *self._describe(cache, data)],
-                lambda a=arguments: run_module("train", "readings", *a, quiet=True),
-            )
+        scored = self._score_without_detector(cache, data, split)
+        other_cache, other_data = threshold_from or (cache, data)
+        validation = self._score_without_detector(other_cache, other_data, "validation")
         index = Dataset.open(data).table([*COLUMNS])
+        if threshold_from is None:
+            return {name: load_reading(index, [scored[name]], [validation[name]]) for name in READINGS}
+        fitted_on = Dataset.open(other_data).table([*COLUMNS])
+        fitted = {name: load_reading(fitted_on, [validation[name]], [validation[name]]) for name in READINGS}
         return {
-            name: load_reading(index, [folder / split / f"{name}.parquet"], [folder / "validation" / f"{name}.parquet"])
+            name: replace(load_reading(index, [scored[name]]), calibrations=fitted[name].calibrations)
             for name in READINGS
         }
+
+    def _score_without_detector(self, cache: Path, data: Path, split: str) -> dict[str, Path]:
+        """Reading → predictions file."""
+        folder = self.config.out / "readings" / self._place_name(cache, data) / split
+        files = {name: folder / f"{name}.parquet" for name in READINGS}
+        arguments = (f"--data={data}", f"--cache={cache}", f"--split={split}", f"--out_folder={folder}")
+        work = partial(run_module, "train", "readings", *arguments, quiet=True)
+        settings = [self._train_code(), *self._describe(cache, data)]
+        self.steps.run(f"readings-{folder.parent.name}-{split}", list(files.values()), settings, work)
+        return files
 
     def fit(
         self,
