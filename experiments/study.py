@@ -220,15 +220,12 @@ class Study:
         scored = self._score_without_detector(cache, data, split)
         other_cache, other_data = threshold_from or (cache, data)
         validation = self._score_without_detector(other_cache, other_data, "validation")
-        index = Dataset.open(data).table([*COLUMNS])
-        if threshold_from is None:
-            return {name: load_reading(index, [scored[name]], [validation[name]]) for name in READINGS}
-        fitted_on = Dataset.open(other_data).table([*COLUMNS])
-        fitted = {name: load_reading(fitted_on, [validation[name]], [validation[name]]) for name in READINGS}
-        return {
-            name: replace(load_reading(index, [scored[name]]), calibrations=fitted[name].calibrations)
-            for name in READINGS
-        }
+        index, fitted_on = (Dataset.open(each).table([*COLUMNS]) for each in (data, other_data))
+        readings = {}
+        for name in READINGS:
+            fitted = load_reading(fitted_on, [validation[name]], [validation[name]])
+            readings[name] = replace(load_reading(index, [scored[name]]), calibrations=fitted.calibrations)
+        return readings
 
     def _score_without_detector(self, cache: Path, data: Path, split: str) -> dict[str, Path]:
         """Reading → predictions file."""
