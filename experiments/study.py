@@ -34,6 +34,11 @@ def run_name(variant: str, cache: str) -> str:
     return variant if variant == "image_only" else f"{variant}-{cache}"
 
 
+def cache_name(timestep: int, ensemble_size: int) -> str:
+    """Folder of a cache below `StudyConfig.caches`, as a sweep of stage 1 names it."""
+    return f"t{timestep}-e{ensemble_size}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Where the images and caches of a study are, and how long it may take."""
@@ -128,7 +133,7 @@ class Study:
     @property
     def default_cache(self) -> str:
         """Name of the cache with the default settings."""
-        return f"t{self.config.timestep}-e{self.config.ensemble_size}"
+        return cache_name(self.config.timestep, self.config.ensemble_size)
 
     def cache(self, name: str, data: Path | None = None) -> Path:
         """A cache that is there.
@@ -159,13 +164,23 @@ class Study:
         """
         config = self.config
         folder = config.caches / name
-        if not is_sweep and self._is_whole(folder, data):
+        if not is_sweep and self.is_whole(name, data):
             return folder
         places = (f"--model={config.model}", f"--data={data or config.data}", f"--cache={folder}")
         run_module("extract", "run", "--config", config.extract_config, *places, *arguments)
         return folder
 
-    def _is_whole(self, folder: Path, data: Path | None) -> bool:
+    def is_whole(self, name: str, data: Path | None = None) -> bool:
+        """Whether a cache has a store for every tar.
+
+        Args:
+            name: Its folder below `caches`.
+            data: Dataset; None: the study's.
+
+        Raises:
+            CacheError: If it belongs to another dataset.
+        """
+        folder = self.config.caches / name
         if not (folder / "cache.json").is_file():
             return False
         cache, dataset = open_cache(folder), Dataset.open(data or self.config.data)
