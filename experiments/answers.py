@@ -118,3 +118,26 @@ def with_interval(value: float, interval: tuple[float, float] | list[float] | No
     if interval is None:
         return text.replace("-", "−")
     return f"{text} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})".replace("-", "−")
+
+
+def format_cell(cell: Cell) -> str:
+    """A cell as it is shown: 1,234 or 0.123; a figure that would be shown as 0.000 with its first digit; – for None."""
+    if cell is None or isinstance(cell, str):
+        return cell or "–"
+    form = ",d" if isinstance(cell, int) else ".1g" if 0 < abs(cell) < 0.0005 else ",.3f"
+    return format(cell, form).replace("-", "−")
+
+
+def describe_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """An answer's settings as text, the commit last."""
+    shown = {name: _as_text(value) for name, value in settings.items() if name not in ("git_commit", "git_dirty")}
+    changes = " with changes" if settings.get("git_dirty") else ""
+    return {**shown, "commit": f"{settings.get('git_commit') or 'unknown'}{changes}"}
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{name} {_as_text(each)}" for name, each in value.items()]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_as_text, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
