@@ -20,15 +20,16 @@ from demo.run import IMAGE_CODE, MODELS, check_model
 from demo.stages import PERMUTED, ROOT, Stages
 from demo.steps import Steps, hash_files
 from demo.toy_images import SourceConfig, load_models
+from experiments.markdown import as_section
 from experiments.toy_answers import answer
 from experiments.toy_data import GUIDANCES, TASKS, build_datasets
-from experiments.toy_markdown import as_markdown
 from experiments.toy_photos import (
     check_disjoint,
     load_generator_tiles,
     load_other_domain_tiles,
     load_photo_tiles,
 )
+from experiments.toy_tables import as_answer
 from train.provenance import write_json
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class ToyBenchmark:
         results = {task: json.loads(stages.results.read_text()) for task, stages in self.stages.items()}
         answers = {"settings": self.describe(), **answer(self.stages, results)}
         write_json(self.out / "answers.json", answers)
-        (self.out / "RESULTS.md").write_text(as_markdown(answers, results), encoding="utf-8")
+        (self.out / "RESULTS.md").write_text(as_section(as_answer(answers, results)), encoding="utf-8")
         return answers
 
     def make_data(self) -> str:

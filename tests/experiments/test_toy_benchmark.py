@@ -5,8 +5,10 @@ import pytest
 
 from demo.summary import TITLES
 from experiments.__main__ import main
+from experiments.markdown import escape
 from experiments.toy_benchmark import ToyBenchmarkConfig
 from experiments.toy_data import TASKS
+from experiments.toy_tables import QUESTION
 
 SOURCES = {"toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"}
 
@@ -42,7 +44,7 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     assert main(arguments) == 0
     answers = json.loads((out / "answers.json").read_text())
     text = (out / "RESULTS.md").read_text()
-    assert text.startswith(f"## The toy benchmark\n\n{answers['verdict']}\n\n")
+    assert text.startswith(f"## {QUESTION}\n\n{escape(answers['verdict'])}\n\n**Limits.** ")
     assert answers["verdict"] in capfd.readouterr().out and str(tmp_path) not in text
     assert set(answers["pairs"]) == {"toy-a-img2img", "toy-b-img2img"}
     for task in TASKS:
@@ -51,7 +53,7 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
         negatives = "vae-roundtrip-a" if task == "plain" else "real"
         for reading in results["readings"].values():
             assert set(reading["sources"]) == SOURCES and len(reading["controls"]) == 8 - (task != "plain")
-            assert negatives in reading["controls"] and f"*{negatives}*" in text
+            assert negatives in reading["controls"] and f"| ({negatives}) |" in text
         assert set(results["differences"]["full − image_only"]) == SOURCES
         assert results["settings"]["readings"]["mean_lare"] == [str(out / "plain/predictions/test/mean_lare.parquet")]
         assert all(None not in thresholds for thresholds in results["settings"]["thresholds"].values())
