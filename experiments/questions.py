@@ -22,7 +22,8 @@ QUESTIONS = {
 }
 """Name of the command → module, in the order of the report. Loaded when asked: some load torch or a model."""
 FROM_CACHES = ("timestep", "ensemble", "egre", "precision")
-"""Those that are answered from caches alone, with no diffusion model."""
+"""Those that are answered from caches alone, with no diffusion model. Under "readings" their numbers have split →
+setting → "mean" and each image source → metric → mean, sd over seeds, interval."""
 
 
 def load_question(name: str) -> Callable[["Study"], "Answer"]:

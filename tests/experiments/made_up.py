@@ -1,0 +1,64 @@
+"""Small readings and scores with numbers that are chosen, and commands that run in the test's own process."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from experiments.comparisons import MEAN
+from experiments.over_sources import Means
+from experiments.settings import Scored
+from train.scores import Reading
+
+COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
+
+
+def make_means(mean: float, half_width: float = 0.01, sd: float = 0.0) -> Means:
+    """A metric of two seeds with an interval of (nearly) mean ± half_width."""
+    return Means(mean + np.array([-1, 1]) * sd / np.sqrt(2), np.linspace(mean - half_width, mean + half_width, 1001))
+
+
+def make_scored(
+    validation: Mapping[str, float], test: Mapping[str, float], half_width: float = 0.01, keys: str = "ab"
+) -> Scored:
+    """AUROC and AP by image source; without a `MEAN`, that is theirs."""
+
+    def scores(values: Mapping[str, float]) -> dict[str, dict[str, Means]]:
+        all_values = {MEAN: float(np.mean(list(values.values()))), **values}
+        return {
+            source: dict.fromkeys(("auroc", "average_precision"), make_means(value, half_width))
+            for source, value in all_values.items()
+        }
+
+    return Scored(scores(validation), scores(test), pa.chunked_array([list(keys)]))
+
+
+def make_mean_lare(rows: list[tuple]) -> Reading:
+    """Minus the mean LaRE of test images: rows of (key, label, image source, group, derived from, mean LaRE)."""
+    keys, labels, sources, groups, derived, values = zip(*rows, strict=True)
+    n = len(rows)
+    columns = (
+        keys,
+        pa.array(labels, pa.int8()),
+        sources,
+        ["set"] * n,
+        ["test"] * n,
+        groups,
+        pa.array(derived, pa.string()),
+    )
+    table = pa.table(dict(zip(COLUMNS, columns, strict=True)))
+    return Reading(table, -np.array([values], dtype=float), (None,), is_probability=False)
+
+
+def run_here(module: str, *arguments: str | Path, quiet: bool = False) -> None:
+    """As `demo.stages.run_module`, without a process of its own."""
+    before, sys.argv = sys.argv, [module, *map(str, arguments)]
+    try:
+        status = import_module(f"{module}.__main__").main()
+    finally:
+        sys.argv = before
+    if status:
+        raise RuntimeError(f"python -m {module} {arguments[0]} ended with status {status}")
