@@ -1,0 +1,82 @@
+"""Which of two detectors is better: decided and said from paired differences of their AUROCs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.answers import with_interval
+from experiments.over_sources import Means, compute_means, keep_samples
+from train.evaluate import select_sources
+from train.scores import Reading
+
+RULE = (
+    "Better or worse is said where the whole 95 % interval lies on one side of 0 and the difference is larger than its "
+    "standard deviation over seeds."
+)
+MEAN = "mean"
+"""Name of the mean over the image sources beside them."""
+Scores = Mapping[str, Mapping[str, Means]]
+"""`MEAN`, then each image source → metric → its values."""
+
+
+def score_sources(reading: Reading) -> Scores:
+    """AUROC, AP and accuracy of the mean over the image sources, and of each source with the reals of its subsets.
+
+    Raises:
+        ValueError: If there is no source, one has no real images, or a seed has no threshold.
+    """
+    scores = {MEAN: compute_means(reading)}
+    return scores | {name: compute_means(keep_samples(reading, chosen)) for name, chosen, _ in select_sources(reading)}
+
+
+def summarize(scores: Scores) -> dict[str, Any]:
+    """Scores as plain values."""
+    return {source: {metric: value.describe() for metric, value in each.items()} for source, each in scores.items()}
+
+
+def subtract(one: Scores, other: Scores) -> dict[str, Means]:
+    """By how much AUROC the one is better, paired, for `MEAN` and each source. Both must score the same images."""
+    return {name: metrics["auroc"] - other[name]["auroc"] for name, metrics in one.items()}
+
+
+def judge(difference: Means) -> int:
+    """1 better, −1 worse, 0 not told apart, by `RULE`."""
+    interval = difference.interval
+    if interval is None or interval[0] <= 0 <= interval[1] or abs(difference.mean) <= (difference.sd or 0):
+        return 0
+    return 1 if difference.mean > 0 else -1
+
+
+def describe_value(value: Means) -> str:
+    """A metric: "0.84 (0.80 to 0.88) ±0.010", the last for several seeds."""
+    return with_interval(value.mean, value.interval) + ("" if value.sd is None else f" ±{value.sd:.3f}")
+
+
+def describe_difference(difference: Means) -> str:
+    """A difference: "+0.012 (−0.003 to +0.020; sd over seeds 0.004)", the last for several seeds."""
+    return format_difference(difference.mean, difference.interval, difference.sd)
+
+
+def format_difference(difference: float, interval: Sequence[float] | None, sd: float | None) -> str:
+    """The same of its parts."""
+    ends = "{:+.3f} to {:+.3f}".format(*interval) if interval else "no interval"
+    seeds = "" if sd is None else f"; sd over seeds {sd:.3f}"
+    return f"{difference:+.3f} ({ends}{seeds})".replace("-", "−")
+
+
+def describe_verdicts(compared: Sequence[tuple[str, str, Means]]) -> str:
+    """What is worse, what is not told apart, what is better, in this order; what there is none of is left out.
+
+    Args:
+        compared: The one, the other, and by how much the one is better.
+    """
+    heads = {-1: ("Worse", "than"), 0: ("Not told apart", "and"), 1: ("Better", "than")}
+    parts = []
+    for verdict, (head, word) in heads.items():
+        found = [
+            f"{one} {word} {other}, {describe_difference(difference)}"
+            for one, other, difference in compared
+            if judge(difference) == verdict
+        ]
+        if found:
+            parts.append(f"{head}: {'; '.join(found)}.")
+    return " ".join(parts)
