@@ -12,6 +12,7 @@ from cache_schema import Dataset
 from demo.sources import Making, load_makings
 from demo.stages import PERMUTED, Stages
 from demo.summary import TITLES
+from experiments.comparisons import format_difference
 from experiments.toy_data import GUIDANCES, TASKS, guided_source
 from train.evaluate import evaluate
 from train.metrics import mean_interval
@@ -225,9 +226,7 @@ def describe_share(row: Mapping[str, Any]) -> str:
 
 def describe_difference(block: Mapping[str, Any]) -> str:
     """A difference of AUROCs with its interval: "+0.012 (−0.003 to +0.020; sd over seeds 0.004)"."""
-    interval = "{:+.3f} to {:+.3f}".format(*block["interval"]) if block["interval"] else "no interval"
-    seeds = "" if block["sd"] is None else f"; sd over seeds {block['sd']:.3f}"
-    return f"{block['auroc_difference']:+.3f} ({interval}{seeds})".replace("-", "−")
+    return format_difference(block["auroc_difference"], block["interval"], block["sd"])
 
 
 def describe(aims: Sequence[Numbers], guidance: Sequence[Numbers], results: Mapping[str, Numbers]) -> str:
