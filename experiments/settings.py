@@ -38,13 +38,14 @@ class Scored:
     keys: pa.ChunkedArray
 
 
-def score(study: Study, cache: str, reading: str) -> Scored:
+def score(study: Study, cache: str, reading: str, arguments: Sequence[str] = ()) -> Scored:
     """Score a cache's reading, after training the detector where it is one's.
 
     Args:
         study: What makes detectors and predictions, once.
         cache: Name of the cache.
         reading: One of `TITLES`.
+        arguments: What differs from the detector's recipe, where this cache needs it.
 
     Raises:
         CacheError: If the cache is not there.
@@ -53,7 +54,7 @@ def score(study: Study, cache: str, reading: str) -> Scored:
     if reading in READINGS:
         found = [study.readings(folder, split=split)[reading] for split in SPLITS]
     else:
-        runs = study.fit(run_name(reading, cache), folder, variant=reading)
+        runs = study.fit(run_name(reading, cache), folder, variant=reading, arguments=arguments)
         found = [study.predict(runs, folder, split=split) for split in SPLITS]
     validation, test = map(score_sources, found)
     return Scored(validation, test, found[-1].table["key"])
