@@ -1,0 +1,100 @@
+"""An answer's charts as SVG, in the look of the demo's page."""
+
+import itertools
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from demo.figures import draw_svg
+from experiments.answers import Chart, Curve
+from train.charts import GREY, PALETTE
+
+WIDTH, HEIGHT = 5.2, 3.3
+MANY = 300
+"""Points of a chart above which they are small and drawn as an image: as shapes they would fill the page."""
+MAX_TICKS = 10
+LINES = ("-", "--", ":")
+GLYPHS = {"o": "●", "s": "■", "^": "▲"}
+"""Mark of a curve's points → what it looks like in a text."""
+
+
+@dataclass(frozen=True)
+class CurveStyle:
+    """What tells a curve from the others."""
+
+    name: str
+    color: str
+    line: str
+    marker: str
+
+
+def choose_styles(chart: Chart) -> list[CurveStyle]:
+    """A colour for each curve; where colours come again, the line and the marks are others."""
+    looks = itertools.product(zip(LINES, GLYPHS, strict=True), PALETTE)
+    return [
+        CurveStyle(curve.name, color, line, marker)
+        for curve, ((line, marker), color) in zip(chart.curves, itertools.cycle(looks))
+    ]
+
+
+def draw_chart(chart: Chart) -> str:
+    """An `<svg>` element without a legend."""
+    return draw_svg(chart.title, WIDTH, HEIGHT, partial(plot_chart, chart=chart))
+
+
+def plot_chart(figure: Figure, chart: Chart) -> Axes:
+    """Fill a figure; gives its axes. Intervals are shades of lines, and bars of single points."""
+    axes: Axes = figure.subplots()
+    if chart.reference is not None:
+        axes.axhline(chart.reference, color=GREY, linewidth=1, linestyle="--")
+    shade = 0.15 if len(chart.curves) < 4 else 0.07
+    is_crowd = sum(len(curve.x) for curve in chart.curves) > MANY
+    for curve, style in zip(chart.curves, choose_styles(chart), strict=True):
+        if chart.lines:
+            _plot_line(axes, curve, style, shade)
+        else:
+            _plot_points(axes, curve, style, is_crowd)
+    axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
+    if chart.log_x:
+        axes.set_xscale("log")
+        _mark_values(axes, {x for curve in chart.curves for x in curve.x})
+    return axes
+
+
+def _plot_line(axes: Axes, curve: Curve, style: CurveStyle, shade: float) -> None:
+    axes.plot(
+        curve.x, curve.y, color=style.color, linestyle=style.line, marker=style.marker, markersize=3.5, linewidth=1.6
+    )
+    if curve.low is not None and curve.high is not None:
+        axes.fill_between(curve.x, curve.low, curve.high, color=style.color, alpha=shade, linewidth=0)
+    _write_labels(axes, curve)
+
+
+def _plot_points(axes: Axes, curve: Curve, style: CurveStyle, is_crowd: bool) -> None:
+    looks: dict[str, Any] = {"markersize": 2, "alpha": 0.4} if is_crowd else {"markersize": 5}
+    marks = {"color": style.color, "marker": style.marker, "linestyle": "", "markeredgewidth": 0}
+    axes.plot(curve.x, curve.y, rasterized=is_crowd, **marks, **looks)
+    if curve.low is not None and curve.high is not None:
+        axes.vlines(curve.x, curve.low, curve.high, color=style.color, linewidth=1, alpha=0.6)
+    _write_labels(axes, curve)
+
+
+def _write_labels(axes: Axes, curve: Curve) -> None:
+    for label, x, y in zip(curve.labels or (), curve.x, curve.y, strict=False):
+        axes.annotate(label, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+
+
+def _mark_values(axes: Axes, values: set[float]) -> None:
+    """The values themselves as ticks if they are few and apart, else 1, 2 and 5 of few powers of ten, or 1 of many."""
+    steps = sorted(values)
+    is_sparse = len(steps) <= MAX_TICKS and all(b > 1.1 * a for a, b in itertools.pairwise(steps))
+    if is_sparse:
+        axes.set_xticks(steps)
+    else:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if steps[-1] < 100 * steps[0] else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")

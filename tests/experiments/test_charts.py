@@ -1,0 +1,76 @@
+import re
+from dataclasses import replace
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.answers import Chart, Curve
+from experiments.charts import MANY, choose_styles, draw_chart, plot_chart
+
+TIMESTEPS = (50.0, 200.0, 500.0)
+LINE = Curve("mean LaRE", TIMESTEPS, (0.5, 0.7, 0.6), low=(0.4, 0.6, 0.5), high=(0.6, 0.8, 0.7))
+CHART = Chart("Over t", "timestep", "AUROC", (LINE, replace(LINE, name="map only", low=None, high=None)))
+
+
+def draw(chart: Chart) -> Axes:
+    return plot_chart(Figure(), chart)
+
+
+def test_a_line_a_curve_with_a_shade_where_there_are_intervals() -> None:
+    axes = draw(CHART)
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[50, 0.5], [200, 0.7], [500, 0.6]]] * 2
+    (shade,) = axes.collections
+    assert shade.get_datalim(axes.transData).get_points().tolist() == [[50, 0.4], [500, 0.8]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("timestep", "AUROC")
+
+
+def test_reference_is_a_line_behind_the_curves() -> None:
+    reference, *curves = draw(replace(CHART, reference=0.5)).lines
+    assert set(reference.get_ydata()) == {0.5} and len(curves) == 2
+
+
+def test_points_have_bars_names_and_no_line() -> None:
+    points = replace(LINE, labels=("a", "b", "c"))
+    axes = draw(replace(CHART, curves=(points,), lines=False))
+    assert axes.lines[0].get_linestyle() == "None"
+    assert [segment.tolist() for segment in axes.collections[0].get_segments()] == [
+        [[50, 0.4], [50, 0.6]],
+        [[200, 0.6], [200, 0.8]],
+        [[500, 0.5], [500, 0.7]],
+    ]
+    assert [(text.get_text(), text.xy) for text in axes.texts] == [
+        ("a", (50, 0.5)),
+        ("b", (200, 0.7)),
+        ("c", (500, 0.6)),
+    ]
+
+
+def test_a_crowd_of_points_is_an_image() -> None:
+    values = tuple(float(i) for i in range(MANY + 1))
+    chart = Chart("Crowd", "x", "y", (Curve("all", values, values),), lines=False)
+    few = replace(chart, curves=(Curve("few", values[:-1], values[:-1]),))
+    halves = replace(few, curves=few.curves * 2)
+    assert ["<image" in draw_chart(each) for each in (chart, halves, few)] == [True, True, False]
+    assert len(draw_chart(chart)) < len(draw_chart(few))
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        (TIMESTEPS, ["50", "200", "500"]),
+        ((1.0, 1.05, 9.0), ["1", "2", "5", "10"]),  # two are too near to each other
+        ((0.001, 0.00101, 9.0), ["0.001", "0.01", "0.1", "1", "10"]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_plain_numbers(values: tuple[float, ...], ticks: list[str]) -> None:
+    svg = draw_chart(replace(CHART, curves=(replace(LINE, x=values),), log_x=True))
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    assert texts[: texts.index("timestep")] == ticks
+
+
+def test_curves_are_told_apart_by_more_than_colour_where_colours_come_again() -> None:
+    styles = choose_styles(replace(CHART, curves=tuple(replace(LINE, name=str(i)) for i in range(20))))
+    assert [style.name for style in styles] == [str(i) for i in range(20)]
+    assert len({(style.color, style.line) for style in styles}) == 20
+    assert len({(style.color, style.marker) for style in styles}) == 20
