@@ -1,0 +1,124 @@
+"""All answers that are there as one self-contained page, and as Markdown. Nothing is decided here."""
+
+import base64
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.pages import load_template
+from experiments.answers import Answer, Chart, Picture, Table, describe_settings, format_cell
+from experiments.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
+from experiments.maps import draw_svgs, load_maps
+from experiments.markdown import as_document
+from experiments.questions import QUESTIONS
+from experiments.toy_tables import COMMAND, NAME, load_answer
+
+TEMPLATE = Path(__file__).with_name("templates") / "answers.html.j2"
+TITLE = "What LaRE maps tell, and what they do not"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Which answers, and where to."""
+
+    answers: Path = Path("runs/study/quick/answers")
+    """Folder of a study's answers."""
+    toy: Path | None = None
+    """Output folder of the toy benchmark, whose answer comes first."""
+    out: Path = Path("runs/report.html")
+    """Page to write: all answers that are there, with charts and pictures."""
+    markdown: Path | None = None
+    """Markdown file to write, docs/RESULTS.md: the same without charts and pictures."""
+    data: Path | None = None
+    """Dataset folder, to show test images beside their maps."""
+    caches: tuple[Path, ...] = ()
+    """Caches of that dataset whose maps are shown, a column each, for example of several timesteps."""
+
+    def __post_init__(self) -> None:
+        """Check what belongs together."""
+        if (self.data is None) == bool(self.caches):
+            raise ValueError("data and caches are needed together: the images, and the folders of their maps")
+
+
+@dataclass(frozen=True)
+class Section:
+    """An answer, ready for the page."""
+
+    answer: Answer
+    charts: list[tuple[Chart, list[CurveStyle], str]]
+    """With the styles of their curves, and drawn as SVG."""
+    pictures: list[tuple[Picture, str]]
+    """With their data URIs."""
+    settings: dict[str, str]
+
+    @property
+    def summary(self) -> str:
+        """The finding's first sentence."""
+        return re.split(r"(?<=[.!?])\s+(?=[^a-z\s])", self.answer.finding, maxsplit=1)[0]
+
+
+def load_answers(config: ReportConfig) -> tuple[list[Answer], dict[str, str]]:
+    """The answers that are there, in the order of the page, and what is not: its name → the command that answers it."""
+    answers, missing = [], {}
+    if config.toy:
+        answers.append(load_answer(config.toy))
+    else:
+        missing[NAME] = COMMAND
+    for name in QUESTIONS:
+        file = config.answers / f"{name}.json"
+        if file.is_file():
+            answers.append(Answer.load(file))
+        else:
+            missing[name] = f"python -m experiments {name} --config FILE"
+    return answers, missing
+
+
+def prepare(answer: Answer, folder: Path) -> Section:
+    """Draw an answer's charts, and read its pictures from its folder."""
+    return Section(
+        answer,
+        [(chart, choose_styles(chart), draw_chart(chart)) for chart in answer.charts],
+        [(picture, read_png(folder / picture.file)) for picture in answer.pictures],
+        describe_settings(answer.settings),
+    )
+
+
+def read_png(path: Path) -> str:
+    """A PNG file as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def find_texts(table: Table) -> list[bool]:
+    """For each column of a table whether it holds texts, and not figures."""
+    is_figure = re.compile(r"[−+–]?\s*[\d.]|[−–]?$").match
+    columns = ([row[i] for row in table.rows] for i in range(len(table.columns)))
+    return [any(isinstance(cell, str) and not is_figure(cell) for cell in column) for column in columns]
+
+
+def render(config: ReportConfig, answers: list[Answer], missing: dict[str, str]) -> str:
+    """The page: contents with findings, a section an answer, what is missing, maps. No external loads, no scripts."""
+    return load_template(TEMPLATE).render(
+        title=TITLE,
+        sections=[prepare(answer, config.answers) for answer in answers],
+        missing=missing,
+        maps=draw_svgs(load_maps(config.data, config.caches)) if config.data else [],
+        format_cell=format_cell,
+        find_texts=find_texts,
+        glyphs=GLYPHS,
+    )
+
+
+def run(config: ReportConfig) -> None:
+    """Write all answers that are there as one page, and as Markdown."""
+    answers, missing = load_answers(config)
+    if not answers:
+        commands = ", ".join(f"`{command}`" for command in missing.values())
+        raise ValueError(f"{config.answers} holds no answer. These commands write one each: {commands}")
+    files = {config.out: render(config, answers, missing)}
+    if config.markdown:
+        files[config.markdown] = as_document(answers, missing)
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    sys.stdout.write("".join(f"{path}\n" for path in files))

@@ -1,0 +1,183 @@
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.__main__ import main
+from experiments.answers import Answer, Table
+from experiments.markdown import as_document
+from experiments.questions import QUESTIONS
+from experiments.report import ReportConfig, Section, find_texts, load_answers
+from tests.experiments.sample_answers import HOSTILE, make_answer
+from tests.samples import encode_png
+
+PICTURE = encode_png(np.zeros((2, 3, 3), np.uint8))
+
+
+class Page(HTMLParser):
+    """Collects elements with their attributes, and texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two answers, and a file that is none."""
+    folder = tmp_path_factory.mktemp("report") / "answers"
+    for name in ("cheap", "timestep"):
+        make_answer(name).save(folder)
+        (folder / f"{name}.png").write_bytes(PICTURE)
+    (folder / "notes.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(answers: Path) -> str:
+    out = answers.parent / "new" / "report.html"
+    markdown = answers.parent / "docs" / "RESULTS.md"
+    assert main(["report", f"--answers={answers}", f"--out={out}", f"--markdown={markdown}"]) == 0
+    found = load_answers(ReportConfig(answers=answers))
+    assert markdown.read_text() == as_document(*found)
+    return out.read_text()
+
+
+def test_page_loads_nothing_and_runs_nothing(page: str) -> None:
+    for tag, attributes in Page(page).elements:
+        assert tag not in {"script", "iframe", "object", "embed", "link"} or attributes.get("href") == "data:,"
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "srcset", "data", "action"):
+            assert (attributes.get(name) or "#").startswith(("data:", "#")), (tag, attributes)
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+
+
+def test_answers_are_text(page: str) -> None:
+    assert "<script" not in page
+    texts = Page(page).texts
+    assert f"It was not found at t = 0.5. What was found: {HOSTILE}." in texts
+    assert f"Table {HOSTILE}" in texts and HOSTILE in texts
+
+
+def test_sections_follow_the_order_of_the_questions(page: str) -> None:
+    elements = Page(page).elements
+    ids = [attributes["id"] for tag, attributes in elements if tag == "section"]
+    assert ids == ["timestep", "cheap", "missing"]
+    assert [attributes["href"] for tag, attributes in elements if tag == "a"] == [f"#{name}" for name in ids]
+
+
+def test_contents_tell_the_first_sentence_of_each_finding(page: str) -> None:
+    contents = Page(page[page.index("<nav") : page.index("</nav>")]).texts
+    assert contents.count("It was not found at t = 0.5.") == 2
+    assert not any("What was found" in text for text in contents)
+
+
+def test_what_is_missing_is_named_with_its_command(page: str) -> None:
+    texts = Page(page[page.index('<section id="missing"') :]).texts
+    commands = [text for text in texts if text.startswith(("make", "python"))]
+    asked = [name for name in QUESTIONS if name not in ("timestep", "cheap")]
+    assert commands == [
+        "make toy-benchmark PHOTOS=FOLDER",
+        *(f"python -m experiments {name} --config FILE" for name in asked),
+    ]
+
+
+def test_every_part_of_an_answer_is_shown(page: str) -> None:
+    section = page[page.index('<section id="timestep"') : page.index('<section id="cheap"')]
+    shown = Page(section)
+    assert section.count("<svg") == 2 and section.count("<table") == 2
+    images = [attributes["src"] for tag, attributes in shown.elements if tag == "img"]
+    assert len(images) == 1
+    with Image.open(io.BytesIO(base64.b64decode((images[0] or "").split(",")[1]))) as image:
+        assert image.size == (3, 2)
+    parts = (
+        "What of timestep?",
+        " One model only.",
+        "1,234",
+        "0.750",
+        "–",
+        "What the figures are.",
+        "One scale.",
+        " settings",
+    )
+    command = ("python -m experiments timestep --config study.yaml", "abc123 with changes", "num_seeds", "2", "a 1")
+    for text in (*parts, *command):
+        assert text in shown.texts, text
+
+
+def test_cells_of_text_columns_are_marked(page: str) -> None:
+    table = Table(
+        "",
+        ("a", "b", "c", "d"),
+        (("x", "0.7 (0.6 to 0.8)", 1, "fine"), ("(y)", "−", None, "+0.1"), ("", "–", 0.5, "5")),
+    )
+    assert find_texts(table) == [True, False, False, True]
+    assert find_texts(Table("", ("a",), ())) == [False]
+    assert '<th scope="col" class="text">why</th>' in page and '<th scope="col">AUROC</th>' in page
+
+
+@pytest.mark.parametrize(
+    ("finding", "summary"),
+    [
+        ("Nothing was found.", "Nothing was found."),
+        ("At t = 0.5 nothing. But e.g. here it was.", "At t = 0.5 nothing."),
+        ("Of 4 aims 1 failed: (2). (1) Met: all.", "Of 4 aims 1 failed: (2)."),
+        ("Is it so? No.", "Is it so?"),
+    ],
+)
+def test_summary_is_the_first_sentence(finding: str, summary: str) -> None:
+    assert Section(make_answer(finding=finding), [], [], {}).summary == summary
+
+
+def test_toy_benchmark_comes_first(answers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = make_answer("toy-benchmark")
+    monkeypatch.setattr("experiments.report.load_answer", lambda folder: toy if folder == Path("toy") else None)
+    found, missing = load_answers(ReportConfig(answers=answers, toy=Path("toy")))
+    assert [answer.name for answer in found] == ["toy-benchmark", "timestep", "cheap"]
+    assert "toy-benchmark" not in missing
+
+
+def test_maps_are_shown_where_data_and_caches_are_given(
+    answers: Path, page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = []
+    monkeypatch.setattr("experiments.report.load_maps", lambda data, caches: given.append((data, *caches)))
+    monkeypatch.setattr("experiments.report.draw_svgs", lambda maps: ["<svg>one</svg>", "<svg>two</svg>"])
+    out = tmp_path / "report.html"
+    assert (
+        main(["report", f"--answers={answers}", f"--out={out}", "--data=data", "--caches=[a/t50-e4, a/t200-e4]"]) == 0
+    )
+    assert given == [(Path("data"), Path("a/t50-e4"), Path("a/t200-e4"))]
+    section = out.read_text().split('<section id="maps"')[1].split("</section>")[0]
+    assert "<svg>one</svg>" in section and "<svg>two</svg>" in section
+    assert 'id="maps"' not in page
+
+
+def test_what_cannot_be_shown_is_an_error(answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="data and caches are needed together"):
+        ReportConfig(answers=answers, data=tmp_path)
+    with pytest.raises(ValueError, match="data and caches are needed together"):
+        ReportConfig(answers=answers, caches=(tmp_path,))
+    assert main(["report", f"--answers={tmp_path}", f"--out={tmp_path / 'report.html'}"]) == 1
+    assert "holds no answer. These commands write one each: `make toy-benchmark" in capsys.readouterr().err
+    content = json.loads((answers / "cheap.json").read_text())
+    content["pictures"][0]["file"] = "nowhere.png"
+    (tmp_path / "cheap.json").write_text(json.dumps(content))
+    assert Answer.load(tmp_path / "cheap.json").pictures[0].file == "nowhere.png"
+    assert main(["report", f"--answers={tmp_path}", f"--out={tmp_path / 'report.html'}"]) == 1
+    assert "nowhere.png" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
