@@ -1,4 +1,4 @@
-"""`python -m experiments <command>`: the toy benchmark, the caches of a study, and a command for each question."""
+"""`python -m experiments <command>`: the toy benchmark, a study's caches, a command for each question, the report."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +14,13 @@ def load_toy_benchmark() -> Command:
     from experiments.toy_benchmark import ToyBenchmarkConfig, run
 
     return Command(ToyBenchmarkConfig, run, run.__doc__)
+
+
+def load_report() -> Command:
+    """From answers to a page and docs/RESULTS.md."""
+    from experiments.report import ReportConfig, run
+
+    return Command(ReportConfig, run, run.__doc__)
 
 
 def load_study_command(module: str) -> Command:
@@ -44,6 +51,7 @@ COMMANDS: dict[str, Callable[[], Command]] = {
     "caches": partial(load_study_command, "experiments.caches"),
     **{name: partial(load_question_command, name) for name in QUESTIONS},
     "ablate": partial(load_study_command, "experiments.ablate"),
+    "report": load_report,
 }
 """Name → what loads the command, when it is asked for: some load torch, or diffusers."""
 
