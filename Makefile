@@ -47,6 +47,10 @@ toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=f
 	$(PY) -m experiments toy-benchmark $(call flag,--photos,$(PHOTOS)) $(call flag,--generator_photos,$(GENERATOR_PHOTOS)) \
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
+.PHONY: report
+report: .venv/.installed  ## the answers that are there as a page: OUT=runs/report.html ARGS='--answers FOLDER --toy FOLDER --markdown docs/RESULTS.md'
+	$(PY) -m experiments report $(call flag,--config,$(CONFIG)) $(call flag,--out,$(OUT)) $(call flag,--data,$(DATA)) $(ARGS)
+
 .PHONY: shards
 shards: .venv/.installed  ## pack a folder, a GenImage tree, an annotation file or a table: SRC= OUT=new folder
 	$(PY) -m extract pack $(call flag,--config,$(CONFIG)) $(call flag,--src,$(SRC)) $(call flag,--out,$(OUT)) $(ARGS)
