@@ -1,0 +1,164 @@
+"""How much of a score is that of the file: formats and sizes as they come, or matched by packing.
+
+One set of photographs and generated images is packed as it is (`mixed`: its images have several sizes), and by both
+ways of matching. Detectors are trained on each; those of the first are tested on all.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cache_schema import SPLITS, Dataset
+from demo.stages import ROOT
+from demo.steps import hash_files
+from experiments.answers import Answer
+from experiments.file_facts import score_files
+from experiments.formats_scores import (
+    AS_THEY_COME,
+    CELLS,
+    DETECTORS,
+    FILE,
+    Readings,
+    describe,
+    score_cells,
+    summarize,
+    tabulate,
+)
+from experiments.half_size import FalseAlarms, compare_half_size, write_half_size
+from experiments.raw_set import MANIFEST, make_raw_set
+from experiments.study import Study
+
+LIMITS = (
+    "What is left after matching may still be the file's: both ways compress generated images that never were before, "
+    "while photographs keep the traces of their first compression and their first size. The regression on facts of the "
+    "files is a lower bound of what a file tells. Where select keeps few photographs its detectors are trained on "
+    "fewer, too. Half size is one way of resizing among many, with one filter."
+)
+
+
+def answer(study: Study) -> Answer:
+    """How much of a score on files as they come is that of format and size, and do resized photographs alarm?"""
+    data, missing = pack_ways(study)
+    settings = study.settings_of(study.cache(study.default_cache))
+    caches = {
+        way: study.extract(f"{way}-{study.default_cache}", *settings, data=folder) for way, folder in data.items()
+    }
+    runs = {way: fit_detectors(study, way, data[way], caches[way]) for way in data}
+    cells = {
+        (trained, tested): read_cell(study, (trained, tested), data, caches, runs[trained])
+        for trained, tested in CELLS
+        if {trained, tested} <= data.keys()
+    }
+    scores, losses = score_cells(cells)
+    alarms = count_false_alarms(study, data, caches, runs)
+    return Answer(
+        name="formats",
+        question="How much of a score is that of the file's format and size?",
+        finding=describe(scores, losses, alarms, missing),
+        limits=LIMITS,
+        command=study.command("formats"),
+        settings={
+            **study.describe(),
+            "select_px": list(study.config.select_px),
+            "has_raw_source": bool(study.config.raw),
+        },
+        tables=tuple(tabulate(scores, losses, alarms, missing)),
+        numbers=summarize(scores, losses, alarms, missing),
+    )
+
+
+def pack_ways(study: Study) -> tuple[dict[str, Path], dict[str, str]]:
+    """Pack the set as it is and by each way of matching.
+
+    Returns:
+        Way → dataset folder, and way → why detectors cannot be trained on what it leaves.
+
+    Raises:
+        ValueError: If there is no source, or the set as it is lacks a class in a split.
+    """
+    config = study.config
+    source, after = find_source(study)
+    least, most = config.select_px
+    ways = {
+        AS_THEY_COME: (),
+        "common": ("--match=common",),
+        "select": ("--match=select", f"--select_px=[{least},{most}]"),
+    }
+    packed = {way: study.pack(way, source, *arguments, after=after) for way, arguments in ways.items()}
+    lacks = {way: find_missing_class(Dataset.open(folder)) for way, folder in packed.items()}
+    if lacks[AS_THEY_COME]:
+        raise ValueError(f"{source}: {lacks[AS_THEY_COME]}")
+    missing = {way: reason for way, reason in lacks.items() if reason}
+    return {way: folder for way, folder in packed.items() if way not in missing}, missing
+
+
+def find_source(study: Study) -> tuple[Path, str]:
+    """What is packed, and the signature of the step that made it, if one did.
+
+    Raises:
+        ValueError: If the study names neither such a source nor photographs to make one.
+    """
+    config = study.config
+    if config.raw is not None:
+        return config.raw, ""
+    if config.photos is None:
+        raise ValueError(
+            "raw and photos are both null: expected a source in its own formats, or photographs to make one"
+        )
+    folder, photos, data = config.out / "data" / "raw", config.photos, config.data
+    inputs = (photos, Dataset.open(data).index_path, ROOT / "experiments" / "raw_set.py")
+    signature = study.steps.run("raw", [folder], hash_files(*inputs), lambda: make_raw_set(data, photos, folder))
+    return folder / MANIFEST, signature
+
+
+def find_missing_class(dataset: Dataset) -> str | None:
+    """Which class has no image in which split, or None."""
+    table = dataset.table(["split", "label"]).to_pylist()
+    there = {(row["split"], row["label"]) for row in table}
+    for split in SPLITS:
+        for label, name in enumerate(("photographs", "generated images")):
+            if (split, label) not in there:
+                return f"it leaves no {name} in {split}"
+    return None
+
+
+def fit_detectors(study: Study, way: str, data: Path, cache: Path) -> dict[str, list[Path]]:
+    """Detector → its runs on one packing."""
+    return {v: study.fit(f"{v}-{cache.name}", cache, variant=v, data=data) for v in DETECTORS}
+
+
+def read_cell(
+    study: Study,
+    cell: tuple[str, str],
+    data: Mapping[str, Path],
+    caches: Mapping[str, Path],
+    runs: Mapping[str, list[Path]],
+) -> Readings:
+    """All readings of one packing's test images, with detectors and thresholds of another, or the same."""
+    trained, tested = cell
+    readings = {v: study.predict(runs[v], caches[tested], name=tested, data=data[tested]) for v in DETECTORS}
+    readings |= study.readings(caches[tested], data[tested], threshold_from=(caches[trained], data[trained]))
+    return readings | {FILE: score_files(data[trained], data[tested])}
+
+
+def count_false_alarms(
+    study: Study,
+    data: Mapping[str, Path],
+    caches: Mapping[str, Path],
+    runs: Mapping[str, Mapping[str, list[Path]]],
+) -> dict[tuple[str, str], FalseAlarms]:
+    """(packing trained on, reading) → what half size does to the scores of photographs."""
+    source, folder = data[AS_THEY_COME], study.config.out / "data" / "half-size"
+    settings = [Dataset.open(source).dataset_id, hash_files(ROOT / "experiments" / "half_size.py")]
+    study.steps.run("half-size", [folder], settings, lambda: write_half_size(source, folder))
+    identity = Dataset.open(folder).dataset_id
+    fields = study.settings_of(caches[AS_THEY_COME])
+    cache = study.extract(f"half-size-{identity[:8]}", *fields, data=folder)
+    readings = {
+        (way, v): study.predict(each[v], cache, name="half-size", data=folder)
+        for way, each in runs.items()
+        for v in DETECTORS
+    }
+    for way in runs:
+        plain = study.readings(cache, folder, threshold_from=(caches[way], data[way]))
+        readings |= {(way, name): reading for name, reading in plain.items()}
+    return compare_half_size(readings)
