@@ -1,0 +1,99 @@
+"""What is left of a detector's score after its images went through what images go through, and under attack.
+
+The test images are degraded, photographs and generated images by one codec, stage 1 makes their maps again, and
+detectors that were trained on clean images, with thresholds from clean validation images, score them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cache_schema import Dataset, open_cache
+from demo.steps import hash_files
+from experiments.answers import Answer
+from experiments.attack import attack
+from experiments.attack_scores import chart_attacks, describe_attacks, summarize_attacks, tabulate_attacks
+from experiments.degradation_scores import (
+    AS_THEY_ARE,
+    REFERENCE_PX,
+    chart,
+    describe,
+    score_copies,
+    summarize,
+    tabulate,
+)
+from experiments.image_sets import unite, write_test_images
+from experiments.study import VARIANTS, Study, run_name
+from extract.copies import parse_degradation
+
+LIMITS = (
+    "One degradation at a time, none of them seen in training: what training on degraded images would give is not "
+    "asked. Photographs and generated images are degraded alike, which on the way of a real image need not be so. "
+    "Sides and blurs are named for images of 256 px and are those of an image of that size as stage 1 sees it; images "
+    "that come in other sizes meet them at their own. The attack is one step that knows the detector, on the pixels "
+    "alone; stronger attacks exist, and one on the map through the diffusion model is not tried."
+)
+
+
+def answer(study: Study) -> Answer:
+    """What do JPEG, blur, low resolution, noise, crops and an attack on the pixels leave of each score?"""
+    name = study.default_cache
+    cache = study.cache(name)
+    image_px = int(open_cache(cache).fields["image_size"])
+    degradations = {each: scale_to(each, image_px) for each in study.config.degradations}
+    copies, copies_cache = make_copies(study, degradations, cache)
+    runs = {v: study.fit(run_name(v, name), cache, variant=v) for v in VARIANTS}
+    readings = {v: study.predict(runs[v], copies_cache, name="degraded", data=copies) for v in VARIANTS}
+    without_detector = study.readings(copies_cache, copies, threshold_from=(cache, study.config.data))
+    readings["mean_lare"] = without_detector["mean_lare"]
+    results, left_out = score_copies(readings, degradations)
+    attacks = attack(study, copies, copies_cache, runs, readings, AS_THEY_ARE)
+    return Answer(
+        name="degradation",
+        question="What is left of the scores after degradation, and under attack?",
+        finding=f"{describe(results, left_out)} {describe_attacks(attacks)}",
+        limits=LIMITS,
+        command=study.command("degradation"),
+        settings={**study.describe(), "max_test_images": study.config.max_test_images, "degradations": degradations},
+        tables=(*tabulate(results, degradations), *tabulate_attacks(attacks)),
+        charts=(*chart(results), *chart_attacks(attacks)),
+        numbers={"degradations": summarize(results), "left_out": left_out, "attacks": summarize_attacks(attacks)},
+    )
+
+
+def scale_to(degradation: str, image_px: int) -> str:
+    """The degradation with the side or sigma that an image of `image_px` has in proportion to one of `REFERENCE_PX`.
+
+    Raises:
+        ValueError: If there is no such degradation.
+    """
+    kind, number = parse_degradation(degradation)
+    number *= image_px / REFERENCE_PX
+    if kind == "resize":
+        return f"resize:{max(1, round(number))}"
+    return f"blur:{number:g}" if kind == "blur" else degradation
+
+
+def make_copies(study: Study, degradations: Mapping[str, str], cache: Path) -> tuple[Path, Path]:
+    """Test images as they are and under each degradation, as one dataset, and its cache with the settings of another.
+
+    Args:
+        study: Whose test images they are.
+        degradations: Name → as packing does it.
+        cache: The one with the settings.
+
+    Returns:
+        Dataset folder, whose keys begin with the degradation's name, and cache folder.
+    """
+    config, folder = study.config, study.config.out / "data"
+    images, united, source = folder / "test-images", folder / "degraded", Dataset.open(config.data)
+    settings = [source.dataset_id, hash_files(source.index_path), config.max_test_images]
+    work = lambda: write_test_images(config.data, images, config.max_test_images)  # noqa: E731
+    signature = study.steps.run("test-images", [images], settings, work)
+    copies = {AS_THEY_ARE: images}
+    for name, degrade in degradations.items():
+        place = f"degraded-{degrade.replace(':', '-')}"
+        copies[name] = study.pack(place, images, f"--degrade={degrade}", after=signature)
+    parts = {name: Dataset.open(copy).dataset_id for name, copy in copies.items()}
+    study.steps.run("unite-degraded", [united], parts, lambda: unite(copies, united), after=signature)
+    identity = Dataset.open(united).dataset_id  # in the name, as other images must not go on with this cache
+    return united, study.extract(f"degraded-{identity[:8]}", *study.settings_of(cache), data=united)

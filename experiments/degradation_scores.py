@@ -1,0 +1,216 @@
+"""Scores of degraded test images: what they are worth, in words, tables and charts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.answers import Chart, Table
+from experiments.comparisons import RULE, describe_difference, describe_value, judge
+from experiments.image_sets import divide
+from experiments.over_sources import METRICS, Means, compute_means, keep_samples, match_samples
+from experiments.settings import make_curve
+from extract.copies import parse_degradation
+from train.scores import Reading
+
+AS_THEY_ARE = "as they are"
+REFERENCE_PX = 256
+"""Side of the images that sides and blurs are named for."""
+PROTOCOL = ("resize:112", "resize:64", "jpeg:65", "jpeg:30", "blur:3", "blur:5")
+"""GenImage's degradations."""
+READINGS = {
+    "full": "image and map",
+    "image_only": "image only",
+    "map_only": "map only",
+    "mean_lare": "mean LaRE",
+}
+METRIC_TITLES = {"accuracy": "Accuracy", "average_precision": "AP", "auroc": "AUROC"}
+CHARTED = ("accuracy", "average_precision")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of degradation that has strengths."""
+
+    title: str
+    strength: str
+    """What its number is."""
+    unchanged: float | None = None
+    """The number that leaves an image as it is, where there is one."""
+
+
+KINDS = {
+    "jpeg": Kind("JPEG", "quality"),
+    "webp": Kind("WebP", "quality"),
+    "resize": Kind("Low resolution", f"short side in px of {REFERENCE_PX}"),
+    "blur": Kind("Gaussian blur", f"sigma in px of {REFERENCE_PX}", 0),
+    "noise": Kind("Gaussian noise", "standard deviation of 255", 0),
+    "crop": Kind("Crop", "share of the area that is kept", 1),
+    "blend": Kind("Part of the photograph put back", "share of the area", 0),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A reading of the images under one degradation."""
+
+    num_images: int
+    scores: Mapping[str, Means]
+    """Metric → its mean over the image sources."""
+    unchanged: Mapping[str, Means]
+    """The same of the same images as they are."""
+
+
+Results = Mapping[str, Mapping[str, Result]]
+"""`AS_THEY_ARE` and each degradation → reading → its result."""
+
+
+def score_copies(readings: Mapping[str, Reading], degradations: Sequence[str]) -> tuple[Results, dict[str, str]]:
+    """Score what `make_copies` made.
+
+    Args:
+        readings: Scores of all copies.
+        degradations: Their names.
+
+    Returns:
+        Results, and those degradations that leave no generated image, with the reason.
+    """
+    names = [AS_THEY_ARE, *degradations]
+    parts = {reading: divide(_labelled(whole), names) for reading, whole in readings.items()}
+    results: dict[str, dict[str, Result]] = {}
+    left_out = {}
+    for name in names:
+        if 1 not in parts["full"][name].table["label"].to_pylist():
+            left_out[name] = "no generated image of the test is known to come from a photograph of the dataset"
+            continue
+        results[name] = {}
+        for reading, part in parts.items():
+            keys = part[name].table["key"].to_pylist()
+            unchanged = compute_means(match_samples(part[AS_THEY_ARE], keys))
+            scores = unchanged if name == AS_THEY_ARE else compute_means(part[name])
+            results[name][reading] = Result(len(keys), scores, unchanged)
+    return results, left_out
+
+
+def _labelled(reading: Reading) -> Reading:
+    return keep_samples(reading, reading.table["label"].is_valid().to_numpy())
+
+
+def describe(results: Results, left_out: Mapping[str, str]) -> str:
+    """The finding: where a score is lost, where its threshold fails, what the map adds, and GenImage's protocol."""
+    degraded = {name: each for name, each in results.items() if name != AS_THEY_ARE}
+    lost = {
+        reading: [name for name, each in degraded.items() if not _is_above(each[reading].scores["auroc"], 0.5)]
+        for reading in READINGS
+    }
+    texts = [f"{READINGS[reading]}: {_listed(names, len(degraded))}" for reading, names in lost.items()]
+    parts = [f"No better than chance (the AUROC's interval reaches 0.5 or lies below) are {'; '.join(texts)}."]
+    drops = {name: _change(each["full"], "accuracy").mean for name, each in degraded.items()}
+    worst = min(drops, key=drops.__getitem__)
+    before, after = degraded[worst]["full"].unchanged, degraded[worst]["full"].scores
+    if drops[worst] < 0:
+        parts.append(
+            "At the threshold from clean validation images, image and map lose most under "
+            f"{worst}: accuracy {before['accuracy'].mean:.2f} → {after['accuracy'].mean:.2f}, with an AUROC of "
+            f"{before['auroc'].mean:.2f} → {after['auroc'].mean:.2f}."
+        )
+    else:
+        parts.append("At the threshold from clean validation images, image and map lose accuracy under none.")
+    verdicts = {name: judge(_gain(each)["average_precision"]) for name, each in degraded.items()}
+    for verdict, text in ((-1, "worse than"), (0, "not told apart from"), (1, "better than")):
+        names = [name for name, found in verdicts.items() if found == verdict]
+        if names:
+            parts.append(f"By AP image and map are {text} the image alone under {_listed(names, len(degraded))}.")
+    asked = [name for name in PROTOCOL if name in degraded]
+    if asked:
+        texts = [
+            f"{title} {_mean(degraded, asked, reading, 'average_precision'):.2f} and "
+            f"{_mean(degraded, asked, reading, 'accuracy'):.2f}"
+            for reading, title in READINGS.items()
+        ]
+        parts.append(f"Mean AP and accuracy over GenImage's {', '.join(asked)}: {'; '.join(texts)}.")
+    parts += [f"{name} was not asked: {why}." for name, why in left_out.items()]
+    return " ".join(parts)
+
+
+def _is_above(value: Means, level: float) -> bool:
+    return value.interval is not None and value.interval[0] > level
+
+
+def _listed(names: Sequence[str], total: int) -> str:
+    if len(names) in (0, total):
+        return "none" if not names else f"all {total} degradations" if total > 1 else names[0]
+    return f"{', '.join(names)} ({len(names)} of {total})"
+
+
+def _change(result: Result, metric: str) -> Means:
+    return result.scores[metric] - result.unchanged[metric]
+
+
+def _gain(readings: Mapping[str, Result]) -> dict[str, Means]:
+    """By how much image and map are better than the image alone, in each metric."""
+    return {name: readings["full"].scores[name] - readings["image_only"].scores[name] for name in METRICS}
+
+
+def _mean(results: Results, names: Sequence[str], reading: str, metric: str) -> float:
+    return sum(results[name][reading].scores[metric].mean for name in names) / len(names)
+
+
+def tabulate(results: Results, degradations: Mapping[str, str]) -> list[Table]:
+    """A table a metric, and what the map adds to the image."""
+    spread = "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds."
+    notes = {"accuracy": " At the thresholds from clean validation images."}
+    heads = ("", "images", *READINGS.values())
+    titles = {
+        name: name if degradations.get(name, name) == name else f"{name} ({degradations[name]})" for name in results
+    }
+    tables = [
+        Table(
+            f"{title} under each degradation",
+            heads,
+            tuple(
+                (titles[name], each["full"].num_images, *(describe_value(each[r].scores[metric]) for r in READINGS))
+                for name, each in results.items()
+            ),
+            f"{spread}{notes.get(metric, '')} In brackets what was done to these images in proportion to their side.",
+        )
+        for metric, title in METRIC_TITLES.items()
+    ]
+    gains = {name: _gain(each) for name, each in results.items()}
+    rows = tuple((titles[name], *(describe_difference(gain[m]) for m in METRICS)) for name, gain in gains.items())
+    heads = ("", *METRIC_TITLES.values())
+    return [*tables, Table("Image and map less the image alone", heads, rows, f"Paired on the same images. {RULE}")]
+
+
+def chart(results: Results) -> list[Chart]:
+    """Accuracy and AP over the strength, for each kind that has strengths."""
+    charts = []
+    for kind, about in KINDS.items():
+        found = [(parse_degradation(name)[1], name) for name in results if name.partition(":")[0] == kind]
+        if not found:
+            continue
+        for metric in CHARTED:
+            curves = []
+            for reading, title in READINGS.items():
+                points = {strength: results[name][reading].scores[metric] for strength, name in found}
+                if about.unchanged is not None:
+                    points[about.unchanged] = results[found[0][1]][reading].unchanged[metric]
+                strengths = sorted(points)
+                curves.append(make_curve(title, strengths, (points[x] for x in strengths)))
+            axis = f"{about.title}: {about.strength}"
+            charts.append(Chart(f"{about.title}: {METRIC_TITLES[metric]}", axis, METRIC_TITLES[metric], tuple(curves)))
+    return charts
+
+
+def summarize(results: Results) -> dict[str, Any]:
+    """Everything as plain values."""
+    return {
+        name: {
+            reading: {
+                "n": result.num_images,
+                **{metric: result.scores[metric].describe() for metric in METRICS},
+                "change": {metric: _change(result, metric).describe() for metric in METRICS},
+            }
+            for reading, result in each.items()
+        }
+        for name, each in results.items()
+    }
