@@ -1,12 +1,12 @@
 """What makes stage 1 cheaper: fewer draws, a smaller canvas, a smaller autoencoder or UNet, and all together."""
 
 import itertools
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cache_schema import FingerprintMismatch, open_cache
+from experiments.stage_1 import open_model, parse_config
 from experiments.study import Study, StudyConfig, cache_name
-from extract.__main__ import build_parser
 from extract.config import ExtractConfig
 from extract.costs import count_macs
 from extract.model_folder import ModelFolder
@@ -79,12 +79,12 @@ def choose_candidates(study: Study) -> tuple[list[Candidate], dict[str, str]]:
         ValueError: If a model that is named is not there.
     """
     comparable = study.settings_of(study.cache(study.default_cache))
-    default, found, left_out = _parse(study, comparable), [], {}
+    default, found, left_out = parse_config(study, comparable), [], {}
     for setting in list_settings(study.config.ensemble_size):
         try:
             changes = _list_changes(study.config, default, setting)
             config = replace(default, **changes)
-            folder = _open(config)
+            folder = open_model(config)
             _check(default, config, folder)
         except _CannotBeRunError as error:
             left_out[setting.title] = str(error)
@@ -116,26 +116,13 @@ def _list_changes(study: StudyConfig, default: ExtractConfig, setting: Setting) 
 
 def _check(default: ExtractConfig, config: ExtractConfig, folder: ModelFolder) -> None:
     if config.model != default.model and config.vae is not None:
-        own, other = (_open(replace(default, model=model)) for model in (default.model, config.model))
+        own, other = (open_model(replace(default, model=model)) for model in (default.model, config.model))
         if own.vae.sha256 != other.vae.sha256:
             raise _CannotBeRunError("the small model has other latents than those that tiny_vae was made for")
     try:
         folder.latent_shape(config.image_size)
     except ValueError as error:
         raise _CannotBeRunError(str(error)) from error
-
-
-def _open(config: ExtractConfig) -> ModelFolder:
-    return ModelFolder.open(config.model, config.pinned_revision, config.vae, config.vae_revision)
-
-
-def _parse(study: Study, arguments: tuple[str, ...]) -> ExtractConfig:
-    """What `Study.extract` runs with these arguments, on the CPU."""
-    config = study.config
-    places = (f"--data={config.data}", f"--model={config.model}", f"--cache={config.caches}")
-    command = ["run", "--config", str(config.extract_config), *places, *arguments, "--device=cpu"]
-    parsed = build_parser().parse_args(command)["run"]
-    return ExtractConfig(**{field.name: parsed[field.name] for field in fields(ExtractConfig)})
 
 
 def make_cache(study: Study, candidate: Candidate) -> None:
