@@ -130,8 +130,8 @@ def tabulate(scored: Mapping[str, Scored], differences: Differences) -> list[Tab
         "Detectors, mean over the image sources",
         ("", *(f"{title}, {split}" for title in METRICS.values() for split in SPLITS)),
         tuple((TITLES[name], *(c for m in METRICS for c in value_cells(each, m))) for name, each in scored.items()),
-        f"{spread} Checkpoints and thresholds come from validation, which has images of {known}. Other images' maps are "
-        "given to the trained detector, in place of each image's own.",
+        f"{spread} Checkpoints and thresholds come from validation, which has images of {known}. Other images' maps "
+        "are given to the trained detector, in place of each image's own.",
     )
     columns = tuple(some.test)
     by_source = [
