@@ -48,7 +48,12 @@ def judge(difference: Means) -> int:
 
 def describe_value(value: Means) -> str:
     """A metric: "0.84 (0.80 to 0.88) ±0.010", the last for several seeds."""
-    return with_interval(value.mean, value.interval) + ("" if value.sd is None else f" ±{value.sd:.3f}")
+    return format_value(**value.describe())
+
+
+def format_value(mean: float, interval: tuple[float, float] | list[float] | None, sd: float | None) -> str:
+    """The same of its parts."""
+    return with_interval(mean, interval) + ("" if sd is None else f" ±{sd:.3f}")
 
 
 def describe_difference(difference: Means) -> str:
