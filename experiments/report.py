@@ -16,6 +16,8 @@ from experiments.toy_tables import COMMAND, NAME, load_answer
 
 TEMPLATE = Path(__file__).with_name("templates") / "answers.html.j2"
 TITLE = "What LaRE maps tell, and what they do not"
+MAX_SUMMARY = 120
+"""Characters of a line of the contents."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,10 @@ class Section:
 
     @property
     def summary(self) -> str:
-        """The finding's first sentence."""
-        return re.split(r"(?<=[.!?])\s+(?=[^a-z\s])", self.answer.finding, maxsplit=1)[0]
+        """The finding's first sentence; of one longer than a line, what comes before its figures or next clause."""
+        sentence = re.split(r"(?<=[.!?])\s+(?=[^a-z\s])", self.answer.finding, maxsplit=1)[0]
+        start, *rest = re.split(r"[:;]\s", sentence, maxsplit=1) if len(sentence) > MAX_SUMMARY else [sentence]
+        return f"{start} …" if rest else start
 
 
 def load_answers(config: ReportConfig) -> tuple[list[Answer], dict[str, str]]:

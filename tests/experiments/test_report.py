@@ -137,6 +137,8 @@ def test_cells_of_text_columns_are_marked(page: str) -> None:
         ("At t = 0.5 nothing. But e.g. here it was.", "At t = 0.5 nothing."),
         ("Of 4 aims 1 failed: (2). (1) Met: all.", "Of 4 aims 1 failed: (2)."),
         ("Is it so? No.", "Is it so?"),
+        (f"Nothing: {'a, ' * 50}z. Something.", "Nothing …"),
+        ("a, " * 50 + "z. Something.", "a, " * 50 + "z."),
     ],
 )
 def test_summary_is_the_first_sentence(finding: str, summary: str) -> None:
