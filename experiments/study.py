@@ -82,8 +82,8 @@ class StudyConfig:
     photos: Path | None = None
     """Folder of <class>/<photograph> that the toy benchmark was made from, for questions that make images anew."""
     mixed_data: Path | None = None
-    """Dataset of images of several sizes, for the views in the question on refinements: the one that the question on
-    formats packs as it is. Its cache has the default one's name after "mixed-"."""
+    """Dataset of images of several sizes, for the views in the question on refinements; its cache has the default one's
+    name after "mixed-". None: the one that the question on formats packs as it is, where it has done so."""
     raw: Path | None = None
     """Source of packing whose photographs and generated images have the file formats and sizes that they came with
     (GenImage's tree), for the question on formats. Null: made from `photos` and the generated images of `data`."""

@@ -54,12 +54,13 @@ class Views:
 
 
 def compare_views(study: Study) -> dict[str, Views | None]:
-    """The views on the study's images, and on those of several sizes; None where it names none, or has no cache."""
+    """The views on the study's images, and on those of several sizes; None where these have no cache."""
     config, name = study.config, f"mixed-{study.default_cache}"
-    has_mixed = config.mixed_data is not None and (config.caches / name / "cache.json").is_file()
+    mixed = config.mixed_data or config.out / "data" / "mixed"
+    is_there = (mixed / "dataset.json").is_file() and (config.caches / name / "cache.json").is_file()
     return {
         STUDY: score_views(study, config.data, study.default_cache),
-        MIXED: score_views(study, config.mixed_data, name) if has_mixed else None,
+        MIXED: score_views(study, mixed, name) if is_there else None,
     }
 
 
@@ -106,8 +107,8 @@ def _load_box(run: Path, view: str) -> int:
 def describe_views(views: Mapping[str, Views | None]) -> str:
     """What was not done, what the views change, and what is refused."""
     parts = [
-        f"Views on {name} were not compared: the study names no such dataset with a cache. `python -m experiments "
-        "formats` makes both."
+        f"Views on {name} were not compared: there is no such dataset with a cache. `python -m experiments formats` "
+        "makes both."
         for name, each in views.items()
         if each is None
     ]

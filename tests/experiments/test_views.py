@@ -1,10 +1,12 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
+from experiments import views
 from experiments.settings import Scored
 from experiments.size_leak import (
     CANVAS,
@@ -15,6 +17,7 @@ from experiments.size_leak import (
     find_smaller,
     measure_size_leak,
 )
+from experiments.study import Study
 from experiments.views import (
     MIXED,
     STUDY,
@@ -80,6 +83,25 @@ def test_views_are_compared_with_the_canvas_only(tmp_path: Path) -> None:
         _load_box(tmp_path, CANVAS)
 
 
+def test_images_of_several_sizes_are_those_named_or_those_of_the_question_on_formats(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Path, str]] = []
+    monkeypatch.setattr(views, "score_views", lambda _, data, name: seen.append((data, name)))
+    packed, named = study.config.out / "data" / "mixed", tmp_path / "named"
+    for folder in (packed, named):
+        folder.mkdir(parents=True)
+        (folder / "dataset.json").touch()
+    views.compare_views(study)
+    assert seen == [(study.config.data, "t200-e2")]  # there is no cache
+    (study.config.caches / "mixed-t200-e2").mkdir()
+    (study.config.caches / "mixed-t200-e2" / "cache.json").touch()
+    for each, mixed in ((study, packed), (Study(replace(study.config, mixed_data=named)), named)):
+        seen.clear()
+        views.compare_views(each)
+        assert seen == [(study.config.data, "t200-e2"), (mixed, "mixed-t200-e2")]
+
+
 SCORED = {CANVAS: make_scored({"a": 0.8}, {"a": 0.7}), WHOLE: make_scored({"a": 0.7}, {"a": 0.6})}
 ONE_SIZE = Views(((64, 64),), SCORED | {CROP: make_scored({"a": 0.7}, {"a": 0.7})}, {}, None)
 SEVERAL = Views(
@@ -106,11 +128,11 @@ def test_the_finding_tells_what_was_not_done() -> None:
 
 
 def test_a_refused_view_is_a_row_with_its_reason_and_what_the_map_tells() -> None:
-    views = {STUDY: ONE_SIZE, MIXED: SEVERAL}
-    text = describe_views(views)
+    both = {STUDY: ONE_SIZE, MIXED: SEVERAL}
+    text = describe_views(both)
     assert "Native, map under the crop is refused there: the roughness of a map" in text
     assert "native, map under the crop 0.90 (0.80 to 1.00)" in text and "not compared" not in text
-    table, leaks = tabulate_views(views)
+    table, leaks = tabulate_views(both)
     assert table.rows[-1] == ("images of several sizes, 2 sizes", "native, map under the crop: refused", *[None] * 5)
     assert "native, map under the crop: they have 2 sizes" in table.note
     assert {len(row) for row in table.rows} == {len(table.columns)}
@@ -120,9 +142,9 @@ def test_a_refused_view_is_a_row_with_its_reason_and_what_the_map_tells() -> Non
 
 
 def test_every_view_that_was_scored_has_a_name_and_plain_numbers() -> None:
-    views = {STUDY: ONE_SIZE, MIXED: SEVERAL}
-    names = name_views(views)
+    both = {STUDY: ONE_SIZE, MIXED: SEVERAL}
+    names = name_views(both)
     assert len(names) == 5 and isinstance(names["native, whole map, images of several sizes"], Scored)
-    numbers = summarize_views({**views, "none": None})
+    numbers = summarize_views({**both, "none": None})
     assert numbers[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0]}
     assert numbers[STUDY]["less_canvas"][WHOLE]["mean"] == pytest.approx(-0.1) and numbers["none"] is None
