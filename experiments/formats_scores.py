@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.answers import Cell, Table, with_interval
-from experiments.comparisons import describe_difference, describe_value, judge
+from experiments.comparisons import describe_difference, describe_value, format_value, judge
 from experiments.half_size import FalseAlarms
 from experiments.over_sources import METRICS, Means, compute_means, match_samples
 from train.scores import Reading
@@ -143,7 +143,7 @@ def _tabulate_alarms(alarms: Alarms) -> Table:
         (
             TITLES[name],
             WAYS[way],
-            with_interval(each.auroc, each.interval) + ("" if each.sd is None else f" ±{each.sd:.3f}"),
+            format_value(each.auroc, each.interval, each.sd),
             f"{each.called[0]:.2f} → {each.called[1]:.2f}",
             with_interval(each.called[1] - each.called[0], each.rise),
         )
