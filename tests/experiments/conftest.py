@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cache_schema import RULES, Dataset, Fingerprint, create_cache, store_name
 from demo.photos import Tile
+from demo.stages import ROOT
 from demo.toy_images import SourceConfig, ToyModel
+from experiments import study as study_module
+from experiments.study import Study, StudyConfig
 from experiments.toy_photos import load_photo_tiles
+from tests.experiments.made_up import run_here
 from tests.models import save_tiny_sd
+from tests.samples import make_shard
 
 SOURCES = SourceConfig(
     strengths=(0.3, 0.5, 0.7), img2img_guidance=3.0, sample_guidances=(3.0, 5.0), num_steps=4, batch_size=16
@@ -51,3 +57,53 @@ def models(model_folders: dict[str, Path]) -> list[ToyModel]:
 @pytest.fixture(scope="session")
 def tiles(photographs: Path) -> list[Tile]:
     return load_photo_tiles(photographs, tiles_per_photo=2, seed=0)
+
+
+@pytest.fixture
+def study(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """Four caches of random maps, without the model that they would come from; commands run in the test's process."""
+    for seed, (name, timestep, ensemble_size, compute_dtype) in enumerate(
+        (
+            ("t50-e2", 50, 2, "fp32"),
+            ("t200-e1", 200, 1, "fp32"),
+            ("t200-e2", 200, 2, "fp32"),
+            ("t200-e2-bf16", 200, 2, "bf16"),
+        )
+    ):
+        fields = {
+            "timestep": timestep,
+            "ensemble_size": ensemble_size,
+            "compute_dtype": compute_dtype,
+            "image_size": 16,
+        }
+        fields |= {"method": "lare", "stored_dtype": "float32", "mantissa_bits": 23}
+        cache = create_cache(tmp_path / "caches" / name, dataset.dataset_id, Fingerprint(fields | RULES))
+        for n, tar in enumerate(dataset.tars):
+            cache.write(store_name(tar.name), make_shard(dataset.rows(n), tar, seed=10 * seed + n))
+    monkeypatch.setattr(study_module, "run_module", run_here)
+    configs = ROOT / "demo" / "configs"
+    overrides = (
+        "--trainer.accelerator=cpu",
+        "--trainer.log_every_n_steps=1",
+        "--data.batch_size=4",
+        "--data.num_workers=0",
+        "--data.crop_px=16",
+    )
+    return Study(
+        StudyConfig(
+            data=dataset.folder,
+            model="no-such-model",
+            caches=tmp_path / "caches",
+            out=tmp_path / "study",
+            extract_config=configs / "extract.yaml",
+            recipe=configs / "full.yaml",
+            num_seeds=1,
+            num_epochs=1,
+            timesteps=(50, 200),
+            ensemble_sizes=(1, 2),
+            ensemble_size=2,
+            mantissa_bits=(4,),
+            sweep_variants=(),
+            fit_overrides=overrides,
+        )
+    )
