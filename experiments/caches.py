@@ -1,0 +1,118 @@
+"""Stage 1 of the questions that compare settings of it, in as few passes over the images as sweeps allow."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+import yaml
+
+from cache_schema import CacheError, Dataset, derive_cache, open_cache
+from experiments.ensemble import COSTS_NAME
+from experiments.precision import list_precisions
+from experiments.study import Study, StudyConfig, cache_name
+from extract.config import ExtractConfig
+from extract.costs import count_macs_by_part, expected_rate
+from extract.model_folder import ModelFolder
+from train.provenance import write_json
+
+logger = logging.getLogger(__name__)
+
+FULL = ("--compute_dtype=fp32", "--stored_dtype=float32")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of stage 1 over all images.
+
+    Attributes:
+        title: For people.
+        caches: Names of those that it makes.
+        arguments: What differs from the study's stage 1 settings.
+        num_unet_calls: An image.
+        is_sweep: As of `Study.extract`.
+    """
+
+    title: str
+    caches: tuple[str, ...]
+    arguments: tuple[str, ...]
+    num_unet_calls: int
+    is_sweep: bool = True
+
+
+def plan(config: StudyConfig) -> list[Pass]:
+    """The passes, the one with the default cache first."""
+    t, e, sizes = config.timestep, config.ensemble_size, list(config.ensemble_sizes)
+    others = [other for other in config.timesteps if other != t]
+    passes = [
+        Pass(
+            f"ensemble sizes {sizes} at t = {t}",
+            tuple(cache_name(t, size) for size in sizes),
+            (*FULL, f"--timesteps=[{t}]", f"--ensemble_sizes={sizes}"),
+            max(sizes),
+        )
+    ]
+    if others:
+        passes.append(
+            Pass(
+                f"timesteps {others} at e = {e}",
+                tuple(cache_name(other, e) for other in others),
+                (*FULL, f"--timesteps={others}", f"--ensemble_sizes=[{e}]"),
+                e * len(others),
+            )
+        )
+    bfloat = list_precisions(cache_name(t, e), config.mantissa_bits)[-1]
+    arguments = ("--compute_dtype=bf16", "--stored_dtype=float32", f"--timestep={t}", f"--ensemble_size={e}")
+    return [*passes, Pass(f"bfloat16 models at t = {t}, e = {e}", (bfloat.cache,), arguments, e, is_sweep=False)]
+
+
+def run(study: Study) -> None:
+    """Make the caches that the questions on timesteps, ensembles, EGRE and precision are answered from.
+
+    What it costs is logged first. Caches that are whole are left alone, others gone on with.
+    """
+    passes = [each for each in plan(study.config) if not all(map(study.is_whole, each.caches))]
+    if passes or not (study.config.caches / COSTS_NAME).is_file():
+        log_costs(study, passes)
+    for each in passes:
+        folder = "" if each.is_sweep else each.caches[0]
+        study.extract(folder, *each.arguments, is_sweep=each.is_sweep)
+    derive(study)
+
+
+def log_costs(study: Study, passes: list[Pass]) -> None:
+    """Tell what the passes cost, and keep what one call of each part of the model does for whoever has no model."""
+    config = study.config
+    given = yaml.safe_load(config.extract_config.read_text(encoding="utf-8"))
+    places = {"data": str(config.data), "model": config.model, "cache": str(config.caches)}
+    settings = ExtractConfig(**{**given, **places})
+    folder = ModelFolder.open(settings.model, settings.pinned_revision, settings.vae, settings.vae_revision)
+    macs = count_macs_by_part(folder, settings.image_size)
+    write_json(config.caches / COSTS_NAME, {"image_size_px": settings.image_size, **macs})
+    num_images = sum(entry.num_rows for entry in Dataset.open(config.data).tars)
+    device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    for each in passes:
+        cost = macs["vae_encoder"] + each.num_unet_calls * macs["unet"]
+        rate = expected_rate(None, (), cost, device)
+        logger.info(
+            "%s: %s images, %d UNet calls and %.3g GMAC each: %.2g hours at %.1f images/s (%s)",
+            each.title,
+            f"{num_images:,}",
+            each.num_unet_calls,
+            cost / 1e9,
+            num_images / rate.images_per_second / 3600,
+            rate.images_per_second,
+            rate.source,
+        )
+
+
+def derive(study: Study) -> None:
+    """Round the default cache's maps to fewer bits, as an extraction would have; takes no model."""
+    source = open_cache(study.cache(study.default_cache))
+    for precision in list_precisions(study.default_cache, study.config.mantissa_bits):
+        if precision.bits is None:
+            continue
+        folder = study.config.caches / precision.cache
+        for store in derive_cache(source, folder, stored_dtype="float16", mantissa_bits=precision.bits):
+            if store.problem:
+                raise CacheError(f"{folder}: {store.name}: {store.problem}")
+        logger.info("%s: %s", folder, precision.title)
