@@ -133,7 +133,7 @@ def describe(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> str:
     unseen = ", ".join(column for column in matrix["columns"] if column not in matrix["rows"])
     where = {"diagonal": "on the diagonal", "off_diagonal": "off it"}
     means = [f"{text} {format_cell(auroc[part])}" for part, text in where.items() if auroc[part]]
-    note = f" Off it counts what no detector was trained on, too: {unseen}." if unseen else ""
+    note = f" The mean off it includes what no detector was trained on: {unseen}." if unseen else ""
     parts.append(f"Mean AUROC {', '.join(means)}.{note}")
     together = [(f"on {c}, trained on {c}", "on all together", gap) for (r, c), gap in gaps.items() if r == ALL]
     if together:
@@ -160,7 +160,7 @@ def _describe_gaps(gaps: Gaps) -> str:
         text += f" Not told apart: {'; '.join(cells[0])}."
     if cells[1]:
         gains = [gap.mean for gap in gaps.values() if judge(gap) == 1]
-        text += f" Where it is better, it is so by {min(gains):.3f} to {max(gains):.3f} of AUROC."
+        text += f" Where it is better, it is so by up to {max(gains):.3f} of AUROC."
     return text
 
 

@@ -1,6 +1,6 @@
 """What the view changes: canvas, native with the whole map, native with the map under the crop.
 
-On the study's images and, where it names them, on images of several sizes. There the third view is refused: how smooth
+On the study's images and, where there are such, on images of several sizes. There the third view is refused: how smooth
 the sampled map is would tell the size of the picture, and with it the source.
 """
 

@@ -80,9 +80,9 @@ def test_the_finding_tells_first_where_the_own_detector_is_not_the_best() -> Non
         "Found better than by their own: gan by a detector of sd, −0.050" in text
         and "Not told apart: gan by" not in text
     )
-    assert "Where it is better, it is so by 0.200 to 0.200 of AUROC." in text
+    assert "Where it is better, it is so by up to 0.200 of AUROC." in text
     assert "Mean AUROC on the diagonal 0.850 ±0.000, off it 0.662 ±0.000." in text
-    assert "Off it counts what no detector was trained on, too: later." in text
+    assert "The mean off it includes what no detector was trained on: later." in text
     assert "Worse: on sd, trained on sd than on all together, −0.100" in text
     assert "vae-roundtrip-a, a control, is called generated: 75 % trained on gan, 75 % trained on sd" in text
     assert "AUROC against the real images 1.00, 1.00, 1.00." in text
