@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from cache_schema import Dataset, Status, decode_image, open_cache, read_image_bytes
 from demo.figures import png_uri
@@ -34,7 +35,8 @@ class Gallery:
     def __init__(self, data: Path, cache: Path, num_photos: int = 6, num_samples: int = 8) -> None:
         """Choose the images and read their maps."""
         self.dataset = Dataset.open(data)
-        self.rows = {row["key"]: row for row in self.dataset.table().to_pylist() if row["split"] == "test"}
+        table = self.dataset.table().filter(pc.field("split") == "test")
+        self.rows = {row["key"]: row for row in table.to_pylist()}
         self.tars = {entry.name: self.dataset.tar_path(n) for n, entry in enumerate(self.dataset.tars)}
         self.maps = read_test_maps(cache, self.rows)
         copies: dict[str, list[str]] = {}
