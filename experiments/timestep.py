@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.answers import Answer, Chart, Table
+from experiments.answers import Answer, Chart, Picture, Table
 from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge
 from experiments.gaps import compute_gaps, describe_signs, draw_gaps, tabulate_gaps
+from experiments.maps import draw_png, load_maps
 from experiments.over_sources import Means
 from experiments.settings import TITLES, Scored, make_curve, score, subtract_means, summarize, value_cells
 from experiments.study import Study, cache_name
@@ -77,6 +78,7 @@ def answer(study: Study) -> Answer:
             *(tabulate_aurocs(reading, by_timestep) for reading, by_timestep in scored.items()),
         ),
         charts=(draw_gaps(gaps), *draw(scored, energy)),
+        pictures=(draw_maps(study, caches),),
         numbers={
             "gaps": {t: {source: vars(gap) for source, gap in by_source.items()} for t, by_source in gaps.items()},
             "choices": {reading: choice.describe() for reading, choice in choices.items()},
@@ -209,3 +211,17 @@ def draw(scored: Mapping[str, ByTimestep], energy: Scored) -> list[Chart]:
         curves = {source: along(by_timestep, source) for source in sources}
         charts.append(chart(f"AUROC by image source: {TITLES[reading]}", curves))
     return charts
+
+
+def draw_maps(study: Study, caches: Mapping[int, str]) -> Picture:
+    """Some test images beside their maps at the first, the default and the last timestep.
+
+    Args:
+        study: Whose images they are.
+        caches: Timestep → name of its cache.
+    """
+    shown = sorted({min(caches), study.config.timestep, max(caches)})
+    path = study.answers / "timestep.png"
+    draw_png(load_maps(study.config.data, [study.cache(caches[t]) for t in shown]), path)
+    note = "Maps averaged over their channels, below each its mean; a colour scale for each timestep."
+    return Picture(f"Test images and their maps at t = {', '.join(map(str, shown))}", path.name, note)

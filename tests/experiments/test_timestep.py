@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from experiments.comparisons import MEAN
 from experiments.settings import make_curve, subtract_means, summarize
@@ -81,6 +82,10 @@ def test_answer_from_caches(study: Study) -> None:
     for split in ("validation", "test"):
         assert set(numbers["readings"][split]) == {"mean LaRE, t = 50", "mean LaRE, t = 200", "gradient energy"}
         assert MEAN in numbers["readings"][split]["gradient energy"]
+    (picture,) = found.pictures
+    assert picture.title == "Test images and their maps at t = 50, 200"
+    with Image.open(study.answers / picture.file) as image:
+        assert image.width > image.height > 0
     assert found.charts[0].curves[0].x == (50, 200) and str(study.config.out) not in json.dumps(found.settings)
 
 
