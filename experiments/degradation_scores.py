@@ -98,23 +98,7 @@ def _labelled(reading: Reading) -> Reading:
 def describe(results: Results, left_out: Mapping[str, str]) -> str:
     """The finding: where a score is lost, where its threshold fails, what the map adds, and GenImage's protocol."""
     degraded = {name: each for name, each in results.items() if name != AS_THEY_ARE}
-    lost = {
-        reading: [name for name, each in degraded.items() if not _is_above(each[reading].scores["auroc"], 0.5)]
-        for reading in READINGS
-    }
-    texts = [f"{READINGS[reading]}: {_listed(names, len(degraded))}" for reading, names in lost.items()]
-    parts = [f"No better than chance (the AUROC's interval reaches 0.5 or lies below) are {'; '.join(texts)}."]
-    drops = {name: _change(each["full"], "accuracy").mean for name, each in degraded.items()}
-    worst = min(drops, key=drops.__getitem__)
-    before, after = degraded[worst]["full"].unchanged, degraded[worst]["full"].scores
-    if drops[worst] < 0:
-        parts.append(
-            "At the threshold from clean validation images, image and map lose most under "
-            f"{worst}: accuracy {before['accuracy'].mean:.2f} → {after['accuracy'].mean:.2f}, with an AUROC of "
-            f"{before['auroc'].mean:.2f} → {after['auroc'].mean:.2f}."
-        )
-    else:
-        parts.append("At the threshold from clean validation images, image and map lose accuracy under none.")
+    parts = [_describe_chance(results[AS_THEY_ARE], degraded), _describe_threshold(degraded)]
     verdicts = {name: judge(_gain(each)["average_precision"]) for name, each in degraded.items()}
     for verdict, text in ((-1, "worse than"), (0, "not told apart from"), (1, "better than")):
         names = [name for name, found in verdicts.items() if found == verdict]
@@ -130,6 +114,36 @@ def describe(results: Results, left_out: Mapping[str, str]) -> str:
         parts.append(f"Mean AP and accuracy over GenImage's {', '.join(asked)}: {'; '.join(texts)}.")
     parts += [f"{name} was not asked: {why}." for name, why in left_out.items()]
     return " ".join(parts)
+
+
+def _describe_chance(clean: Mapping[str, Result], degraded: Results) -> str:
+    """Who is not above chance: already on the images as they are, or under which degradations."""
+    already = [title for reading, title in READINGS.items() if not _is_above(clean[reading].scores["auroc"], 0.5)]
+    texts = []
+    for reading, title in READINGS.items():
+        lost = [name for name, each in degraded.items() if not _is_above(each[reading].scores["auroc"], 0.5)]
+        if title not in already:
+            texts.append(f"{title} under {_listed(lost, len(degraded))}")
+    parts = [f"already on the images as they are {', '.join(already)}"] if already else []
+    return f"Not above chance (the AUROC's interval reaches 0.5) are {'; '.join([*parts, *texts])}."
+
+
+def _describe_threshold(degraded: Results) -> str:
+    """What image and map lose at the threshold from clean validation images."""
+    changes = {name: _change(each["full"], "accuracy") for name, each in degraded.items()}
+    worst = min(changes, key=lambda name: changes[name].mean)
+    lost = [name for name, change in changes.items() if judge(change) == -1]
+    where = "At the threshold from clean validation images image and map lose"
+    if changes[worst].mean >= 0:
+        return f"{where} accuracy under none."
+    before, after = degraded[worst]["full"].unchanged, degraded[worst]["full"].scores
+    most = (
+        f"under {worst}: accuracy {before['accuracy'].mean:.2f} → {after['accuracy'].mean:.2f}, AUROC "
+        f"{before['auroc'].mean:.2f} → {after['auroc'].mean:.2f}."
+    )
+    if not lost:
+        return f"{where} no accuracy that is told apart from no loss; the most {most}"
+    return f"{where} accuracy under {_listed(lost, len(degraded))}, the most {most}"
 
 
 def _is_above(value: Means, level: float) -> bool:
@@ -155,18 +169,20 @@ def _mean(results: Results, names: Sequence[str], reading: str, metric: str) -> 
     return sum(results[name][reading].scores[metric].mean for name in names) / len(names)
 
 
+def entitle(degradation: str, done: str) -> str:
+    """A degradation's name, with what was done to these images where that is another: "blur:3 (blur:0.75)"."""
+    return degradation if degradation == done else f"{degradation} ({done})"
+
+
 def tabulate(results: Results, degradations: Mapping[str, str]) -> list[Table]:
-    """A table a metric, and what the map adds to the image."""
+    """A table a metric, what each degradation takes, and what the map adds to the image."""
     spread = "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds."
     notes = {"accuracy": " At the thresholds from clean validation images."}
-    heads = ("", "images", *READINGS.values())
-    titles = {
-        name: name if degradations.get(name, name) == name else f"{name} ({degradations[name]})" for name in results
-    }
+    titles = {name: entitle(name, degradations.get(name, name)) for name in results}
     tables = [
         Table(
             f"{title} under each degradation",
-            heads,
+            ("", "images", *READINGS.values()),
             tuple(
                 (titles[name], each["full"].num_images, *(describe_value(each[r].scores[metric]) for r in READINGS))
                 for name, each in results.items()
@@ -175,10 +191,19 @@ def tabulate(results: Results, degradations: Mapping[str, str]) -> list[Table]:
         )
         for metric, title in METRIC_TITLES.items()
     ]
+    changes = tuple(
+        (titles[name], *(describe_difference(_change(each[reading], "auroc")) for reading in READINGS))
+        for name, each in results.items()
+        if name != AS_THEY_ARE
+    )
     gains = {name: _gain(each) for name, each in results.items()}
-    rows = tuple((titles[name], *(describe_difference(gain[m]) for m in METRICS)) for name, gain in gains.items())
-    heads = ("", *METRIC_TITLES.values())
-    return [*tables, Table("Image and map less the image alone", heads, rows, f"Paired on the same images. {RULE}")]
+    added = tuple((titles[name], *(describe_difference(gain[m]) for m in METRICS)) for name, gain in gains.items())
+    note = f"Paired on the same images, 95 % interval by group. {RULE}"
+    return [
+        *tables,
+        Table("AUROC less that of the same images as they are", ("", *READINGS.values()), changes, note),
+        Table("Image and map less the image alone", ("", *METRIC_TITLES.values()), added, note),
+    ]
 
 
 def chart(results: Results) -> list[Chart]:
