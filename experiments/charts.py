@@ -76,7 +76,7 @@ def _plot_line(axes: Axes, curve: Curve, style: CurveStyle, shade: float) -> Non
 
 def _plot_points(axes: Axes, curve: Curve, style: CurveStyle, is_crowd: bool) -> None:
     looks: dict[str, Any] = {"markersize": 3, "alpha": 0.6} if is_crowd else {"markersize": 5}
-    marks = {"color": style.color, "marker": style.marker, "linestyle": "", "markeredgewidth": 0}
+    marks: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": "", "markeredgewidth": 0}
     axes.plot(curve.x, curve.y, rasterized=is_crowd, **marks, **looks)
     if curve.low is not None and curve.high is not None:
         axes.vlines(curve.x, curve.low, curve.high, color=style.color, linewidth=1, alpha=0.6)
