@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.answers import Answer, Chart, Table
+from experiments.answers import Answer, Chart, Table, format_cell
 from experiments.comparisons import MEAN, RULE, describe_difference, describe_verdicts, judge
 from experiments.over_sources import Means
 from experiments.settings import SPLITS, TITLES, Scored, make_curve, score, subtract_means, summarize, value_cells
@@ -103,8 +103,8 @@ def describe(
     )
     return (
         f"Mean AUROC over the image sources. {describe_verdicts(compared)} The smallest ensemble that e = {largest} is "
-        f"not told to be better than on validation: {enough}. {verdict} by that. The mean LaRE of an image correlates "
-        f"{correlations[fewest]:.3f} between e = {fewest} and e = {largest}."
+        f"not told to be better than on validation: {enough}. {verdict} by that. The mean LaRE of an image at "
+        f"e = {fewest} and at e = {largest} has a correlation of {format_cell(correlations[fewest])}."
     )
 
 

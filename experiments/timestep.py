@@ -88,24 +88,24 @@ def answer(study: Study) -> Answer:
 
 
 def choose(scored: ByTimestep, default: int) -> Choice:
-    """The best timesteps of a reading by AUROC; of equals the smallest.
+    """The best timesteps of a reading by AUROC; of equals the one chosen on validation, or else the smallest.
 
     Args:
         scored: Timestep → the reading.
         default: Timestep that the chosen one is compared with.
     """
 
-    def best(split: str, source: str) -> int:
-        return max(sorted(scored), key=lambda t: getattr(scored[t], split)[source]["auroc"].mean)
+    def best(split: str, source: str, *first: int) -> int:
+        return max((*first, *sorted(scored)), key=lambda t: getattr(scored[t], split)[source]["auroc"].mean)
 
     chosen, by_source = best("validation", MEAN), {}
     for source in scored[default].test.keys() - {MEAN}:
-        own = best("test", source)
+        own = best("test", source, chosen)
         lost = scored[own].test[source]["auroc"] - scored[chosen].test[source]["auroc"]
         known = source in scored[default].validation
         by_source[source] = SourceChoice(best("validation", source) if known else None, own, lost)
     gain = subtract_means(scored[chosen], scored[default])["test"]
-    return Choice(chosen, best("test", MEAN), gain, dict(sorted(by_source.items())))
+    return Choice(chosen, best("test", MEAN, chosen), gain, dict(sorted(by_source.items())))
 
 
 def describe(choices: Mapping[str, Choice], scored: Mapping[str, ByTimestep], energy: Scored, default: int) -> str:

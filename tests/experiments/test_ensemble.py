@@ -39,7 +39,10 @@ def test_finding_judges_the_default(default: int, verdict: str) -> None:
     assert "Better: detector, map only, e = 4 than e = 1, +0.100" in text
     assert text.index("Not told apart") < text.index("Better")
     assert "on validation: mean LaRE e = 1, detector, map only e = 2. " in text
-    assert f"The default e = {default} {verdict} by that." in text and "0.980 between e = 1 and e = 4" in text
+    assert (
+        f"The default e = {default} {verdict} by that." in text
+        and "at e = 1 and at e = 4 has a correlation of 0.980." in text
+    )
 
 
 def test_table_holds_cost_correlation_and_both_splits() -> None:

@@ -47,6 +47,8 @@ def test_best_timestep_for_all_sources_is_said() -> None:
     assert text.startswith("No image source is told to have a better timestep than the chosen one: detector, map only.")
     assert "validation chooses t = 100, better than the default t = 200, +0.100" in text
     assert "the best in hindsight too" in text
+    level = {100: make_scored({"a": 0.6}, {"a": 0.9}), 200: make_scored({"a": 0.7}, {"a": 0.9})}
+    assert choose(level, default=200).hindsight == choose(level, default=200).by_source["a"].hindsight == 200
     assert "validation chooses t = 100, the default; test" in describe({"full": default}, {"full": scored}, ENERGY, 100)
 
 
