@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 FIELDS = {
     "recipe": "integer in the code, raised by any change that moves a value by more than rounding",
-    "method": "what is stored: `lare`",
+    "method": "what is stored: `lare`, or another reconstruction error, `dire`, `one_step` or `roundtrip`",
     "unet_sha256": "hash of the UNet's weight files",
     "unet_config_sha256": "hash of its configuration",
     "vae_sha256": "hash of the autoencoder's weight files",
@@ -22,7 +22,10 @@ FIELDS = {
     "noise_seed": "seed of the noise draws",
     "noise_rule": "how a draw follows from seed, key and number",
     "noise_probe_sha256": "hash of one rounded draw: another stream of the random library is refused",
-    "latent_rule": "posterior sample or mode",
+    "latent_rule": "posterior sample or mean, or that there is no posterior",
+    "inversion_steps": "DDIM steps each way, of `dire`",
+    "inversion_rule": "timesteps of the inversion, and the noise level that clean latents are taken to have",
+    "error_rule": "what the error of pixels is, and on which scale",
     "image_size": "side of the square canvas that is encoded, in px",
     "resize": "how an image becomes the canvas",
     "filter": "resampling filter",
