@@ -1,6 +1,6 @@
 """The paper's arithmetic as pure functions: no files, no model loading, no settings."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,23 +31,65 @@ def reconstruction_error(
     Raises:
         ValueError: If shapes do not fit, the timestep is outside the schedule, or the prediction type is another one.
     """
+    draws = predict_draws(unet, scheduler, latents, noise, timestep, prompt_embeds)
+    if scheduler.config.prediction_type == "epsilon":
+        target: Tensor = draws.noise
+    else:
+        target = scheduler.get_velocity(draws.latents, draws.noise, draws.timesteps)
+    return (target - draws.prediction).square().reshape(noise.shape)
+
+
+class Draws(NamedTuple):
+    """Noised latents and what the UNet predicts of them, the draws of one image after those of another; float32."""
+
+    latents: Tensor
+    """z_0, (b · draw, c, h, w)."""
+    noise: Tensor
+    """ε, of the same shape."""
+    timesteps: Tensor
+    """(b · draw,), int64."""
+    noisy_latents: Tensor
+    """z_t, of the noise's shape."""
+    prediction: Tensor
+    """ε_θ or v_θ, of the noise's shape."""
+
+
+def predict_draws(
+    unet: Any, scheduler: Any, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None
+) -> Draws:
+    """Noise the latents and predict; arguments and errors as in `reconstruction_error`."""
     _check(scheduler, latents, noise, timestep, prompt_embeds)
-    num_draws = noise.shape[1]
     flat_noise = noise.flatten(0, 1).float()
-    flat_latents = latents.float().repeat_interleave(num_draws, dim=0)
+    flat_latents = latents.float().repeat_interleave(noise.shape[1], dim=0)
     timesteps = torch.full((len(flat_noise),), timestep, dtype=torch.long, device=latents.device)
     noisy_latents = scheduler.add_noise(flat_latents, flat_noise, timesteps)
+    prediction = predict(unet, noisy_latents, timesteps, prompt_embeds)
+    return Draws(flat_latents, flat_noise, timesteps, noisy_latents, prediction)
 
-    condition = () if prompt_embeds is None else (prompt_embeds.to(unet.dtype).repeat_interleave(num_draws, dim=0),)
+
+def predict(unet: Any, noisy_latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor | None) -> Tensor:
+    """One UNet call, in the UNet's own dtype.
+
+    Args:
+        unet: `UNet2DModel` or `UNet2DConditionModel`.
+        noisy_latents: (b · k, c, h, w), the k of one image one after the other.
+        timesteps: (b · k,), int64.
+        prompt_embeds: (b, tokens, dim), or None.
+
+    Returns:
+        The prediction, of the latents' shape, float32.
+
+    Raises:
+        ValueError: If the UNet returns another shape.
+    """
+    condition: tuple[Tensor, ...] = ()
+    if prompt_embeds is not None:
+        num_draws = len(noisy_latents) // len(prompt_embeds)
+        condition = (prompt_embeds.to(unet.dtype).repeat_interleave(num_draws, dim=0),)
     prediction: Tensor = unet(noisy_latents.to(unet.dtype), timesteps, *condition).sample.float()
-
-    if scheduler.config.prediction_type == "epsilon":
-        target: Tensor = flat_noise
-    else:
-        target = scheduler.get_velocity(flat_latents, flat_noise, timesteps)
-    if prediction.shape != target.shape:
-        raise ValueError(f"the UNet returns {tuple(prediction.shape)} for noise of shape {tuple(target.shape)}")
-    return (target - prediction).square().reshape(noise.shape)
+    if prediction.shape != noisy_latents.shape:
+        raise ValueError(f"the UNet returns {tuple(prediction.shape)} for noise of shape {tuple(noisy_latents.shape)}")
+    return prediction
 
 
 def _check(scheduler: Any, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None) -> None:

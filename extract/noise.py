@@ -32,7 +32,10 @@ def sample_noise(seed: int, sample_key: str, draw: int, shape: tuple[int, ...]) 
 
 def sample_draws(seed: int, sample_key: str, num_draws: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Draws 0 … num_draws − 1 of one image, (num_draws, *shape), float32. More draws only append."""
-    return np.stack([sample_noise(seed, sample_key, draw, shape) for draw in range(num_draws)])
+    draws = np.empty((num_draws, *shape), np.float32)
+    for draw in range(num_draws):
+        draws[draw] = sample_noise(seed, sample_key, draw, shape)
+    return draws
 
 
 def noise_probe() -> str:
