@@ -9,6 +9,7 @@ from cache_schema import FULL_MANTISSA_BITS
 
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
+MethodName = Literal["lare", "dire", "one_step", "roundtrip"]
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 DEFAULT_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 EXIT_TOO_MANY_REJECTED = 3
@@ -23,12 +24,16 @@ class Variant:
     timestep: int
     """Scheduler index of the noised latents."""
     ensemble_size: int
-    """Number of noise draws that are averaged."""
+    """Number of noise draws that are averaged; 0 for a method without noise, which has no timestep either."""
 
     @property
     def name(self) -> str:
         """Its folder below the sweep's, "t200-e4"."""
         return f"t{self.timestep}-e{self.ensemble_size}"
+
+
+NO_DRAWS = Variant(0, 0)
+"""The only variant of a method without noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,16 @@ class ModelConfig:
         """Commit hash of `model` on the hub."""
         return DEFAULT_REVISION if self.revision is None and self.model == DEFAULT_MODEL else self.revision
 
+    @property
+    def needs_unet(self) -> bool:
+        """Whether more than the autoencoder is used."""
+        return True
+
+    @property
+    def needs_decoder(self) -> bool:
+        """Whether latents are decoded."""
+        return False
+
     def _check_prompts(self) -> None:
         if self.prompt_policy not in PROMPT_POLICIES:
             raise ValueError(
@@ -104,7 +119,8 @@ class ModelConfig:
 class ExtractConfig(ModelConfig):
     """LaRE maps of a dataset's tars, written to a cache folder. A tar whose maps are there already is skipped.
 
-    A sweep (`timesteps`, `ensemble_sizes`) makes one cache for each pair of values in a single pass over the images.
+    Other reconstruction errors (`method`) are stored in the same way, for comparison. A sweep (`timesteps`,
+    `ensemble_sizes`) makes one cache for each pair of values in a single pass over the images.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -115,8 +131,14 @@ class ExtractConfig(ModelConfig):
     sweep the folder above its caches, which are called t200-e4 and so on."""
     shard: str | int = "all"
     """Positions of tars in dataset.json's list: "3", "0-31", "3,7,9" or "all"."""
+    method: MethodName = "lare"
+    """What a map is. `lare`: the squared error of the noise prediction. The others: the absolute error of the pixels,
+    averaged by latent cell, of an image reconstructed by DDIM inversion and sampling (`dire`), from one prediction at
+    `timestep` (`one_step`), or by the autoencoder alone (`roundtrip`)."""
+    inversion_steps: int = 20
+    """DDIM steps of method dire, as many each way."""
     ensemble_size: int = 4
-    """Number of noise draws that are averaged."""
+    """Number of noise draws that are averaged. Methods dire and roundtrip have none."""
     timesteps: list[int] | None = None
     """A sweep over these in place of `timestep`."""
     ensemble_sizes: list[int] | None = None
@@ -140,6 +162,8 @@ class ExtractConfig(ModelConfig):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
+        _check_choice("method", self.method, get_args(MethodName))
+        _check_least("inversion_steps", self.inversion_steps, 1)
         _check_choice("stored_dtype", self.stored_dtype, get_args(StoredDtype))
         _check_choice("overwrite", self.overwrite, (False, True, "stale"))
         _check_least("num_workers", self.num_workers, 0)
@@ -148,12 +172,43 @@ class ExtractConfig(ModelConfig):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) != len(values) or min(values) < least):
                 raise ValueError(f"{name} is {values}: expected different values of {least} or more")
+            if values is not None and not self.has_noise:
+                raise ValueError(
+                    f"{name} is {values}: method {self.method} has neither timestep nor noise draws to sweep over. "
+                    "Leave it out, or use method lare or one_step."
+                )
         if not 0 <= self.max_reject_fraction <= 1:
             raise ValueError(f"max_reject_fraction is {self.max_reject_fraction}: expected 0 … 1")
         all_bits = FULL_MANTISSA_BITS[self.stored_dtype]
         if self.mantissa_bits is not None and not 1 <= self.mantissa_bits <= all_bits:
             raise ValueError(f"mantissa_bits is {self.mantissa_bits}: {self.stored_dtype} keeps 1 … {all_bits}")
         parse_shards(self.shard)
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the method noises latents, at a timestep and with a number of draws."""
+        return self.method in ("lare", "one_step")
+
+    @property
+    def needs_unet(self) -> bool:
+        """Whether more than the autoencoder is used."""
+        return self.method != "roundtrip"
+
+    @property
+    def needs_decoder(self) -> bool:
+        """Whether latents are decoded."""
+        return self.method != "lare"
+
+    @property
+    def work(self) -> str:
+        """What is done with an image, in a few words: "e = 4" for LaRE."""
+        draws = f"e = {', '.join(map(str, self.ensemble_sizes or [self.ensemble_size]))}"
+        return {
+            "lare": draws,
+            "dire": f"dire, {self.inversion_steps} + {self.inversion_steps} steps",
+            "one_step": f"one_step, {draws}",
+            "roundtrip": "roundtrip",
+        }[self.method]
 
     @property
     def is_sweep(self) -> bool:
@@ -163,6 +218,8 @@ class ExtractConfig(ModelConfig):
     @property
     def variants(self) -> list[Variant]:
         """The caches of this run, timestep by timestep."""
+        if not self.has_noise:
+            return [NO_DRAWS]
         sizes = self.ensemble_sizes or [self.ensemble_size]
         return [Variant(t, e) for t in self.timesteps or [self.timestep] for e in sizes]
 

@@ -1,6 +1,6 @@
 """What an extraction costs: operations an image by the model's configuration alone, and images a second."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -24,36 +24,47 @@ class Rate:
     """Where the figure is from, in words."""
 
 
-def count_macs(folder: ModelFolder, image_size: int, num_unet_calls: int) -> int:
-    """Multiply-accumulate operations for one image: the encoder once, the UNet once a call.
+def count_macs(folder: ModelFolder, image_size: int, num_unet_calls: int, num_decoder_calls: int = 0) -> int:
+    """Multiply-accumulate operations for one image: the encoder once, UNet and decoder once a call.
 
     Args:
         folder: The model.
         image_size: Side of the canvas in px.
         num_unet_calls: Noise predictions an image.
+        num_decoder_calls: Reconstructions an image.
     """
     macs = count_macs_by_part(folder, image_size)
-    return macs["vae_encoder"] + num_unet_calls * macs["unet"]
+    return macs["vae_encoder"] + num_unet_calls * macs["unet"] + num_decoder_calls * macs["vae_decoder"]
 
 
 def count_macs_by_part(folder: ModelFolder, image_size: int) -> dict[str, int]:
-    """Multiply-accumulate operations of one call of VAE encoder and UNet for one image. No weights are read."""
+    """Multiply-accumulate operations of one call of VAE encoder, VAE decoder and UNet for one image.
+
+    No weights are read. Without a UNet its count is 0.
+    """
     shape = folder.latent_shape(image_size)
-    with torch.device("meta"):  # shapes without numbers
-        unet = MODEL_CLASSES[folder.unet.class_name].from_config(folder.unet.config)
+    with torch.device("meta"), torch.no_grad():  # shapes without numbers
         vae = MODEL_CLASSES[folder.vae.class_name].from_config(folder.vae.config)
         images, latents, timestep = torch.empty(1, 3, image_size, image_size), torch.empty(1, *shape), torch.zeros(1)
-        condition = {}
-        if folder.text_encoder is not None:
-            num_tokens = folder.text_encoder.config["max_position_embeddings"]
-            condition["encoder_hidden_states"] = torch.empty(1, num_tokens, unet.config.cross_attention_dim)
-        encoder, call = FlopCounterMode(display=False), FlopCounterMode(display=False)
-        with torch.no_grad():
-            with encoder:
-                vae.encode(images)
-            with call:
-                unet(latents, timestep, **condition)
-    return {"vae_encoder": encoder.get_total_flops() // 2, "unet": call.get_total_flops() // 2}
+        macs = {
+            "vae_encoder": _count(lambda: vae.encode(images)),
+            "vae_decoder": _count(lambda: vae.decode(latents)),
+            "unet": 0,
+        }
+        if folder.unet is not None:
+            unet = MODEL_CLASSES[folder.unet.class_name].from_config(folder.unet.config)
+            condition = {}
+            if folder.text_encoder is not None:
+                num_tokens = folder.text_encoder.config["max_position_embeddings"]
+                condition["encoder_hidden_states"] = torch.empty(1, num_tokens, unet.config.cross_attention_dim)
+            macs["unet"] = _count(lambda: unet(latents, timestep, **condition))
+    return macs
+
+
+def _count(call: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops()) // 2
 
 
 def expected_rate(given: float | None, reports: Iterable[ShardReport], macs: int, device: str) -> Rate:

@@ -27,9 +27,9 @@ from cache_schema import (
 from cache_schema.report import check_rows
 from extract.config import ExtractConfig, ModelConfig, Variant, parse_shards
 from extract.costs import count_macs
-from extract.diffusion import Diffusion, alphas_cumprod_sha256, count_unet_calls, load_scheduler
+from extract.diffusion import Diffusion, alphas_cumprod_sha256, load_scheduler
+from extract.methods import make_method
 from extract.model_folder import ModelFolder
-from extract.noise import NOISE_RULE, noise_probe
 from extract.pipeline import RECIPE, Extractor
 from extract.progress import ProgressFile
 from extract.prompts import PromptPolicy, prompts_sha256
@@ -48,28 +48,24 @@ def compute_fingerprint(
         model: What the maps are made with.
         hashes: `model.folder.hashes()`, which reads all weights.
     """
-    has_posterior = model.folder.vae.class_name == "AutoencoderKL"
-    return Fingerprint(
-        {
-            "recipe": RECIPE,
-            "method": "lare",
-            **hashes,
+    fields: dict[str, int | str] = {
+        "recipe": RECIPE,
+        "method": config.method,
+        **hashes,
+        **make_method(config, model.folder).identity(variant),
+        "image_size": config.image_size,
+        **RULES,
+        "compute_dtype": config.compute_dtype,
+        "stored_dtype": config.stored_dtype,
+        "mantissa_bits": config.stored_mantissa_bits,
+    }
+    if config.needs_unet:
+        fields |= {
             "alphas_cumprod_sha256": alphas_cumprod_sha256(model.scheduler),
             "prediction_type": model.scheduler.config.prediction_type,
-            "timestep": variant.timestep,
-            "ensemble_size": variant.ensemble_size,
-            "noise_seed": config.noise_seed,
-            "noise_rule": f"philox {NOISE_RULE}",
-            "noise_probe_sha256": noise_probe(),
-            "latent_rule": "posterior sample" if has_posterior else "deterministic",
-            "image_size": config.image_size,
-            **RULES,
             "prompt_policy": model.policy.identity,
-            "compute_dtype": config.compute_dtype,
-            "stored_dtype": config.stored_dtype,
-            "mantissa_bits": config.stored_mantissa_bits,
         }
-    )
+    return Fingerprint(fields)
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,7 @@ class Model:
     config: ModelConfig
     folder: ModelFolder
     scheduler: Any
+    """None without a UNet."""
     policy: PromptPolicy
     device: torch.device
 
@@ -90,9 +87,11 @@ class Model:
             ValueError: If a setting does not fit.
         """
         device = _find_device(config.device)
-        folder = ModelFolder.open(config.model, config.pinned_revision, config.vae, config.vae_revision)
+        folder = ModelFolder.open(
+            config.model, config.pinned_revision, config.vae, config.vae_revision, config.needs_unet
+        )
         folder.latent_shape(config.image_size)
-        scheduler = load_scheduler(folder, timesteps)
+        scheduler = load_scheduler(folder, timesteps) if config.needs_unet else None
         policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
         if not config.allow_label_dependent_prompts:
             policy.check_labels(dataset)
@@ -100,7 +99,10 @@ class Model:
 
     def load(self) -> Diffusion:
         """Load the weights."""
-        return Diffusion(self.folder, self.scheduler, self.config.compute_dtype, self.device, self.config.channels_last)
+        config = self.config
+        return Diffusion(
+            self.folder, self.scheduler, config.compute_dtype, self.device, config.channels_last, config.needs_decoder
+        )
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Job:
         dataset = Dataset.open(config.data)
         selected = parse_shards(config.shard, len(dataset.tars))
         model = Model.prepare(config, dataset, [v.timestep for v in config.variants])
+        make_method(config, model.folder)  # refuses what does not fit, before the weights are read
         hashes = model.folder.hashes()
         caches = {
             variant: create_cache(
@@ -140,6 +143,11 @@ class Job:
         todo = {n: variants for n, variants in wanted.items() if variants}
         num_skipped = len(selected) * len(caches) - sum(map(len, todo.values()))
         return replace(job, num_skipped=num_skipped, todo=todo)
+
+    def count_macs(self) -> int:
+        """Multiply-accumulate operations for one image, all variants together."""
+        calls = make_method(self.config, self.model.folder).count_calls()
+        return count_macs(self.model.folder, self.config.image_size, *calls)
 
     def _unmade(self, n: int) -> tuple[Variant, ...]:
         """The variants whose store of tar n is missing, or is to be replaced."""
@@ -234,16 +242,14 @@ class Job:
 
     def _log_plan(self, num_images: int) -> None:
         config = self.config
-        num_calls = count_unet_calls(config.variants)
-        macs = count_macs(self.model.folder, config.image_size, num_calls)
-        draws, timesteps = config.ensemble_sizes or [config.ensemble_size], config.timesteps or [config.timestep]
+        timesteps = ", ".join(map(str, config.timesteps or [config.timestep]))
         logger.info(
-            "%s images, e = %s, %.3g GMAC each; %d px, t = %s, %s on %s → %s",
+            "%s images, %s, %.3g GMAC each; %d px, %s%s on %s → %s",
             f"{num_images:,}",
-            ", ".join(map(str, draws)),
-            macs / 1e9,
+            config.work,
+            self.count_macs() / 1e9,
             config.image_size,
-            ", ".join(map(str, timesteps)),
+            f"t = {timesteps}, " if config.has_noise else "",
             config.compute_dtype,
             self.model.device,
             config.cache,

@@ -13,8 +13,7 @@ import yaml
 from cache_schema import shard_reports
 from cache_schema.report import format_shards
 from extract.config import ExtractConfig
-from extract.costs import Rate, count_macs, expected_rate
-from extract.diffusion import count_unet_calls
+from extract.costs import Rate, expected_rate
 from extract.job import Job
 from extract.launch_config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.local import run_local
@@ -53,7 +52,7 @@ class Launch:
         config = _with_device(config)
         # Prepared on the CPU: the machine that submits may have no GPU.
         job = Job.prepare(replace(config, device="cpu"))
-        macs = count_macs(job.model.folder, config.image_size, count_unet_calls(config.variants))
+        macs = job.count_macs()
         cache = next(iter(job.caches.values()))
         device = "cuda" if config.runs_on_gpu else "cpu"
         reports = shard_reports(cache, job.dataset) if config.images_per_second is None else ()
@@ -103,11 +102,11 @@ class Launch:
         num_tars, num_skipped = len(self.job.todo), self.job.num_skipped
         hours = self.num_images / rate / 3600
         logger.info(
-            "%s images in %s tars (%s stores are there), e = %s, %.3g GMAC each: %s %s-hours at %s images/s (%s)",
+            "%s images in %s tars (%s stores are there), %s, %.3g GMAC each: %s %s-hours at %s images/s (%s)",
             f"{self.num_images:,}",
             f"{num_tars:,}",
             f"{num_skipped:,}",
-            ", ".join(map(str, config.ensemble_sizes or [config.ensemble_size])),
+            config.work,
             self.macs / 1e9,
             f"{hours:,.1f}" if hours >= 0.1 else f"{hours:.2g}",
             "GPU" if config.runs_on_gpu else "processor",

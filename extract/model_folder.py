@@ -64,16 +64,23 @@ class Component:
 class ModelFolder:
     """The parts of a latent diffusion model that extraction needs."""
 
-    unet: Component
+    unet: Component | None
+    """None where the autoencoder alone was asked for."""
     vae: Component
     scheduler_config: dict[str, Any]
+    """Empty without a UNet."""
     text_encoder: Component | None
     """None for a `UNet2DModel`, which has no text condition."""
     tokenizer: Path | None
 
     @classmethod
     def open(
-        cls, model: str, revision: str | None = None, vae: str | None = None, vae_revision: str | None = None
+        cls,
+        model: str,
+        revision: str | None = None,
+        vae: str | None = None,
+        vae_revision: str | None = None,
+        with_unet: bool = True,
     ) -> "ModelFolder":
         """Find a model's parts and check that they fit together; downloads what is not on the disk.
 
@@ -82,24 +89,34 @@ class ModelFolder:
             revision: Commit hash of a hub id.
             vae: Folder or hub id of another autoencoder; its files lie in it or in its `vae` folder.
             vae_revision: Commit hash of that.
+            with_unet: Whether more than the autoencoder is needed. Without, `model` may be an autoencoder's own folder,
+                and is not looked for if `vae` is named.
 
         Raises:
             ValueError: If it cannot be found, or is of a kind that is not supported; the message says what is.
         """
         try:
-            return cls._open(model, revision, vae, vae_revision, local_files_only=True)
+            return cls._open(model, revision, vae, vae_revision, with_unet, local_files_only=True)
         except _MissingFile:  # a folder may lack it, or the local hub cache: only the second can be helped
-            return cls._open(model, revision, vae, vae_revision, local_files_only=False)
+            return cls._open(model, revision, vae, vae_revision, with_unet, local_files_only=False)
 
     @classmethod
     def _open(
-        cls, model: str, revision: str | None, vae: str | None, vae_revision: str | None, *, local_files_only: bool
+        cls,
+        model: str,
+        revision: str | None,
+        vae: str | None,
+        vae_revision: str | None,
+        with_unet: bool,
+        *,
+        local_files_only: bool,
     ) -> "ModelFolder":
-        folder = _find_folder(model, revision, local_files_only)
-        vae_folder = folder / "vae"
-        if vae is not None:
-            vae_folder = _find_folder(vae, vae_revision, local_files_only)
-            vae_folder = vae_folder if (vae_folder / "config.json").is_file() else vae_folder / "vae"
+        if not with_unet:
+            name, pinned = (model, revision) if vae is None else (vae, vae_revision)
+            autoencoder = cls(None, _open_vae(name, pinned, local_files_only), {}, None, None)
+            autoencoder._check_vae()
+            return autoencoder
+        folder = _find_folder(model, revision, _hub_patterns(), local_files_only)
         unet = Component.open(folder / "unet", UNETS)
         has_text = unet.class_name == "UNet2DConditionModel"
         scheduler = folder / "scheduler" / "scheduler_config.json"
@@ -107,31 +124,39 @@ class ModelFolder:
             raise _MissingFile(f"{scheduler} does not exist: the noise schedule is read from it")
         result = cls(
             unet=unet,
-            vae=Component.open(vae_folder, AUTOENCODERS),
+            vae=(
+                Component.open(folder / "vae", AUTOENCODERS)
+                if vae is None
+                else _open_vae(vae, vae_revision, local_files_only)
+            ),
             scheduler_config=json.loads(scheduler.read_text()),
             text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS) if has_text else None,
             tokenizer=folder / "tokenizer" if has_text else None,
         )
-        result._check()
+        result._check_unet(unet)
+        result._check_vae()
         return result
 
-    def _check(self) -> None:
-        unet, vae = self.unet.config, self.vae.config
+    def _check_vae(self) -> None:
+        vae = self.vae.config
+        if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
+            raise ValueError(
+                f"{self.vae.folder} scales latents by channel: supported are one scaling_factor and shift_factor"
+            )
+
+    def _check_unet(self, part: Component) -> None:
+        unet, vae = part.config, self.vae.config
         for name in ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
             if unet.get(name) is not None:
                 raise ValueError(
-                    f"{self.unet.folder} needs a further condition ({name}: {unet[name]}): "
+                    f"{part.folder} needs a further condition ({name}: {unet[name]}): "
                     "supported are UNets with a text condition alone, or none"
                 )
         channels = (unet.get("in_channels"), unet.get("out_channels"), vae.get("latent_channels"))
         if len(set(channels)) != 1:
             raise ValueError(
-                f"{self.unet.folder} takes {channels[0]} and gives {channels[1]} channels, the autoencoder "
+                f"{part.folder} takes {channels[0]} and gives {channels[1]} channels, the autoencoder "
                 f"{self.vae.folder} has {channels[2]}: supported are UNets from latents to latents"
-            )
-        if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
-            raise ValueError(
-                f"{self.vae.folder} scales latents by channel: supported are one scaling_factor and shift_factor"
             )
         if self.tokenizer is not None and not self.tokenizer.is_dir():
             raise _MissingFile(f"{self.tokenizer} does not exist: expected the files of a CLIPTokenizer")
@@ -139,7 +164,7 @@ class ModelFolder:
             width = self.text_encoder.config.get("hidden_size")
             if unet.get("cross_attention_dim") != width:
                 raise ValueError(
-                    f"{self.unet.folder} takes text of width {unet.get('cross_attention_dim')}, "
+                    f"{part.folder} takes text of width {unet.get('cross_attention_dim')}, "
                     f"{self.text_encoder.folder} gives {width}"
                 )
 
@@ -152,15 +177,18 @@ class ModelFolder:
         vae = self.vae.config
         widths = vae["encoder_block_out_channels" if self.vae.class_name == "AutoencoderTiny" else "block_out_channels"]
         stride = 2 ** (len(widths) - 1)
-        multiple = stride * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+        multiple, parts = stride, "the autoencoder of this model needs"
+        if self.unet is not None:
+            multiple *= 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+            parts = "autoencoder and UNet of this model need"
         if image_size % multiple:
-            raise ValueError(
-                f"image_size is {image_size}: autoencoder and UNet of this model need a multiple of {multiple}"
-            )
+            raise ValueError(f"image_size is {image_size}: {parts} a multiple of {multiple}")
         return vae["latent_channels"], image_size // stride, image_size // stride
 
     def hashes(self) -> dict[str, str]:
         """Fingerprint fields that identify weights and configurations."""
+        if self.unet is None:
+            return {"vae_sha256": self.vae.sha256, "vae_config_sha256": self.vae.config_sha256}
         parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
         fields = {}
         for name, part in parts.items():
@@ -191,7 +219,13 @@ def _hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _find_folder(name: str, revision: str | None, local_files_only: bool) -> Path:
+def _open_vae(name: str, revision: str | None, local_files_only: bool) -> Component:
+    """The autoencoder of a folder or hub repository, which lies in it or in its `vae` folder."""
+    folder = _find_folder(name, revision, _hub_patterns(("vae/", "")), local_files_only)
+    return Component.open(folder if (folder / "config.json").is_file() else folder / "vae", AUTOENCODERS)
+
+
+def _find_folder(name: str, revision: str | None, patterns: list[str], local_files_only: bool) -> Path:
     """A folder by its path, or a pinned snapshot of a hub repository, from the local hub cache or downloaded."""
     if Path(name).is_dir():
         return Path(name)
@@ -201,7 +235,7 @@ def _find_folder(name: str, revision: str | None, local_files_only: bool) -> Pat
         )
     try:
         folder = huggingface_hub.snapshot_download(
-            name, revision=revision, allow_patterns=_hub_patterns(), local_files_only=local_files_only
+            name, revision=revision, allow_patterns=patterns, local_files_only=local_files_only
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise _MissingFile(
@@ -210,9 +244,9 @@ def _find_folder(name: str, revision: str | None, local_files_only: bool) -> Pat
     return Path(folder)
 
 
-def _hub_patterns() -> list[str]:
+def _hub_patterns(folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", "")) -> list[str]:
     # Not `*.safetensors`: repositories also hold fp16 and non-EMA copies, which nothing reads.
     endings = (".safetensors", "-[0-9]*.safetensors", ".safetensors.index.json")
     files = ["config.json", *(f"{stem}{ending}" for stem in _STEMS for ending in endings)]
-    parts = [f"{folder}{file}" for folder in ("unet/", "vae/", "text_encoder/", "") for file in files]
+    parts = [f"{folder}{file}" for folder in folders for file in files]
     return [*parts, "scheduler/scheduler_config.json", "tokenizer/*.json", "tokenizer/*.txt"]

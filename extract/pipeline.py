@@ -1,4 +1,4 @@
-"""The loop over one tar: image → latents → noise prediction → squared error → LaRE map."""
+"""The loop over one tar: images → latents → the method's error → maps."""
 
 import tarfile
 import time
@@ -18,6 +18,7 @@ from cache_schema import Dataset, DatasetError, ShardData, Status, fits_stored, 
 from extract.config import ExtractConfig, Variant
 from extract.diffusion import Diffusion
 from extract.images import Batch, RowSettings, load_batches
+from extract.methods import Inputs, make_method
 from extract.prompts import PromptPolicy, PromptTable, prompts_sha256
 from extract.transfer import Transfer
 
@@ -29,8 +30,8 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "zarr")
 class _Rows:
     """What becomes of a tar's rows under one variant, filled batch by batch."""
 
-    def __init__(self, num_rows: int, latent_shape: tuple[int, int, int]) -> None:
-        self.lare = np.full((num_rows, *latent_shape), np.nan, np.float32)
+    def __init__(self, num_rows: int, map_shape: tuple[int, int, int]) -> None:
+        self.lare = np.full((num_rows, *map_shape), np.nan, np.float32)
         self.status = np.full(num_rows, Status.MISSING, np.uint8)
         self.reasons: dict[str, str] = {}
 
@@ -66,6 +67,7 @@ class Extractor:
 
     def __init__(self, config: ExtractConfig, dataset: Dataset, policy: PromptPolicy, diffusion: Diffusion) -> None:
         self.config, self.dataset, self.policy, self.diffusion = config, dataset, policy, diffusion
+        self.method = make_method(config, diffusion.folder)
         self.latent_shape = diffusion.folder.latent_shape(config.image_size)
         self.prompts = PromptTable(diffusion.encode_prompt)
         self.transfer = Transfer(diffusion.device)
@@ -84,7 +86,7 @@ class Extractor:
         start = time.perf_counter()
         entry, table = self.dataset.tars[n], self.dataset.rows(n)
         prompts = self.policy.prompts(table)
-        results = [_Rows(entry.num_rows, self.latent_shape) for _ in variants]
+        results = [_Rows(entry.num_rows, self.method.map_shape) for _ in variants]
         image_sha256 = np.zeros((entry.num_rows, 32), np.uint8)
         reading = _TimedIterator(self._read(n, table, num_draws=max(v.ensemble_size for v in variants)))
         done = 0
@@ -161,7 +163,7 @@ class Extractor:
         padded = prompts + prompts[-1:] * (size - len(prompts))
         embeds = None if self.policy.name == "none" else self.prompts.embed(padded)
         images, posterior_noise, noise = self.transfer.to_device((batch.images, batch.posterior_noise, batch.noise))
-        return diffusion.compute_maps(images, posterior_noise, noise, variants, embeds)
+        return self.method.compute_maps(diffusion, Inputs(images, posterior_noise, noise, embeds), variants)
 
     def _settle(
         self, batch: Batch, prompts: list[str], maps: NDArray[np.float32], variants: Sequence[Variant]

@@ -89,8 +89,8 @@ def read_maps(folder: Path) -> dict[str, np.ndarray]:
     return {key: lare for shard in shards for key, lare in zip(shard.keys, shard.lare, strict=True)}
 
 
-def assert_same_maps(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
-    """Both hold the same keys, and maps that are equal in the contract's sense: max |a − b| ≤ 1e-5 · max |a|."""
+def assert_same_maps(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], *, tolerance: float = 1e-5) -> None:
+    """Both hold the same keys, and maps that are equal in the contract's sense: max |a − b| ≤ tolerance · max |a|."""
     assert ours.keys() == theirs.keys()
     for key, a in ours.items():
-        assert np.abs(a - theirs[key]).max() <= 1e-5 * np.abs(a).max(), key
+        assert np.abs(a - theirs[key]).max() <= tolerance * np.abs(a).max(), key

@@ -144,6 +144,18 @@ def test_operations_are_counted_without_weights(models: dict[str, Path], name: s
     assert count_macs(folder, 64, 3) == encoding + 3 * predicting
 
 
+def test_tasks_of_another_method_have_its_costs_and_settings(
+    packed: Dataset, settings: Arguments, models: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    launch = Launch.prepare(LaunchConfig(**settings(method="dire", inversion_steps=3, dry_run=True)))
+    assert launch.macs == count_macs(ModelFolder.open(str(models["sd"])), 64, 6, 1)
+    told = launch.config.run_settings()
+    assert (told["method"], told["inversion_steps"]) == ("dire", 3)
+    launch.run()
+    assert "7 images in 2 tars (0 stores are there), dire, 3 + 3 steps, " in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
