@@ -12,7 +12,7 @@ from bench.config import BenchConfig
 from bench.machine import one_core
 from bench.pictures import make_jpegs, pack_jpegs, save_jpegs
 from bench.runner import Context, Figure, alternate, peak_gpu_bytes, rates, ratio, reading, timed
-from bench.sd15 import save_sd15
+from bench.sd15 import find_sd15
 from extract.config import ExtractConfig
 from extract.costs import count_macs
 from extract.diffusion import Diffusion
@@ -225,7 +225,7 @@ def measure_sd15(context: Context) -> list[Figure]:
     config = context.config
     setting = Setting(
         name="sd15",
-        model=save_sd15(_sd15_folder(config, context.folder)),
+        model=find_sd15(context),
         image_size=config.sd15_image_size,
         picture_px=config.feed_picture_px,
         num_images=config.sd15_images,
@@ -233,7 +233,3 @@ def measure_sd15(context: Context) -> list[Figure]:
         is_one_core=False,
     )
     return compare(context, setting)
-
-
-def _sd15_folder(config: BenchConfig, temporary: Path) -> Path:
-    return temporary / "sd15" if config.sd15_folder is None else Path(config.sd15_folder)

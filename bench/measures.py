@@ -15,6 +15,7 @@ from bench.loader import measure_loader
 from bench.map_bytes import measure_map_bytes
 from bench.memory import measure_memory
 from bench.operations import measure_operations
+from bench.reconstruction import measure_reconstruction
 from bench.runner import Context, Figure
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ MEASURES = (
     Measure(("operations",), measure_operations),
     Measure(("memory_20_over_2",), measure_memory),
     Measure(("job_over_authors_sd15", "job_over_models_sd15", "fraction_of_peak_sd15"), measure_sd15, is_quick=False),
+    Measure(("reconstruction",), measure_reconstruction, is_quick=False),
 )
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from bench.runner import Context
 from demo.toy_model import build_tokenizer
 
 PROMPT = "a photo"
@@ -44,6 +45,12 @@ def build_vae() -> AutoencoderKL:
     )
 
 
+def save_tiny_autoencoder(folder: Path) -> Path:
+    """A folder of the tiny autoencoder for these latents (diffusers' defaults), 2,445,063 parameters, at random."""
+    AutoencoderTiny().save_pretrained(folder)  # type: ignore[no-untyped-call]
+    return folder
+
+
 def build_text_encoder() -> CLIPTextModel:
     """CLIP ViT-L/14's text half, 123,060,480 parameters."""
     return CLIPTextModel(
@@ -57,6 +64,11 @@ def build_text_encoder() -> CLIPTextModel:
             hidden_act="quick_gelu",
         )
     )
+
+
+def find_sd15(context: Context) -> Path:
+    """The folder that was named, or a temporary one."""
+    return save_sd15(Path(context.config.sd15_folder or context.folder / "sd15"))
 
 
 def save_sd15(folder: Path) -> Path:

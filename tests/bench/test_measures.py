@@ -162,7 +162,8 @@ def test_names_select_their_measure_once():
 
 def test_stable_diffusion_shapes_are_measured_only_when_asked_for():
     assert {m.names[0] for m in select_measures("all")} - {m.names[0] for m in select_measures("quick")} == {
-        "job_over_authors_sd15"
+        "job_over_authors_sd15",
+        "reconstruction",
     }
     assert len(select_measures("all")) == len(MEASURES)
 
