@@ -124,8 +124,8 @@ def _describe_chance(clean: Mapping[str, Result], degraded: Results) -> str:
         lost = [name for name, each in degraded.items() if not _is_above(each[reading].scores["auroc"], 0.5)]
         if title not in already:
             texts.append(f"{title} under {_listed(lost, len(degraded))}")
-    parts = [f"already on the images as they are {', '.join(already)}"] if already else []
-    return f"Not above chance (the AUROC's interval reaches 0.5) are {'; '.join([*parts, *texts])}."
+    parts = [f"{', '.join(already)} already on the images as they are"] if already else []
+    return f"Not above chance (the AUROC's interval reaches 0.5): {'; '.join([*parts, *texts])}."
 
 
 def _describe_threshold(degraded: Results) -> str:

@@ -146,7 +146,7 @@ def count_false_alarms(
     caches: Mapping[str, Path],
     runs: Mapping[str, Mapping[str, list[Path]]],
 ) -> dict[tuple[str, str], FalseAlarms]:
-    """(packing trained on, reading) → what half size does to the scores of photographs."""
+    """(packing that gave weights or threshold, reading) → what half size does to the scores of photographs."""
     source, folder = data[AS_THEY_COME], study.config.out / "data" / "half-size"
     settings = [Dataset.open(source).dataset_id, hash_files(ROOT / "experiments" / "half_size.py")]
     study.steps.run("half-size", [folder], settings, lambda: write_half_size(source, folder))
@@ -158,7 +158,5 @@ def count_false_alarms(
         for way, each in runs.items()
         for v in DETECTORS
     }
-    for way in runs:
-        plain = study.readings(cache, folder, threshold_from=(caches[way], data[way]))
-        readings |= {(way, name): reading for name, reading in plain.items()}
-    return compare_half_size(readings)
+    plain = study.readings(cache, folder, threshold_from=(caches[AS_THEY_COME], source))
+    return compare_half_size(readings | {(AS_THEY_COME, name): reading for name, reading in plain.items()})

@@ -36,7 +36,7 @@ Scores = Mapping[tuple[str, str], Mapping[str, Mapping[str, Means]]]
 Losses = Mapping[str, Mapping[str, Means]]
 """Packing that is tested on → reading → AUROC less that on the same files as they come; trained on these."""
 Alarms = Mapping[tuple[str, str], FalseAlarms]
-"""(packing trained on, reading) → what half size does."""
+"""(packing that gave weights or threshold, reading) → what half size does."""
 
 
 def score_cells(cells: Mapping[tuple[str, str], Readings]) -> tuple[Scores, Losses]:
@@ -71,7 +71,7 @@ def describe(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[st
     for way, each in losses.items():
         verdicts = {name: judge(each[name]) for name in TITLES if name != FILE}
         named = [
-            f"{text} {', '.join(f'{TITLES[n]} ({each[n].mean:+.2f})' for n in found)}".replace("-", "−")
+            f"{text} {', '.join(f'{TITLES[n]} ({each[n].mean:+.3f})' for n in found)}".replace("-", "−")
             for verdict, text in ((-1, "lower for"), (0, "not told apart for"), (1, "higher for"))
             if (found := [name for name, judged in verdicts.items() if judged == verdict])
         ]
@@ -83,7 +83,8 @@ def describe(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[st
 def _describe_alarms(alarms: Alarms) -> str:
     found: dict[int, list[str]] = {1: [], 0: [], -1: []}
     for (way, name), each in alarms.items():
-        found[_side(each.interval)].append(f"{TITLES[name]} trained {WAYS[way]} ({each.auroc:.2f})")
+        trained = f" trained {WAYS[way]}" if name in DETECTORS else ""
+        found[_side(each.interval)].append(f"{TITLES[name]}{trained} ({each.auroc:.2f})")
     words = {1: "taken for more generated", 0: "not told apart", -1: "taken for more real"}
     texts = [f"{words[side]} by {', '.join(names)}" for side, names in found.items() if names]
     return f"Photographs after half size, against the same before (AUROC), are {'; '.join(texts)}."
@@ -101,10 +102,10 @@ def _show(value: Means) -> str:
 def _tell(tells: Sequence[str], asked: Sequence[str]) -> str:
     if not tells:
         return "do not tell the classes apart"
-    silent = [WAYS[way] for way in asked if way not in tells]
-    rest = f", but not {' and '.join(silent)}" if silent else ""
-    where = " and ".join(WAYS[way] for way in tells)
-    return f"tell the classes apart {where}{rest}, where as much of any score need not come from the picture"
+    silent = ", ".join(WAYS[way] for way in asked if way not in tells)
+    rest = f", but not {silent}" if silent else ""
+    where = ", ".join(WAYS[way] for way in tells)
+    return f"tell the classes apart {where}{rest}. Where they do, as much of any score need not come from the picture"
 
 
 def tabulate(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[str, str]) -> list[Table]:

@@ -99,7 +99,7 @@ def make_results(**readings: dict[str, float]) -> dict[str, dict[str, Result]]:
 def test_finding_says_first_where_scores_are_lost() -> None:
     text = describe(make_results(full={"jpeg:65": 0.505, "blur:3": 0.6}, mean_lare={"jpeg:65": 0.4, "blur:3": 0.3}), {})
     assert text.startswith(
-        "Not above chance (the AUROC's interval reaches 0.5) are image and map under jpeg:65 (1 of 2); image only "
+        "Not above chance (the AUROC's interval reaches 0.5): image and map under jpeg:65 (1 of 2); image only "
         "under none; map only under none; mean LaRE under all 2 degradations."
     )
     assert (
@@ -111,7 +111,7 @@ def test_finding_says_first_where_scores_are_lost() -> None:
 def test_finding_says_what_was_no_better_than_chance_before() -> None:
     text = describe(make_results(full={"jpeg:65": 0.95}, map_only={AS_THEY_ARE: 0.5, "jpeg:65": 0.5}), {})
     assert text.startswith(
-        "Not above chance (the AUROC's interval reaches 0.5) are already on the images as they are map only; image and "
+        "Not above chance (the AUROC's interval reaches 0.5): map only already on the images as they are; image and "
         "map under none; image only under none; mean LaRE under none."
     )
 
