@@ -11,7 +11,7 @@ from experiments.ensemble import COSTS_NAME
 from experiments.precision import list_precisions
 from experiments.study import Study, StudyConfig, cache_name
 from extract.config import ExtractConfig
-from extract.costs import count_macs_by_part, expected_rate
+from extract.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
 from extract.model_folder import ModelFolder
 from train.provenance import write_json
 
@@ -92,16 +92,14 @@ def log_costs(study: Study, passes: list[Pass]) -> None:
     device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
     for each in passes:
         cost = macs["vae_encoder"] + each.num_unet_calls * macs["unet"]
-        rate = expected_rate(None, (), cost, device)
         logger.info(
-            "%s: %s images, %d UNet calls and %.3g GMAC each: %.2g hours at %.1f images/s (%s)",
+            "%s: %s images, %d UNet calls and %.3g GMAC each: %.2g hours, if this machine does %g TMAC/s",
             each.title,
             f"{num_images:,}",
             each.num_unet_calls,
             cost / 1e9,
-            num_images / rate.images_per_second / 3600,
-            rate.images_per_second,
-            rate.source,
+            num_images * cost / ASSUMED_MACS_PER_SECOND[device] / 3600,
+            ASSUMED_MACS_PER_SECOND[device] / 1e12,
         )
 
 

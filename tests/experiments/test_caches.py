@@ -44,6 +44,6 @@ def test_caches_are_made_once_and_their_cost_is_told(
     assert costs["image_size_px"] == 64 and costs["unet"] > 0 and costs["vae_encoder"] > 0
 
     stores = {path: path.stat().st_mtime_ns for path in caches.rglob("*.zarr.zip")}
-    monkeypatch.setattr(study_module, "run_module", None)  # nothing is left to be done with a model
+    monkeypatch.setattr(study_module, "run_module", None)  # nothing is left that takes a model
     run(made)
     assert {path: path.stat().st_mtime_ns for path in caches.rglob("*.zarr.zip")} == stores
