@@ -20,6 +20,7 @@ WATCH ?=
 DEVICE ?=
 CKPT ?=
 CONFIG ?=
+PRESET ?= quick
 PHOTOS ?=
 GENERATOR_PHOTOS ?=
 ARGS ?=
@@ -45,6 +46,18 @@ demo: .venv/.installed  ## both stages on real photographs with a toy diffusion 
 .PHONY: toy-benchmark
 toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=folder of <class>/… ARGS='--model_b FOLDER' (GENERATOR_PHOTOS=) → runs/toy-benchmark
 	$(PY) -m experiments toy-benchmark $(call flag,--photos,$(PHOTOS)) $(call flag,--generator_photos,$(GENERATOR_PHOTOS)) \
+	    $(call flag,--out,$(OUT)) $(ARGS)
+
+.PHONY: caches
+caches: CONFIG := $(or $(CONFIG),experiments/configs/toy-$(PRESET).yaml)
+caches: .venv/.installed  ## what `make ablate` reads: sweeps of timesteps, ensemble sizes, precisions (PRESET= or CONFIG=)
+	$(PY) -m experiments caches --config $(CONFIG) $(call flag,--data,$(DATA)) $(call flag,--caches,$(CACHE)) \
+	    $(call flag,--model,$(MODEL)) $(ARGS)
+
+.PHONY: ablate
+ablate: CONFIG := $(or $(CONFIG),experiments/configs/toy-$(PRESET).yaml)
+ablate: .venv/.installed  ## one table of all settings that caches alone can compare, no UNet (PRESET=quick|full or CONFIG=)
+	$(PY) -m experiments ablate --config $(CONFIG) $(call flag,--data,$(DATA)) $(call flag,--caches,$(CACHE)) \
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: report

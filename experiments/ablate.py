@@ -1,0 +1,83 @@
+"""All settings that caches alone can compare, in one table. No diffusion model is loaded."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from cache_schema import Dataset, open_cache
+from demo.stages import ROOT
+from demo.steps import hash_files
+from experiments.answers import Answer
+from experiments.comparisons import MEAN
+from experiments.markdown import escape, table
+from experiments.questions import FROM_CACHES, load_question
+from experiments.settings import SPLITS
+from experiments.study import Study
+from train.matrix import format_cell
+from train.provenance import write_json
+
+METRICS = {"auroc": "AUROC", "average_precision": "AP"}
+CODE = ("experiments", "train", "cache_schema")
+
+
+def run(study: Study) -> None:
+    """Answer the questions that need caches alone, and print all settings in one table. Does nothing when done."""
+    outputs = [study.config.out / f"ablation.{ending}" for ending in ("json", "md")]
+    answered: list[Answer] = []
+
+    def work() -> None:
+        for name in FROM_CACHES:
+            answered.append(load_question(name)(study))
+            study.write(answered[-1])
+        ablation = {"settings": study.describe(), "rows": [row for each in answered for row in list_rows(each)]}
+        write_json(outputs[0], ablation)
+        outputs[1].write_text(as_markdown(ablation, study.command("ablate")), encoding="utf-8")
+
+    study.steps.run("ablate", outputs, describe_inputs(study), work)
+    head = "" if answered else f"Nothing has changed since {outputs[1]} was written:\n\n"
+    sys.stdout.write(f"{head}{outputs[1].read_text(encoding='utf-8')}")
+
+
+def describe_inputs(study: Study) -> list[Any]:
+    """All that decides the table: settings, code, recipes, images and the caches that are there."""
+    config = study.config
+    recipes = (config.recipe, config.map_only, config.image_only)
+    datasets = [Dataset.open(data) for data in (config.data, config.mixed_data) if data]
+    caches = sorted(file.parent for file in config.caches.glob("*/cache.json"))
+    return [
+        asdict(config),
+        hash_files(*(ROOT / folder for folder in CODE), *recipes),
+        [(each.dataset_id, hash_files(each.folder / "index.parquet")) for each in datasets],
+        {folder.name: open_cache(folder).fingerprint for folder in caches},
+    ]
+
+
+def list_rows(answer: Answer) -> list[dict[str, Any]]:
+    """A row for each setting of an answer: question, setting, and for each split the mean over the image sources."""
+    by_split: Mapping[str, Mapping[str, Any]] = answer.numbers["readings"]
+    return [
+        {
+            "question": answer.name,
+            "setting": setting,
+            **{split: {metric: by_split[split][setting][MEAN][metric] for metric in METRICS} for split in SPLITS},
+        }
+        for setting in by_split[SPLITS[0]]
+    ]
+
+
+def as_markdown(ablation: Mapping[str, Any], command: str) -> str:
+    """The table and what it was made with."""
+    settings = ablation["settings"]
+    heads = [f"{title}, {split}" for split in SPLITS for title in METRICS.values()]
+    rows = [
+        (row["question"], row["setting"], *(format_cell(row[split][metric]) for split in SPLITS for metric in METRICS))
+        for row in ablation["rows"]
+    ]
+    note = (
+        f"Preset {settings['preset']}: {settings['num_seeds']} seeds, {settings['num_epochs']} epochs. Mean over the "
+        "image sources, those of validation and those of the test; ± standard deviation over seeds. Settings are "
+        "chosen on validation; checkpoints and thresholds too. One detector stands in several rows where settings "
+        f"coincide. Commit {settings['git_commit'] or 'unknown'}{' with changes' if settings['git_dirty'] else ''}."
+    )
+    return f"{table(('question', 'setting', *heads), rows)}\n\n{escape(note)}\n\nCommand: `{command}`\n"
