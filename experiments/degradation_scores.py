@@ -162,7 +162,7 @@ def _change(result: Result, metric: str) -> Means:
 
 def _gain(readings: Mapping[str, Result]) -> dict[str, Means]:
     """By how much image and map are better than the image alone, in each metric."""
-    return {name: readings["full"].scores[name] - readings["image_only"].scores[name] for name in METRICS}
+    return {name: readings["full"].scores[name] - readings["image_only"].scores[name] for name in METRIC_TITLES}
 
 
 def _mean(results: Results, names: Sequence[str], reading: str, metric: str) -> float:
@@ -197,7 +197,7 @@ def tabulate(results: Results, degradations: Mapping[str, str]) -> list[Table]:
         if name != AS_THEY_ARE
     )
     gains = {name: _gain(each) for name, each in results.items()}
-    added = tuple((titles[name], *(describe_difference(gain[m]) for m in METRICS)) for name, gain in gains.items())
+    added = tuple((titles[name], *(describe_difference(g[m]) for m in METRIC_TITLES)) for name, g in gains.items())
     note = f"Paired on the same images, 95 % interval by group. {RULE}"
     return [
         *tables,

@@ -109,7 +109,7 @@ def _tell(tells: Sequence[str], asked: Sequence[str]) -> str:
 
 
 def tabulate(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[str, str]) -> list[Table]:
-    """AUROC and accuracy of each cell, what matching takes, and false alarms."""
+    """AUROC and balanced accuracy of each cell, what matching takes, and false alarms."""
     heads = ("trained", "tested", *TITLES.values())
     spread = "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds."
     left_out = tuple((WAYS[way], WAYS[way], f"not done: {reason}") for way, reason in missing.items())
@@ -121,7 +121,7 @@ def tabulate(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[st
             (*_rows(scores, metric), *filled),
             f"{spread} Thresholds come from the validation images of the packing that was trained on.",
         )
-        for metric, title in (("auroc", "AUROC"), ("accuracy", "Accuracy"))
+        for metric, title in (("auroc", "AUROC"), ("balanced_accuracy", "Balanced accuracy"))
     ]
     rows = tuple(
         (WAYS[way], *(describe_difference(each[name]) if name in each else None for name in TITLES))

@@ -14,8 +14,8 @@ from train.evaluate import select_sources
 from train.metrics import group_weights, interval
 from train.scores import Reading
 
-METRICS = ("accuracy", "average_precision", "auroc")
-"""Accuracy is that at each seed's threshold from validation."""
+METRICS = ("accuracy", "balanced_accuracy", "average_precision", "auroc")
+"""Accuracies are those at each seed's threshold from validation."""
 Floats = NDArray[np.float64]
 
 
@@ -103,19 +103,21 @@ def _weighted_metrics(weights: Floats, labels: NDArray[np.int64], scores: Floats
         scores: (samples,).
         called: Which samples are called generated, (samples,).
     """
-    accuracy = weights @ (called == (labels == 1)) / np.maximum(weights.sum(axis=1), 1)
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of each level of equal scores
-    is_generated, weights = labels[order] == 1, weights[:, order]
+    is_generated, is_called, weights = labels[order] == 1, called[order], weights[:, order]
+    num_found, num_cleared = weights @ (is_called & is_generated), weights @ ~(is_called | is_generated)
     generated, real = (np.add.reduceat(weights * which, starts, axis=1) for which in (is_generated, ~is_generated))
     above, real_above = generated.cumsum(axis=1), real.cumsum(axis=1)
     num_generated, num_real = above[:, -1], real_above[:, -1]
-    precision = above / np.maximum(above + real_above, 1)
-    precision_sum = (generated * precision).sum(axis=1)
+    precision_sum = (generated * above / np.maximum(above + real_above, 1)).sum(axis=1)
     won = (generated * (num_real[:, None] - real_above + real / 2)).sum(axis=1)
     with np.errstate(invalid="ignore"):  # 0 / 0 where a class is missing
         missing = np.where(num_generated * num_real > 0, 0.0, np.nan)
-        return np.stack([accuracy + missing, precision_sum / num_generated, won / (num_generated * num_real)])
+        accuracy = (num_found + num_cleared) / (num_generated + num_real)
+        balanced_accuracy = (num_found / num_generated + num_cleared / num_real) / 2
+        auroc = won / (num_generated * num_real)
+        return np.stack([accuracy + missing, balanced_accuracy, precision_sum / num_generated, auroc])
 
 
 def keep_samples(reading: Reading, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Reading:
