@@ -4,6 +4,7 @@ One set of photographs and generated images is packed as it is (`mixed`: its ima
 ways of matching. Detectors are trained on each; those of the first are tested on all.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from experiments.formats_scores import (
     CELLS,
     DETECTORS,
     FILE,
+    Counts,
     Readings,
     describe,
     score_cells,
     summarize,
     tabulate,
+    tabulate_counts,
 )
 from experiments.half_size import FalseAlarms, compare_half_size, write_half_size
 from experiments.raw_set import MANIFEST, make_raw_set
@@ -41,7 +44,12 @@ MADE_HERE = (
 
 def answer(study: Study) -> Answer:
     """How much of a score on files as they come is that of format and size, and do resized photographs alarm?"""
-    data, missing = pack_ways(study)
+    packed = pack_ways(study)
+    counts = {way: count_classes(Dataset.open(folder)) for way, folder in packed.items()}
+    missing = {way: reason for way, each in counts.items() if (reason := find_missing_class(each))}
+    if AS_THEY_COME in missing:
+        raise ValueError(f"{packed[AS_THEY_COME]}: {missing[AS_THEY_COME]}")
+    data = {way: folder for way, folder in packed.items() if way not in missing}
     settings = study.settings_of(study.cache(study.default_cache))
     caches = {
         way: study.extract(f"{way}-{study.default_cache}", *settings, data=folder) for way, folder in data.items()
@@ -61,34 +69,25 @@ def answer(study: Study) -> Answer:
         limits=LIMITS + (MADE_HERE if study.config.raw is None else ""),
         command=study.command("formats"),
         settings={**study.describe(), "select_px": list(study.config.select_px)},
-        tables=tuple(tabulate(scores, losses, alarms, missing)),
+        tables=(*tabulate(scores, losses, alarms, missing), tabulate_counts(counts)),
         numbers=summarize(scores, losses, alarms, missing),
     )
 
 
-def pack_ways(study: Study) -> tuple[dict[str, Path], dict[str, str]]:
-    """Pack the set as it is and by each way of matching.
-
-    Returns:
-        Way → dataset folder, and way → why detectors cannot be trained on what it leaves.
+def pack_ways(study: Study) -> dict[str, Path]:
+    """Pack the set as it is and by each way of matching: way → dataset folder.
 
     Raises:
-        ValueError: If there is no source, or the set as it is lacks a class in a split.
+        ValueError: If there is no source.
     """
-    config = study.config
     source, after = find_source(study)
-    least, most = config.select_px
+    least, most = study.config.select_px
     ways = {
         AS_THEY_COME: (),
         "common": ("--match=common",),
         "select": ("--match=select", f"--select_px=[{least},{most}]"),
     }
-    packed = {way: study.pack(way, source, *arguments, after=after) for way, arguments in ways.items()}
-    lacks = {way: find_missing_class(Dataset.open(folder)) for way, folder in packed.items()}
-    if lacks[AS_THEY_COME]:
-        raise ValueError(f"{source}: {lacks[AS_THEY_COME]}")
-    missing = {way: reason for way, reason in lacks.items() if reason}
-    return {way: folder for way, folder in packed.items() if way not in missing}, missing
+    return {way: study.pack(way, source, *arguments, after=after) for way, arguments in ways.items()}
 
 
 def find_source(study: Study) -> tuple[Path, str]:
@@ -110,13 +109,18 @@ def find_source(study: Study) -> tuple[Path, str]:
     return folder / MANIFEST, signature
 
 
-def find_missing_class(dataset: Dataset) -> str | None:
+def count_classes(dataset: Dataset) -> Counts:
+    """Split → number of photographs and of generated images."""
+    rows = dataset.table(["split", "label"]).to_pylist()
+    there = Counter((row["split"], row["label"]) for row in rows)
+    return {split: (there[split, 0], there[split, 1]) for split in SPLITS}
+
+
+def find_missing_class(counts: Counts) -> str | None:
     """Which class has no image in which split, or None."""
-    table = dataset.table(["split", "label"]).to_pylist()
-    there = {(row["split"], row["label"]) for row in table}
-    for split in SPLITS:
-        for label, name in enumerate(("photographs", "generated images")):
-            if (split, label) not in there:
+    for split, numbers in counts.items():
+        for number, name in zip(numbers, ("photographs", "generated images"), strict=True):
+            if not number:
                 return f"it leaves no {name} in {split}"
     return None
 

@@ -35,6 +35,8 @@ Scores = Mapping[tuple[str, str], Mapping[str, Mapping[str, Means]]]
 """Cell → reading → metric → mean over the image sources."""
 Losses = Mapping[str, Mapping[str, Means]]
 """Packing that is tested on → reading → AUROC less that on the same files as they come; trained on these."""
+Counts = Mapping[str, tuple[int, int]]
+"""Split → number of photographs and of generated images."""
 Alarms = Mapping[tuple[str, str], FalseAlarms]
 """(packing that gave weights or threshold, reading) → what half size does."""
 
@@ -157,6 +159,13 @@ def _tabulate_alarms(alarms: Alarms) -> Table:
         "Real test images as they come, all as PNG. At 0.5 there is no difference; a rise is one of false alarms. 95 % "
         "intervals by group, ± standard deviation over seeds. Readings without a detector have thresholds from there.",
     )
+
+
+def tabulate_counts(counts: Mapping[str, Counts]) -> Table:
+    """Images of each packing."""
+    heads = tuple(f"{split}: photographs / generated" for split in next(iter(counts.values())))
+    rows = tuple((WAYS[way], *(f"{a:,} / {b:,}" for a, b in each.values())) for way, each in counts.items())
+    return Table("Images of each packing", ("", *heads), rows)
 
 
 def summarize(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[str, str]) -> dict[str, Any]:

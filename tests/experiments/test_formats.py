@@ -11,8 +11,17 @@ from experiments import formats
 from experiments import study as study_module
 from experiments.answers import Answer
 from experiments.file_facts import compute_facts, score_files
-from experiments.formats import find_missing_class, find_source
-from experiments.formats_scores import AS_THEY_COME, CELLS, TITLES, describe, score_cells, summarize, tabulate
+from experiments.formats import count_classes, find_missing_class, find_source
+from experiments.formats_scores import (
+    AS_THEY_COME,
+    CELLS,
+    TITLES,
+    describe,
+    score_cells,
+    summarize,
+    tabulate,
+    tabulate_counts,
+)
 from experiments.half_size import HALF_SIZE, FalseAlarms, compare_half_size, pass_through_half_size, write_half_size
 from experiments.over_sources import METRICS, compute_means
 from experiments.study import Study
@@ -114,9 +123,15 @@ def test_finding_and_tables_begin_and_end_with_what_was_not_done() -> None:
 def test_a_class_that_a_split_lacks_is_named(tmp_path: Path) -> None:
     splits = ("train", "train", "validation", "validation", "test")
     samples = [make_sample(i, split=split) for i, split in enumerate(splits)]  # even ones are real
-    assert find_missing_class(write_dataset(tmp_path / "a", samples, {})) == "it leaves no generated images in test"
-    whole = [*samples, make_sample(5, split="test")]
-    assert find_missing_class(write_dataset(tmp_path / "b", whole, {})) is None
+    counts = count_classes(write_dataset(tmp_path / "data", samples, {}))
+    assert counts == {"train": (1, 1), "validation": (1, 1), "test": (1, 0)}
+    assert find_missing_class(counts) == "it leaves no generated images in test"
+    assert find_missing_class(counts | {"test": (1, 1)}) is None
+    table = tabulate_counts({"mixed": counts, "select": {**counts, "train": (0, 1234)}})
+    assert table.rows == (
+        ("as they come", "1 / 1", "1 / 1", "1 / 0"),
+        ("match select", "0 / 1,234", "1 / 1", "1 / 0"),
+    )
 
 
 def test_a_study_without_source_and_photographs_is_refused(study: Study) -> None:
