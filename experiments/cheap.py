@@ -12,6 +12,7 @@ from experiments.cheap_settings import Candidate, choose_candidates, make_cache
 from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge
 from experiments.over_sources import Means
 from experiments.settings import SPLITS, TITLES, Scored, score, subtract_means, summarize, value_cells
+from experiments.stage_1 import count_giga_macs
 from experiments.study import VARIANTS, Study, run_name
 from experiments.timing import Milliseconds, make_work, measure_in_turns, one_thread
 from extract.diffusion import Diffusion, load_scheduler
@@ -21,7 +22,8 @@ LIMITS = (
     "Milliseconds are those of one core of the machine that ran this command, of the models alone: files are read and "
     "decoded beside that, and the text encoder reads one prompt for all images. What else the machine did meanwhile is "
     "in them. A smaller canvas also makes the detector's maps smaller, and another autoencoder or UNet is another "
-    "detector: it is trained anew here, by the same recipe, and cannot be exchanged for the default one afterwards."
+    "detector: it is trained anew here, by the same recipe, and cannot be exchanged for the default one afterwards. "
+    "Few validation images let much pass."
 )
 Gains = Mapping[str, Mapping[str, Mapping[str, Means]]]
 """Reading → setting → split → mean AUROC over the image sources less that of the default."""
@@ -34,7 +36,6 @@ def answer(study: Study) -> Answer:
     candidates, left_out = choose_candidates(study)
     for candidate in candidates:
         make_cache(study, candidate)
-    by_title = {candidate.setting.title: candidate for candidate in candidates}
     default = candidates[0].setting.title
     scored = {reading: score_all(study, reading, candidates) for reading in READINGS}
     gains = {
@@ -44,7 +45,7 @@ def answer(study: Study) -> Answer:
     times = measure(candidates)
     costs = {title: each.median for title, each in times[max(times)].items()}
     chosen = {reading: choose(by, costs, default) for reading, by in gains.items()}
-    giga_macs = {title: candidate.giga_macs for title, candidate in by_title.items()}
+    giga_macs = {each.setting.title: count_giga_macs(each.config) for each in candidates}
     return Answer(
         name="cheap",
         question="What do cheaper settings of stage 1 lose, and how fast are they on one core?",
@@ -141,7 +142,8 @@ def describe(
     reasons: dict[str, list[str]] = {}
     for title, reason in left_out.items():
         reasons.setdefault(reason, []).append(f"“{title}”")
-    parts = [f"Not tried: {' and '.join(titles)}: {reason}." for reason, titles in reasons.items()]
+    parts = [f"Not tried, as {reason}: {', '.join(titles)}." for reason, titles in reasons.items()]
+    parts.append("Mean AUROC over the image sources on the test, against the default setting.")
     for reading, by_title in gains.items():
         parts.append(_describe_losses(reading, by_title))
     size = max(times)
@@ -151,18 +153,16 @@ def describe(
 
 
 def _describe_losses(reading: str, gains: Mapping[str, Mapping[str, Means]]) -> str:
-    heads = {-1: "worse", 0: "not told apart", 1: "better"}
-    parts = []
-    for verdict, head in heads.items():
+    parts = [f"{TITLES[reading][0].upper()}{TITLES[reading][1:]}:"]
+    for verdict, head in {-1: "worse", 0: "not told apart", 1: "better"}.items():
         found = [
             f"“{title}”" + (f" {describe_difference(by_split['test'])}" if verdict else "")
             for title, by_split in gains.items()
             if judge(by_split["test"]) == verdict
         ]
         if found:
-            parts.append(f"{head}: {'; '.join(found)}")
-    head = TITLES[reading][0].upper() + TITLES[reading][1:]
-    return f"{head}, mean AUROC over the image sources against the default setting's on the test: {'. '.join(parts)}."
+            parts.append(f"{head} {', '.join(found)};")
+    return f"{' '.join(parts).removesuffix(';')}."
 
 
 def _describe_choice(
@@ -221,7 +221,8 @@ def draw(reading: str, scored: Mapping[str, Scored], costs: Mapping[str, float],
 
     def curve(name: str, titles: Sequence[str]) -> Curve:
         aurocs = [scored[title].test[MEAN]["auroc"].mean for title in titles]
-        return Curve(name, tuple(costs[title] for title in titles), tuple(aurocs), labels=tuple(titles))
+        # Three digits are what is measured, and what fits at an axis.
+        return Curve(name, tuple(float(f"{costs[t]:.3g}") for t in titles), tuple(aurocs), labels=tuple(titles))
 
     curves = (curve("front on validation", front), *(curve(title, [title]) for title in scored if title not in front))
     x_label = f"ms an image on one core ({size} at a time)"

@@ -8,7 +8,6 @@ from cache_schema import FingerprintMismatch, open_cache
 from experiments.stage_1 import open_model, parse_config
 from experiments.study import Study, StudyConfig, cache_name
 from extract.config import ExtractConfig
-from extract.costs import count_macs
 from extract.model_folder import ModelFolder
 
 
@@ -65,11 +64,6 @@ class Candidate:
     config: ExtractConfig
     """All of its settings, on the CPU."""
     folder: ModelFolder
-
-    @property
-    def giga_macs(self) -> float:
-        """10⁹ multiply-accumulates an image."""
-        return count_macs(self.folder, self.config.image_size, self.setting.ensemble_size) / 1e9
 
 
 def choose_candidates(study: Study) -> tuple[list[Candidate], dict[str, str]]:
@@ -134,7 +128,7 @@ def make_cache(study: Study, candidate: Candidate) -> None:
     folder = study.extract(candidate.cache, *candidate.arguments)
     made_by = open_cache(folder).fields
     for name, part in (("unet", candidate.folder.unet), ("vae", candidate.folder.vae)):
-        if made_by[f"{name}_sha256"] != part.sha256:
+        if part is not None and made_by[f"{name}_sha256"] != part.sha256:
             raise FingerprintMismatch(
                 f"{folder} was made with another {name} than {part.folder} holds now. Remove that cache, and what "
                 f"{study.config.out} has of it."

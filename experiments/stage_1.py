@@ -1,4 +1,4 @@
-"""Stage 1 as `Study.extract` runs it: its settings, and the files of its model."""
+"""Stage 1 as `Study.extract` runs it: its settings, the files of its model, and what an image costs."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -6,6 +6,8 @@ from dataclasses import fields
 from experiments.study import Study
 from extract.__main__ import build_parser
 from extract.config import ExtractConfig
+from extract.costs import count_macs
+from extract.methods import make_method
 from extract.model_folder import ModelFolder
 
 
@@ -26,3 +28,9 @@ def parse_config(study: Study, arguments: Sequence[str]) -> ExtractConfig:
 def open_model(config: ExtractConfig) -> ModelFolder:
     """The files of its model."""
     return ModelFolder.open(config.model, config.pinned_revision, config.vae, config.vae_revision)
+
+
+def count_giga_macs(config: ExtractConfig) -> float:
+    """10⁹ multiply-accumulates an image."""
+    folder = open_model(config)
+    return count_macs(folder, config.image_size, *make_method(config, folder).count_calls()) / 1e9

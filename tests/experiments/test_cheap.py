@@ -16,6 +16,7 @@ from experiments.answers import Answer
 from experiments.cheap import choose, describe, draw, find_front, halve_crop
 from experiments.cheap_settings import Setting, choose_candidates, list_settings, make_cache
 from experiments.settings import Scored, subtract_means
+from experiments.stage_1 import count_giga_macs
 from experiments.study import Study, StudyConfig
 from experiments.timing import Milliseconds, measure_in_turns
 from tests.experiments.made_up import make_scored, run_here
@@ -85,7 +86,7 @@ def test_tiny_autoencoder_serves_a_small_model_of_the_same_latents_only(
     assert (last.config.image_size, last.config.ensemble_size, last.config.device) == (64, 1, "cpu")
     assert (last.config.model, last.config.vae) == (str(model_folders["a"]), str(tiny))
     assert last.folder.vae.class_name == "AutoencoderTiny"
-    costs = {title: by_title[title].giga_macs for title in ("e = 4", "e = 1", "half size, e = 1")}
+    costs = {title: count_giga_macs(by_title[title].config) for title in ("e = 4", "e = 1", "half size, e = 1")}
     unet = (costs["e = 4"] - costs["e = 1"]) / 3
     assert 0 < unet < costs["e = 1"] and costs["half size, e = 1"] == pytest.approx(costs["e = 1"] / 4, rel=0.1)
     _, left_out = make_candidates(small_model=model_folders["b"], tiny_vae=tiny)
@@ -148,12 +149,12 @@ def test_finding_begins_with_what_was_not_tried_and_what_is_lost() -> None:
     assert choose(gains, COSTS, "e = 4") == "e = 4"
     left_out = {"small UNet, e = 1": "small_model names no model", "small UNet, e = 4": "small_model names no model"}
     text = describe({"map_only": scored}, {"map_only": gains}, {"map_only": "e = 4"}, TIMES, left_out)
-    assert text.startswith("Not tried: “small UNet, e = 1” and “small UNet, e = 4”: small_model names no model.")
-    assert "on the test: worse: “e = 1” −0.100 (" in text and "better: “half size, e = 1” +0.100 (" in text
-    assert text.index("worse: ") < text.index("better: ") and "No cheaper setting passes on validation" in text
+    assert text.startswith("Not tried, as small_model names no model: “small UNet, e = 1”, “small UNet, e = 4”.")
+    assert "Detector, map only: worse “e = 1” −0.100 (" in text and "; better “half size, e = 1” +0.100 (" in text
+    assert text.index("worse “") < text.index("better “") and "No cheaper setting passes on validation" in text
     equal = scores((0.7, 0.7), (0.7, 0.7), (0.7, 0.7))
     text = describe({"map_only": equal}, {"map_only": gains_of(equal)}, {"map_only": "e = 1"}, TIMES, {})
-    assert "not told apart: “e = 1”; “half size, e = 1”." in text and "worse: " not in text
+    assert "map only: not told apart “e = 1”, “half size, e = 1”." in text and "worse “" not in text
 
 
 def test_chart_shows_test_figures_and_joins_the_front_of_validation() -> None:
