@@ -4,15 +4,13 @@ import logging
 from dataclasses import dataclass
 
 import torch
-import yaml
 
 from cache_schema import CacheError, Dataset, derive_cache, open_cache
 from experiments.ensemble import COSTS_NAME
 from experiments.precision import list_precisions
+from experiments.stage_1 import open_model, parse_config
 from experiments.study import Study, StudyConfig, cache_name
-from extract.config import ExtractConfig
 from extract.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
-from extract.model_folder import ModelFolder
 from train.provenance import write_json
 
 logger = logging.getLogger(__name__)
@@ -82,14 +80,11 @@ def run(study: Study) -> None:
 def log_costs(study: Study, passes: list[Pass]) -> None:
     """Tell what the passes cost, and keep what one call of each part of the model does for whoever has no model."""
     config = study.config
-    given = yaml.safe_load(config.extract_config.read_text(encoding="utf-8"))
-    places = {"data": str(config.data), "model": config.model, "cache": str(config.caches)}
-    settings = ExtractConfig(**{**given, **places})
-    folder = ModelFolder.open(settings.model, settings.pinned_revision, settings.vae, settings.vae_revision)
-    macs = count_macs_by_part(folder, settings.image_size)
+    settings = parse_config(study, ())
+    macs = count_macs_by_part(open_model(settings), settings.image_size)
     write_json(config.caches / COSTS_NAME, {"image_size_px": settings.image_size, **macs})
     num_images = sum(entry.num_rows for entry in Dataset.open(config.data).tars)
-    device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    rate = ASSUMED_MACS_PER_SECOND["cuda" if torch.cuda.is_available() else "cpu"]
     for each in passes:
         cost = macs["vae_encoder"] + each.num_unet_calls * macs["unet"]
         logger.info(
@@ -98,8 +93,8 @@ def log_costs(study: Study, passes: list[Pass]) -> None:
             f"{num_images:,}",
             each.num_unet_calls,
             cost / 1e9,
-            num_images * cost / ASSUMED_MACS_PER_SECOND[device] / 3600,
-            ASSUMED_MACS_PER_SECOND[device] / 1e12,
+            num_images * cost / rate / 3600,
+            rate / 1e12,
         )
 
 

@@ -95,7 +95,7 @@ def _ratio(
 
 def describe_signs(gaps: Gaps) -> str:
     """At which timesteps each source's mean LaRE is higher, not told apart and lower; what fails most comes first."""
-    words = {1: "higher", 0: "not told apart", -1: "lower"}
+    words = {1: "higher at", 0: "not told apart at", -1: "lower at"}
     sources = next(iter(gaps.values()))
     signs = {source: {t: by_source[source].sign for t, by_source in gaps.items()} for source in sources}
     texts = []
@@ -105,7 +105,7 @@ def describe_signs(gaps: Gaps) -> str:
             found = [str(t) for t, each in signs[source].items() if each == sign]
             if found:
                 where = "every t" if len(found) == len(gaps) else f"t = {', '.join(found)}"
-                parts.append(f"{word} at {where}")
+                parts.append(f"{word} {where}".replace("not told apart at every t", "told apart at no t"))
         texts.append(f"{source}: {', '.join(parts)}")
     num_failed = sum(min(by_timestep.values()) > -1 for by_timestep in signs.values())
     head = (
