@@ -17,7 +17,8 @@ COSTS_NAME = "costs.json"
 LIMITS = (
     "The caches share their draws: e = 1 is the first of the draws of e = 2, and so on. That makes the differences "
     "precise, and the correlations higher than those of independent draws. Cost is arithmetic, not time, and without "
-    "the text encoder, which reads one prompt for all images. One diffusion model, one timestep."
+    "the text encoder, which reads one prompt for all images. What is not told apart here may be with more images or "
+    "seeds. One diffusion model, one timestep."
 )
 BySize = Mapping[int, Scored]
 

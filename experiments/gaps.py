@@ -109,7 +109,8 @@ def describe_signs(gaps: Gaps) -> str:
         texts.append(f"{source}: {', '.join(parts)}")
     num_failed = sum(min(by_timestep.values()) > -1 for by_timestep in signs.values())
     head = (
-        f"At no timestep is the mean LaRE of {num_failed} of {len(signs)} image sources lower than that of real images"
+        f"At no timestep is the mean LaRE of {num_failed} of {len(signs)} image sources told to be lower than that of "
+        "real images"
         if num_failed
         else "For every image source there is a timestep at which its mean LaRE is lower than that of real images"
     )
