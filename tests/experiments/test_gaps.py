@@ -45,8 +45,9 @@ def gaps_of(signs: dict[str, list[int]]) -> dict[int, dict[str, Gap]]:
 def test_finding_says_first_what_is_never_lower() -> None:
     text = describe_signs(gaps_of({"good": [-1, -1], "bad": [1, 0], "mixed": [1, -1]}))
     assert text == (
-        "At no timestep is the mean LaRE of 1 of 3 image sources told to be lower than that of real images (bad: "
-        "higher at t = 50, not told apart at t = 200; mixed: higher at t = 50, lower at t = 200; good: lower at every t)."
+        "At no timestep is the mean LaRE of 1 of 3 image sources told to be lower than that of real images "
+        "(bad: higher at t = 50, not told apart at t = 200; mixed: higher at t = 50, lower at t = 200; "
+        "good: lower at every t)."
     )
     assert "(level: told apart at no t)." in describe_signs(gaps_of({"level": [0, 0]}))
     assert describe_signs(gaps_of({"good": [-1, 0]})).startswith("For every image source there is a timestep at which")
