@@ -25,7 +25,8 @@ def load_report() -> Command:
 
 def load_study_command(module: str) -> Command:
     """A command with a study's settings, which is a module's `run(study)`."""
-    from experiments.study import Study, StudyConfig
+    from experiments.study import Study
+    from experiments.study_config import StudyConfig
 
     run: Callable[[Study], None] = import_module(module).run
     return Command(StudyConfig, lambda config: run(Study(config)), run.__doc__)
@@ -33,7 +34,8 @@ def load_study_command(module: str) -> Command:
 
 def load_question_command(name: str) -> Command:
     """A question: its answer is written, and the finding printed."""
-    from experiments.study import Study, StudyConfig
+    from experiments.study import Study
+    from experiments.study_config import StudyConfig
 
     answer = load_question(name)
 

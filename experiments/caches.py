@@ -9,7 +9,8 @@ from cache_schema import CacheError, Dataset, derive_cache, open_cache
 from experiments.ensemble import COSTS_NAME
 from experiments.precision import list_precisions
 from experiments.stage_1 import open_model, parse_config
-from experiments.study import Study, StudyConfig, cache_name
+from experiments.study import Study, cache_name
+from experiments.study_config import StudyConfig
 from extract.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
 from train.provenance import write_json
 

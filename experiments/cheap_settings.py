@@ -6,7 +6,8 @@ from typing import Any
 
 from cache_schema import FingerprintMismatch, open_cache
 from experiments.stage_1 import open_model, parse_config
-from experiments.study import Study, StudyConfig, cache_name
+from experiments.study import Study, cache_name
+from experiments.study_config import StudyConfig
 from extract.config import ExtractConfig
 from extract.model_folder import ModelFolder
 

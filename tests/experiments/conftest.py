@@ -11,7 +11,8 @@ from demo.photos import Tile
 from demo.stages import ROOT
 from demo.toy_images import SourceConfig, ToyModel
 from experiments import study as study_module
-from experiments.study import Study, StudyConfig
+from experiments.study import Study
+from experiments.study_config import StudyConfig
 from experiments.toy_photos import load_photo_tiles
 from tests.experiments.made_up import run_here
 from tests.models import save_tiny_sd

@@ -9,7 +9,8 @@ from cache_schema import Dataset, Sample, decode_image, write_dataset
 from demo.crops import list_photographs
 from demo.sources import REAL
 from demo.stages import ROOT
-from experiments.study import Study, StudyConfig
+from experiments.study import Study
+from experiments.study_config import StudyConfig
 from tests.samples import encode_png, make_sample
 
 ROUNDTRIP = "vae-roundtrip-a"

@@ -17,7 +17,8 @@ from experiments.cheap import choose, describe, draw, find_front, halve_crop
 from experiments.cheap_settings import Setting, choose_candidates, list_settings, make_cache
 from experiments.settings import Scored, subtract_means
 from experiments.stage_1 import count_giga_macs
-from experiments.study import Study, StudyConfig
+from experiments.study import Study
+from experiments.study_config import StudyConfig
 from experiments.timing import Milliseconds, measure_in_turns
 from tests.experiments.made_up import make_scored, run_here
 from tests.experiments.small_set import make_study, write_small_set

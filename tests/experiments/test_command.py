@@ -10,7 +10,7 @@ from demo.command import Command, run_command
 from demo.stages import ROOT
 from experiments.__main__ import COMMANDS
 from experiments.questions import FROM_CACHES, QUESTIONS
-from experiments.study import StudyConfig
+from experiments.study_config import StudyConfig
 
 
 @dataclass(frozen=True)
