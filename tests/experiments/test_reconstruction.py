@@ -24,6 +24,7 @@ from tests.experiments.made_up import make_mean_lare, make_scored, run_here
 from tests.experiments.small_set import make_study, write_small_set
 
 COSTS = {"lare": 2.0, "dire": 8.0, "one_step": 3.0, "roundtrip": 1.5}
+SIZES = {"lare": 0.26, "dire": 0.061, "one_step": 0.1, "roundtrip": 0.05}
 SHARES = {"lare": {"a": Share(0.6, (0.5, 0.7), 9)}, "dire": {"a": Share(0.25, (0.2, 0.3), 9)}}
 
 
@@ -38,7 +39,7 @@ SCORED = scores(lare=0.6, dire=0.7, one_step=0.6, roundtrip=0.4)
 def finding(by_method: Mapping[str, Scored], shares: Mapping[str, Mapping[str, Share]]) -> str:
     scored = dict.fromkeys(READINGS, by_method)
     differences = {reading: compare_with_lare(each) for reading, each in scored.items()}
-    return describe(scored, differences, shares, COSTS)
+    return describe(scored, differences, shares, SIZES, COSTS)
 
 
 def test_finding_compares_each_method_with_lare_and_says_what_is_worse_first() -> None:
@@ -73,6 +74,7 @@ def test_finding_tells_pairs_and_cost() -> None:
         "2 GMAC an image, the others take: DIRE 4.00, one-step reconstruction 1.50, autoencoder's round trip 0.75 times"
         in text
     )
+    assert "Maps have a mean of LaRE 0.26, DIRE 0.061, one-step reconstruction 0.1, autoencoder's" in text
     assert "No generated image could be compared" in finding(SCORED, {"lare": {}, "dire": {}})
 
 
@@ -102,9 +104,9 @@ def test_methods_of_different_images_are_not_compared() -> None:
 
 def test_tables_and_chart_have_every_method() -> None:
     scored = dict.fromkeys(READINGS, SCORED)
-    table = tabulate(scored, COSTS)
-    assert [row[:3] for row in table.rows[:2]] == [("LaRE", 2.0, "1.00"), ("DIRE", 8.0, "4.00")]
-    assert len(table.columns) == len(table.rows[0]) == 3 + 3 * 2 * 2
+    table = tabulate(scored, SIZES, COSTS)
+    assert [row[:4] for row in table.rows[:2]] == [("LaRE", 2.0, "1.00", 0.26), ("DIRE", 8.0, "4.00", 0.061)]
+    assert len(table.columns) == len(table.rows[0]) == 4 + 3 * 2 * 2
     assert tabulate_by_source("full", SCORED).rows[0] == ("LaRE", "AUROC", *("0.60 (0.59 to 0.61) ±0.000",) * 2)
     differences = {reading: compare_with_lare(SCORED) for reading in READINGS}
     table = tabulate_differences(differences)
