@@ -145,14 +145,21 @@ def describe(
     parts = [f"Not tried, as {reason}: {', '.join(titles)}." for reason, titles in reasons.items()]
     parts.append("Mean AUROC over the image sources on the test, against the default setting.")
     for reading, by_title in gains.items():
-        parts.append(_describe_losses(reading, by_title))
+        default = next(iter(scored[reading].values())).test[MEAN]["auroc"]
+        parts.append(_describe_losses(reading, by_title, default))
     size = max(times)
     for reading, title in chosen.items():
         parts.append(_describe_choice(reading, title, scored[reading], gains[reading].get(title), times[size], size))
     return " ".join(parts)
 
 
-def _describe_losses(reading: str, gains: Mapping[str, Mapping[str, Means]]) -> str:
+def _describe_losses(reading: str, gains: Mapping[str, Mapping[str, Means]], default: Means) -> str:
+    ends = default.interval
+    doubt = ""
+    if ends is None or ends[0] <= 0.5 <= ends[1]:
+        doubt = (
+            f" The default setting itself is not told from chance, {describe_value(default)}: there is little to lose."
+        )
     parts = [f"{TITLES[reading][0].upper()}{TITLES[reading][1:]}:"]
     for verdict, head in {-1: "worse", 0: "not told apart", 1: "better"}.items():
         found = [
@@ -162,7 +169,7 @@ def _describe_losses(reading: str, gains: Mapping[str, Mapping[str, Means]]) -> 
         ]
         if found:
             parts.append(f"{head} {', '.join(found)};")
-    return f"{' '.join(parts).removesuffix(';')}."
+    return f"{' '.join(parts).removesuffix(';')}.{doubt}"
 
 
 def _describe_choice(

@@ -158,6 +158,13 @@ def test_finding_begins_with_what_was_not_tried_and_what_is_lost() -> None:
     assert "map only: not told apart “e = 1”, “half size, e = 1”." in text and "worse “" not in text
 
 
+@pytest.mark.parametrize(("default", "is_doubted"), [(0.505, True), (0.6, False), (0.4, False)])
+def test_a_default_at_chance_has_little_to_lose(default: float, is_doubted: bool) -> None:
+    scored = scores((0.7, default), (0.7, default), (0.7, default))
+    text = describe({"map_only": scored}, {"map_only": gains_of(scored)}, {"map_only": "e = 1"}, TIMES, {})
+    assert ("The default setting itself is not told from chance, 0.5" in text) is is_doubted
+
+
 def test_chart_shows_test_figures_and_joins_the_front_of_validation() -> None:
     scored = scores((0.9, 0.8), (0.7, 0.6), (0.8, 0.7))
     front, other = draw("map_only", scored, COSTS, 64).curves
