@@ -139,6 +139,15 @@ def test_another_dataset_in_the_same_folder_is_refused(
         ({"model": "someone/some-model"}, "expected a commit hash"),
         ({"compute_dtype": "half"}, "compute_dtype"),
         ({"no_such_setting": 1}, "no_such_setting"),
+        ({"method": "dire", "timesteps": "[100,200]"}, "timesteps is [100, 200]: method dire has neither timestep nor"),
+        ({"method": "roundtrip", "ensemble_sizes": "[1]"}, "ensemble_sizes is [1]: method roundtrip has neither"),
+        ({"method": "dire", "inversion_steps": 0}, "inversion_steps is 0: expected 1 or more"),
+        ({"method": "dire", "inversion_steps": 1000}, "1000 DDIM steps: the model has 1000 timesteps"),
+        ({"method": "aeroblade"}, "method"),
+        (
+            {"method": "roundtrip", "image_size": 100},
+            "image_size is 100: the autoencoder of this model needs a multiple of 8",
+        ),
     ],
 )
 def test_wrong_settings_end_as_a_usage_error(

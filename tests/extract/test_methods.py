@@ -217,34 +217,6 @@ def test_a_sweep_of_one_step_equals_runs_of_their_own(packed: Dataset, run: Run,
         assert open_cache(alone).fingerprint == open_cache(swept).fingerprint
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"method": "dire", "timesteps": "[100,200]"}, "timesteps is [100, 200]: method dire has neither timestep nor"),
-        ({"method": "roundtrip", "ensemble_sizes": "[1]"}, "ensemble_sizes is [1]: method roundtrip has neither"),
-        ({"method": "dire", "inversion_steps": 0}, "inversion_steps is 0: expected 1 or more"),
-        ({"method": "dire", "inversion_steps": 1000}, "1000 DDIM steps: the model has 1000 timesteps"),
-        ({"method": "aeroblade"}, "method"),
-        (
-            {"method": "roundtrip", "image_size": 100},
-            "image_size is 100: the autoencoder of this model needs a multiple of 8",
-        ),
-    ],
-)
-def test_wrong_settings_end_as_a_usage_error(
-    settings: dict[str, Any],
-    message: str,
-    packed: Dataset,
-    run: Run,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        run(**settings)
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "cache").exists()
-
-
 @pytest.mark.parametrize("model", ["sd", "tiny_vae"])
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_finite_is_made_again_in_fp32(
