@@ -34,7 +34,10 @@ from train.provenance import write_json
 
 logger = logging.getLogger(__name__)
 
-CODE = (*(ROOT / "experiments" / name for name in ("toy_photos.py", "toy_data.py")), ROOT / "demo" / "crops.py")
+CODE = (
+    *(ROOT / "experiments" / name for name in ("toy_photos.py", "toy_data.py", "image_sets.py")),
+    ROOT / "demo" / "crops.py",
+)
 """What decides the images besides `IMAGE_CODE`, settings, photographs and models."""
 DIFFERENCES = ("full:image_only", f"full:{PERMUTED}")
 

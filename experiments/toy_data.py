@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset, Sample, SampleFields, read_image_bytes, write_dataset
+from cache_schema import Dataset, Sample, write_dataset
 from demo.photos import ROLES, Tile
 from demo.sources import (
     MAKINGS_NAME,
@@ -21,12 +21,11 @@ from demo.sources import (
     plain_task,
 )
 from demo.toy_images import ToyModel
+from experiments.image_sets import MAX_ROWS, read_samples
 
 OTHER_DOMAIN, GENERATOR_REAL = "real-other-domain", "generator-real"
 GUIDANCES = (1.0, 3.0, 5.0)
 """Guidances of the first model's images of the same prompts and noise."""
-MAX_ROWS = 1024
-"""Samples a tar."""
 TASKS = ("plain", "decoder-matched")
 
 
@@ -94,18 +93,14 @@ def relabel(dataset: Dataset, folder: Path, task: Task) -> Dataset:
 
     Tars, rows, keys and bytes of the images are the same and so is `dataset_id`: one cache serves both.
     """
-    samples = _read_samples(dataset, task)
+    samples = _relabelled(dataset, task)
     written = write_dataset(folder, samples, dataset.settings, max_rows=MAX_ROWS)
     shutil.copy(dataset.folder / MAKINGS_NAME, folder / MAKINGS_NAME)
     assert written.dataset_id == dataset.dataset_id
     return written
 
 
-def _read_samples(dataset: Dataset, task: Task) -> Iterator[Sample]:
-    names = SampleFields.__dataclass_fields__
-    for n in range(len(dataset.tars)):
-        for row in dataset.rows(n).to_pylist():
-            label, subset = task.place(row["image_source"])
-            fields = replace(SampleFields(**{name: row[name] for name in names}), label=label, subset=subset)
-            data = read_image_bytes(dataset.tar_path(n), row["offset"], row["size"])
-            yield Sample(row["key"], "png", data, fields)
+def _relabelled(dataset: Dataset, task: Task) -> Iterator[Sample]:
+    for sample in read_samples(dataset):
+        label, subset = task.place(sample.fields.image_source)
+        yield replace(sample, fields=replace(sample.fields, label=label, subset=subset))
