@@ -12,12 +12,11 @@ from experiments.answers import Answer
 from experiments.comparisons import MEAN
 from experiments.markdown import escape, table
 from experiments.questions import FROM_CACHES, load_question
-from experiments.settings import SPLITS
+from experiments.settings import METRICS, SPLITS
 from experiments.study import Study
 from train.matrix import format_cell
 from train.provenance import write_json
 
-METRICS = {"auroc": "AUROC", "average_precision": "AP"}
 CODE = ("experiments", "train", "cache_schema")
 
 

@@ -5,7 +5,7 @@ doing the work again.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +39,14 @@ class Curve:
     """Ends of each point's interval."""
     labels: tuple[str, ...] | None = None
     """A name for each point."""
+
+    @classmethod
+    def with_intervals(
+        cls, name: str, x: Iterable[float], y: Iterable[float], intervals: Sequence[tuple[float, float] | None]
+    ) -> Self:
+        """A line with the interval of each point, where all have one."""
+        low, high = zip(*intervals, strict=True) if all(intervals) else (None, None)
+        return cls(name, tuple(x), tuple(y), low, high)
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,11 @@ def with_interval(value: float, interval: tuple[float, float] | list[float] | No
     if interval is None:
         return text.replace("-", "−")
     return f"{text} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})".replace("-", "−")
+
+
+def capitalize(text: str) -> str:
+    """A text with a large first letter, the others as they are."""
+    return text[0].upper() + text[1:]
 
 
 def format_cell(cell: Cell) -> str:

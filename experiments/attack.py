@@ -20,6 +20,7 @@ from cache_schema import Dataset, Sample, open_cache, write_dataset
 from demo.steps import hash_files
 from experiments.image_sets import MAX_ROWS, divide, read_samples, with_pixels
 from experiments.over_sources import Means, compute_means, match_samples
+from experiments.stage_1 import make_cache_like
 from experiments.study import Study
 from train.calibration import Calibration
 from train.export import load_checkpoint
@@ -205,8 +206,7 @@ def _make_maps_again(study: Study, data: Path, cache: Path, run: Path, folder: s
     images, checkpoint = study.config.out / "data" / "attacked", run / "checkpoints" / "best.ckpt"
     work = lambda: Victim.load(checkpoint, data, cache, folder).write_images(images)  # noqa: E731
     study.steps.run("attacked-images", [images], _decides(data, cache, checkpoint), work)
-    identity = Dataset.open(images).dataset_id
-    return images, study.extract(f"attacked-{identity[:8]}", *study.settings_of(cache), data=images)
+    return images, make_cache_like(study, "attacked", cache, images)
 
 
 def _decides(data: Path, cache: Path, checkpoint: Path) -> list[str]:

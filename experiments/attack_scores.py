@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.answers import Chart, Table
 from experiments.attack import AGAIN, BEFORE, Attacks
-from experiments.comparisons import describe_value, judge
+from experiments.comparisons import describe_value, judge, side_of
 from experiments.over_sources import Means
 from experiments.settings import make_curve
 
@@ -55,8 +55,7 @@ def _accuracies(values: Mapping[int, Mapping[str, Means]]) -> str:
 def _first_below(values: Mapping[int, Mapping[str, Means]], level: float) -> int | None:
     """The smallest step at which the accuracy's interval lies below a level."""
     for size, each in values.items():
-        interval = each["accuracy"].interval
-        if size and interval is not None and interval[1] < level:
+        if size and side_of(each["accuracy"].interval, level) == -1:
             return size
     return None
 

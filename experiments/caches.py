@@ -8,7 +8,7 @@ import torch
 from cache_schema import CacheError, Dataset, derive_cache, open_cache
 from experiments.ensemble import COSTS_NAME
 from experiments.precision import list_precisions
-from experiments.stage_1 import open_model, parse_config
+from experiments.stage_1 import check_model, open_model, parse_config
 from experiments.study import Study, cache_name
 from experiments.study_config import StudyConfig
 from extract.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
@@ -68,6 +68,9 @@ def run(study: Study) -> None:
     """Make the caches that the questions on timesteps, ensembles, EGRE and precision are answered from.
 
     What it costs is logged first. Caches that are whole are left alone, others gone on with.
+
+    Raises:
+        FingerprintMismatch: If one was made by another model of the same name.
     """
     passes = [each for each in plan(study.config) if not all(map(study.is_whole, each.caches))]
     if passes or not (study.config.caches / COSTS_NAME).is_file():
@@ -75,6 +78,9 @@ def run(study: Study) -> None:
     for each in passes:
         folder = "" if each.is_sweep else each.caches[0]
         study.extract(folder, *each.arguments, is_sweep=each.is_sweep)
+    model = open_model(parse_config(study, ()))
+    for name in (name for each in plan(study.config) for name in each.caches):
+        check_model(study, study.cache(name), model)
     derive(study)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from experiments.answers import Answer, Chart, Curve, Table
+from experiments.answers import Answer, Chart, Curve, Table, capitalize
 from experiments.cheap_settings import Candidate, choose_candidates, make_cache
-from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge
+from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge, side_of
 from experiments.over_sources import Means
-from experiments.settings import SPLITS, TITLES, Scored, score, subtract_means, summarize, value_cells
+from experiments.settings import METRICS, SPLITS, TITLES, Scored, score, subtract_means, summarize, value_cells
 from experiments.stage_1 import count_giga_macs
 from experiments.study import VARIANTS, Study, run_name
 from experiments.timing import Milliseconds, make_work, measure_in_turns, one_thread
@@ -51,7 +51,7 @@ def answer(study: Study) -> Answer:
         question="What do cheaper settings of stage 1 lose, and how fast are they on one core?",
         finding=describe(scored, gains, chosen, times, left_out),
         limits=LIMITS,
-        command=study.command("cheap"),
+        command=study.command("cheap", "small_model", "tiny_vae"),
         settings={**study.describe(), "timestep": study.config.timestep, "default": default},
         tables=(tabulate(scored, times, giga_macs), tabulate_gains(gains, default)),
         charts=tuple(draw(reading, by, costs, max(times)) for reading, by in scored.items()),
@@ -154,13 +154,12 @@ def describe(
 
 
 def _describe_losses(reading: str, gains: Mapping[str, Mapping[str, Means]], default: Means) -> str:
-    ends = default.interval
     doubt = ""
-    if ends is None or ends[0] <= 0.5 <= ends[1]:
+    if not side_of(default.interval, 0.5):
         doubt = (
             f" The default setting itself is not told from chance, {describe_value(default)}: there is little to lose."
         )
-    parts = [f"{TITLES[reading][0].upper()}{TITLES[reading][1:]}:"]
+    parts = [f"{capitalize(TITLES[reading])}:"]
     for verdict, head in {-1: "worse", 0: "not told apart", 1: "better"}.items():
         found = [
             f"“{title}”" + (f" {describe_difference(by_split['test'])}" if verdict else "")
@@ -194,12 +193,11 @@ def _describe_choice(
 
 def tabulate(scored: Mapping[str, Mapping[str, Scored]], times: Times, giga_macs: Mapping[str, float]) -> Table:
     """Cost and accuracy of every setting."""
-    metrics = {"auroc": "AUROC", "average_precision": "AP"}
     rows = []
     for title, cost in giga_macs.items():
-        values = [cell for by in scored.values() for metric in metrics for cell in value_cells(by[title], metric)]
+        values = [cell for by in scored.values() for metric in METRICS for cell in value_cells(by[title], metric)]
         rows.append((title, cost, *(str(by[title]) for by in times.values()), *values))
-    heads = [f"{name}, {TITLES[r]}, {split}" for r in scored for name in metrics.values() for split in SPLITS]
+    heads = [f"{name}, {TITLES[r]}, {split}" for r in scored for name in METRICS.values() for split in SPLITS]
     return Table(
         "Settings of stage 1: cost and accuracy",
         ("", "GMAC an image", *(f"ms an image, {size} at a time" for size in times), *heads),

@@ -4,8 +4,7 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cache_schema import FingerprintMismatch, open_cache
-from experiments.stage_1 import open_model, parse_config
+from experiments.stage_1 import check_model, open_model, parse_config
 from experiments.study import Study, cache_name
 from experiments.study_config import StudyConfig
 from extract.config import ExtractConfig
@@ -126,11 +125,4 @@ def make_cache(study: Study, candidate: Candidate) -> None:
     Raises:
         FingerprintMismatch: If the cache was made by another model of the same name.
     """
-    folder = study.extract(candidate.cache, *candidate.arguments)
-    made_by = open_cache(folder).fields
-    for name, part in (("unet", candidate.folder.unet), ("vae", candidate.folder.vae)):
-        if part is not None and made_by[f"{name}_sha256"] != part.sha256:
-            raise FingerprintMismatch(
-                f"{folder} was made with another {name} than {part.folder} holds now. Remove that cache, and what "
-                f"{study.config.out} has of it."
-            )
+    check_model(study, study.extract(candidate.cache, *candidate.arguments), candidate.folder)

@@ -40,10 +40,16 @@ def subtract(one: Scores, other: Scores) -> dict[str, Means]:
 
 def judge(difference: Means) -> int:
     """1 better, −1 worse, 0 not told apart, by `RULE`."""
-    interval = difference.interval
-    if interval is None or interval[0] <= 0 <= interval[1] or abs(difference.mean) <= (difference.sd or 0):
+    if not side_of(difference.interval, 0) or abs(difference.mean) <= (difference.sd or 0):
         return 0
     return 1 if difference.mean > 0 else -1
+
+
+def side_of(interval: Sequence[float] | None, level: float) -> int:
+    """On which side of a level an interval lies: 1 above, −1 below, 0 where it holds the level or there is none."""
+    if interval is None or interval[0] <= level <= interval[1]:
+        return 0
+    return 1 if interval[0] > level else -1
 
 
 def describe_value(value: Means) -> str:

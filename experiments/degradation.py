@@ -23,6 +23,7 @@ from experiments.degradation_scores import (
     tabulate,
 )
 from experiments.image_sets import unite, write_test_images
+from experiments.stage_1 import make_cache_like
 from experiments.study import VARIANTS, Study, run_name
 from extract.copies import parse_degradation
 
@@ -100,5 +101,4 @@ def make_copies(study: Study, degradations: Mapping[str, str], cache: Path) -> t
         copies[name] = study.pack(place, images, f"--degrade={degrade}", after=signature)
     parts = {name: Dataset.open(copy).dataset_id for name, copy in copies.items()}
     study.steps.run("unite-degraded", [united], parts, lambda: unite(copies, united), after=signature)
-    identity = Dataset.open(united).dataset_id  # in the name, as other images must not go on with this cache
-    return united, study.extract(f"degraded-{identity[:8]}", *study.settings_of(cache), data=united)
+    return united, make_cache_like(study, "degraded", cache, united)

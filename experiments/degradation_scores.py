@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.answers import Chart, Table
-from experiments.comparisons import RULE, describe_difference, describe_value, judge
+from experiments.comparisons import RULE, describe_difference, describe_value, judge, side_of
 from experiments.image_sets import divide
 from experiments.over_sources import METRICS, Means, compute_means, keep_samples, match_samples
 from experiments.settings import make_curve
@@ -118,10 +118,10 @@ def describe(results: Results, left_out: Mapping[str, str]) -> str:
 
 def _describe_chance(clean: Mapping[str, Result], degraded: Results) -> str:
     """Who is not above chance: already on the images as they are, or under which degradations."""
-    already = [title for reading, title in READINGS.items() if not _is_above(clean[reading].scores["auroc"], 0.5)]
+    already = [title for reading, title in READINGS.items() if not _is_above_chance(clean[reading])]
     texts = []
     for reading, title in READINGS.items():
-        lost = [name for name, each in degraded.items() if not _is_above(each[reading].scores["auroc"], 0.5)]
+        lost = [name for name, each in degraded.items() if not _is_above_chance(each[reading])]
         if title not in already:
             texts.append(f"{title} under {_listed(lost, len(degraded))}")
     parts = [f"{', '.join(already)} already on the images as they are"] if already else []
@@ -146,8 +146,8 @@ def _describe_threshold(degraded: Results) -> str:
     return f"{where} accuracy under {_listed(lost, len(degraded))}, the most {most}"
 
 
-def _is_above(value: Means, level: float) -> bool:
-    return value.interval is not None and value.interval[0] > level
+def _is_above_chance(result: Result) -> bool:
+    return side_of(result.scores["auroc"].interval, 0.5) == 1
 
 
 def _listed(names: Sequence[str], total: int) -> str:

@@ -14,11 +14,10 @@ from experiments.comparisons import (
     subtract,
 )
 from experiments.over_sources import Means
-from experiments.settings import SPLITS, Scored, summarize, value_cells
+from experiments.settings import METRICS, SPLITS, Scored, score_runs, summarize, value_cells
 from experiments.study import Study, run_name
-from experiments.views import compare_views, describe_views, name_views, score_runs, summarize_views, tabulate_views
+from experiments.views import compare_views, describe_views, name_views, summarize_views, tabulate_views
 
-METRICS = {"auroc": "AUROC", "average_precision": "AP"}
 Differences = Mapping[tuple[str, str], Mapping[str, Means]]
 """The one and the other detector → what `subtract` gives."""
 
@@ -78,7 +77,7 @@ def answer(study: Study) -> Answer:
         question="What do the map, ESR and ECR add to the image, and what does the view change?",
         finding=f"{describe(scored, differences)} {describe_views(views)}",
         limits=LIMITS,
-        command=study.command("egre"),
+        command=study.command("egre", "mixed_data"),
         settings=study.describe(),
         tables=(*tabulate(scored, differences), *tabulate_views(views)),
         numbers={
@@ -95,13 +94,14 @@ def answer(study: Study) -> Answer:
 def score_detectors(study: Study) -> dict[str, Scored]:
     """Train the detectors, and score them: those of `DETECTORS`, and `PERMUTED`."""
     name = study.default_cache
-    cache, scored = study.cache(name), {}
-    for detector, how in DETECTORS.items():
-        runs = study.fit(run_name(detector, name), cache, variant=how.variant, arguments=how.arguments)
-        scored[detector] = score_runs(study, runs, cache)
+    cache = study.cache(name)
+    runs = {
+        detector: study.fit(run_name(detector, name), cache, variant=how.variant, arguments=how.arguments)
+        for detector, how in DETECTORS.items()
+    }
+    scored = {detector: score_runs(study, each, cache) for detector, each in runs.items()}
     other_maps = ("--data.permute_maps=true",)
-    scored[PERMUTED] = score_runs(study, runs, cache, name="permuted", arguments=other_maps)
-    return scored
+    return scored | {PERMUTED: score_runs(study, runs["full"], cache, name="permuted", arguments=other_maps)}
 
 
 def compare_detectors(scored: Mapping[str, Scored]) -> Differences:

@@ -28,6 +28,7 @@ from experiments.formats_scores import (
 )
 from experiments.half_size import FalseAlarms, compare_half_size, write_half_size
 from experiments.raw_set import MANIFEST, make_raw_set
+from experiments.stage_1 import make_cache, make_cache_like
 from experiments.study import Study
 
 LIMITS = (
@@ -52,7 +53,7 @@ def answer(study: Study) -> Answer:
     data = {way: folder for way, folder in packed.items() if way not in missing}
     settings = study.settings_of(study.cache(study.default_cache))
     caches = {
-        way: study.extract(f"{way}-{study.default_cache}", *settings, data=folder) for way, folder in data.items()
+        way: make_cache(study, f"{way}-{study.default_cache}", *settings, data=folder) for way, folder in data.items()
     }
     runs = {way: fit_detectors(study, way, data[way], caches[way]) for way in data}
     cells = {
@@ -67,7 +68,7 @@ def answer(study: Study) -> Answer:
         question="How much of a score is that of the file's format and size?",
         finding=describe(scores, losses, alarms, missing),
         limits=LIMITS + (MADE_HERE if study.config.raw is None else ""),
-        command=study.command("formats"),
+        command=study.command("formats", "photos", "raw"),
         settings={**study.describe(), "select_px": list(study.config.select_px)},
         tables=(*tabulate(scores, losses, alarms, missing), tabulate_counts(counts)),
         numbers=summarize(scores, losses, alarms, missing),
@@ -154,9 +155,7 @@ def count_false_alarms(
     source, folder = data[AS_THEY_COME], study.config.out / "data" / "half-size"
     settings = [Dataset.open(source).dataset_id, hash_files(ROOT / "experiments" / "half_size.py")]
     study.steps.run("half-size", [folder], settings, lambda: write_half_size(source, folder))
-    identity = Dataset.open(folder).dataset_id
-    fields = study.settings_of(caches[AS_THEY_COME])
-    cache = study.extract(f"half-size-{identity[:8]}", *fields, data=folder)
+    cache = make_cache_like(study, "half-size", caches[AS_THEY_COME], folder)
     readings = {
         (way, v): study.predict(each[v], cache, name="half-size", data=folder)
         for way, each in runs.items()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.answers import Cell, Table, with_interval
-from experiments.comparisons import describe_difference, describe_value, format_value, judge
+from experiments.comparisons import describe_difference, describe_value, format_value, judge, side_of
 from experiments.half_size import FalseAlarms
 from experiments.over_sources import METRICS, Means, compute_means, match_samples
 from train.scores import Reading
@@ -62,7 +62,7 @@ def describe(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[st
     parts = [f"{WAYS[way].capitalize()} was not done: {reason}." for way, reason in missing.items()]
     own = {way: scores[way, way] for way in WAYS if (way, way) in scores}
     files = {way: each[FILE]["auroc"] for way, each in own.items()}
-    tells = [way for way, value in files.items() if _side(value.interval) == 1]
+    tells = [way for way, value in files.items() if side_of(value.interval, 0.5) == 1]
     parts.append(
         f"Facts of the file alone reach an AUROC of {'; '.join(f'{_show(v)} {WAYS[w]}' for w, v in files.items())}: "
         f"they {_tell(tells, list(files))}."
@@ -86,15 +86,10 @@ def _describe_alarms(alarms: Alarms) -> str:
     found: dict[int, list[str]] = {1: [], 0: [], -1: []}
     for (way, name), each in alarms.items():
         trained = f" trained {WAYS[way]}" if name in DETECTORS else ""
-        found[_side(each.interval)].append(f"{TITLES[name]}{trained} ({each.auroc:.2f})")
+        found[side_of(each.interval, 0.5)].append(f"{TITLES[name]}{trained} ({each.auroc:.2f})")
     words = {1: "taken for more generated", 0: "not told apart", -1: "taken for more real"}
     texts = [f"{words[side]} by {', '.join(names)}" for side, names in found.items() if names]
     return f"Photographs after half size, against the same before (AUROC), are {'; '.join(texts)}."
-
-
-def _side(interval: tuple[float, float] | None) -> int:
-    """On which side of 0.5 an AUROC's interval lies: 1 above, −1 below, 0 for none."""
-    return 0 if interval is None or interval[0] <= 0.5 <= interval[1] else 1 if interval[0] > 0.5 else -1
 
 
 def _show(value: Means) -> str:

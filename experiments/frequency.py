@@ -14,6 +14,7 @@ from experiments.comparisons import (
     describe_value,
     judge,
     score_sources,
+    side_of,
     subtract,
     summarize,
 )
@@ -86,8 +87,7 @@ def describe(
         if not each.n:
             kinds["none"].append(source)
             continue
-        ends = each.auroc["mean_lare"].interval
-        kind = "untold" if ends is None or ends[0] <= 0.5 <= ends[1] else "lower" if ends[0] > 0.5 else "higher"
+        kind = {0: "untold", 1: "lower", -1: "higher"}[side_of(each.auroc["mean_lare"].interval, 0.5)]
         before = scores["mean_lare"][source]["auroc"].mean
         kinds[kind].append(f"{source}, AUROC {describe_value(each.auroc['mean_lare'])} after {before:.2f} unmatched")
     heads = {
@@ -103,10 +103,11 @@ def describe(
 
 
 def _describe_residual(auroc: Means, gain: Means, line: Line) -> str:
-    ends = auroc.interval
-    side = "neither error is told to be the higher one"
-    if ends is not None and not ends[0] <= 0.5 <= ends[1]:
-        side = f"generated images have the {'lower' if ends[0] > 0.5 else 'higher'} error for their detail"
+    side = {
+        0: "neither error is told to be the higher one",
+        1: "generated images have the lower error for their detail",
+        -1: "generated images have the higher error for their detail",
+    }[side_of(auroc.interval, 0.5)]
     against = {-1: "worse than", 0: "not told apart from", 1: "better than"}[judge(gain)]
     return (
         f"Log gradient energy explains {100 * line.explained:.0f} % of the variance of log mean LaRE of real "

@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from experiments.answers import Chart, Curve, Table, with_interval
+from experiments.comparisons import side_of
 from train.evaluate import select_sources
 from train.metrics import group_weights, interval
 from train.scores import Reading
@@ -31,9 +32,7 @@ class Gap:
     @property
     def sign(self) -> int:
         """−1 lower, 1 higher, 0 not told apart."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
-            return 0
-        return 1 if self.relative > 0 else -1
+        return side_of(self.interval, 0)
 
 
 Gaps = Mapping[int, Mapping[str, Gap]]
@@ -139,7 +138,6 @@ def draw_gaps(gaps: Gaps) -> Chart:
     for source in next(iter(gaps.values())):
         along = [by_source[source] for by_source in gaps.values()]
         ends = [gap.interval for gap in along]
-        low, high = zip(*ends, strict=True) if all(ends) else (None, None)
-        curves.append(Curve(source, tuple(gaps), tuple(gap.relative for gap in along), low, high))
+        curves.append(Curve.with_intervals(source, gaps, [gap.relative for gap in along], ends))
     label = "generated over real, less 1"
     return Chart("Gap of the mean LaRE", "timestep t", label, tuple(curves), log_x=True, reference=0.0)

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from experiments.answers import Answer, Chart, Curve, Table, with_interval
+from experiments.answers import Answer, Chart, Curve, Table, capitalize, with_interval
 from experiments.comparisons import (
     MEAN,
     RULE,
     describe_difference,
     describe_value,
     describe_verdicts,
+    side_of,
     subtract,
 )
 from experiments.over_sources import Means
-from experiments.settings import SPLITS, Scored, score, subtract_means, summarize, value_cells
-from experiments.stage_1 import count_giga_macs, parse_config
+from experiments.settings import METRICS, SPLITS, Scored, score, subtract_means, summarize, value_cells
+from experiments.stage_1 import count_giga_macs, make_cache, parse_config
 from experiments.study import Study
 from train.metrics import mean_interval
 from train.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
@@ -107,12 +108,15 @@ def name_caches(default: str) -> dict[str, str]:
 
 
 def make_caches(study: Study, caches: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Make what is not there, as LaRE's default cache was made but for the method. Method → arguments of stage 1."""
+    """Make what is not there, as LaRE's default cache was made but for the method. Method → arguments of stage 1.
+
+    Raises:
+        FingerprintMismatch: If one was made by another model.
+    """
     comparable = study.settings_of(study.cache(caches[LARE]))
     arguments = {method: (*comparable, f"--method={method}") for method in METHODS}
     for method, cache in caches.items():
-        if method != LARE:
-            study.extract(cache, *arguments[method])
+        make_cache(study, cache, *arguments[method])
     return arguments
 
 
@@ -171,7 +175,7 @@ def describe(
     parts = ["Mean AUROC over the image sources on the test."]
     for reading, by_method in differences.items():
         compared = [(METHODS[m], METHODS[LARE], by_source[MEAN]) for m, by_source in by_method.items()]
-        parts.append(f"{_capital(READINGS[reading])}: {describe_verdicts(compared)}")
+        parts.append(f"{capitalize(READINGS[reading])}: {describe_verdicts(compared)}")
     units = ", ".join(f"{METHODS[m]} {size:.2g}" for m, size in sizes.items())
     parts.append(f"Maps have a mean of {units}, and the detector of image and map takes them as they are.")
     parts.append(_describe_reversed(scored["mean_lare"]))
@@ -187,16 +191,12 @@ def describe(
     return " ".join(parts)
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def _describe_reversed(scored: Mapping[str, Scored]) -> str:
     """Where the mean error of generated images is told to be the higher one."""
     found = []
     for method, each in scored.items():
         ends = {source: metrics["auroc"].interval for source, metrics in each.test.items() if source != MEAN}
-        sources = [source for source, end in ends.items() if end is not None and end[1] < 0.5]
+        sources = [source for source, end in ends.items() if side_of(end, 0.5) == -1]
         if sources:
             found.append(f"{METHODS[method]} ({', '.join(sources)})")
     if not found:
@@ -217,11 +217,10 @@ def _describe_shares(shares: Mapping[str, Mapping[str, Share]]) -> str:
 
 def tabulate(scored: Scores, sizes: Mapping[str, float], giga_macs: Mapping[str, float]) -> Table:
     """Cost and means over the image sources of every method."""
-    metrics = {"auroc": "AUROC", "average_precision": "AP"}
-    heads = [f"{name}, {READINGS[r]}, {split}" for r in scored for name in metrics.values() for split in SPLITS]
+    heads = [f"{name}, {READINGS[r]}, {split}" for r in scored for name in METRICS.values() for split in SPLITS]
     rows = []
     for method, cost in giga_macs.items():
-        values = [cell for by in scored.values() for metric in metrics for cell in value_cells(by[method], metric)]
+        values = [cell for by in scored.values() for metric in METRICS for cell in value_cells(by[method], metric)]
         rows.append((METHODS[method], cost, f"{cost / giga_macs[LARE]:.2f}", sizes[method], *values))
     return Table(
         "Reconstruction errors: cost, and means over the image sources",
@@ -236,7 +235,7 @@ def tabulate_by_source(reading: str, scored: Mapping[str, Scored]) -> Table:
     sources = [source for source in scored[LARE].test if source != MEAN]
     rows = []
     for method, each in scored.items():
-        for metric, title in (("auroc", "AUROC"), ("average_precision", "AP")):
+        for metric, title in METRICS.items():
             values = (describe_value(each.test[source][metric]) for source in sources)
             rows.append((METHODS[method], title, *values))
     note = "Test images; 95 % interval by group, ± standard deviation over seeds."

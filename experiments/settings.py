@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +13,11 @@ from experiments.comparisons import MEAN, Scores, describe_value, score_sources
 from experiments.over_sources import Means
 from experiments.study import Study, run_name
 from train.readings import READINGS
+from train.scores import Reading
 
 SPLITS = ("validation", "test")
+METRICS = {"auroc": "AUROC", "average_precision": "AP"}
+"""What tables of several metrics show."""
 TITLES = {
     "mean_lare": "mean LaRE",
     "map_only": "detector, map only",
@@ -52,12 +56,20 @@ def score(study: Study, cache: str, reading: str, arguments: Sequence[str] = ())
     """
     folder = study.cache(cache)
     if reading in READINGS:
-        found = [study.readings(folder, split=split)[reading] for split in SPLITS]
-    else:
-        runs = study.fit(run_name(reading, cache), folder, variant=reading, arguments=arguments)
-        found = [study.predict(runs, folder, split=split) for split in SPLITS]
-    validation, test = map(score_sources, found)
-    return Scored(validation, test, found[-1].table["key"])
+        return score_splits([study.readings(folder, split=split)[reading] for split in SPLITS])
+    runs = study.fit(run_name(reading, cache), folder, variant=reading, arguments=arguments)
+    return score_runs(study, runs, folder)
+
+
+def score_runs(study: Study, runs: Sequence[Path], cache: Path, **how: Any) -> Scored:
+    """Score validation and test with trained detectors; `how` are more arguments of `Study.predict`."""
+    return score_splits([study.predict(runs, cache, split=split, **how) for split in SPLITS])
+
+
+def score_splits(readings: Sequence[Reading]) -> Scored:
+    """Scores of a reading on each of `SPLITS`."""
+    validation, test = map(score_sources, readings)
+    return Scored(validation, test, readings[-1].table["key"])
 
 
 def subtract_means(one: Scored, other: Scored, metric: str = "auroc") -> dict[str, Means]:
@@ -89,6 +101,4 @@ def value_cells(scored: Scored, metric: str = "auroc") -> tuple[Cell, ...]:
 def make_curve(name: str, x: Sequence[float], values: Iterable[Means]) -> Curve:
     """A line with its intervals, where all points have one."""
     values = tuple(values)
-    ends = [value.interval for value in values]
-    low, high = zip(*ends, strict=True) if all(ends) else (None, None)
-    return Curve(name, tuple(x), tuple(value.mean for value in values), low, high)
+    return Curve.with_intervals(name, x, [value.mean for value in values], [value.interval for value in values])

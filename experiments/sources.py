@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from cache_schema import Dataset
-from experiments.answers import Answer, Picture, Table
+from experiments.answers import Answer, Picture, Table, capitalize
 from experiments.comparisons import (
     RULE,
     Scores,
@@ -186,7 +186,7 @@ def tabulate(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> list
     tested = tuple(dict.fromkeys(column for _, column in gaps))
     tables = [
         Table(
-            METRICS[name][0].upper() + METRICS[name][1:],
+            capitalize(METRICS[name]),
             (CORNER, *columns, "mean"),
             tuple(
                 (row, *map(format_cell, cells), format_cell(mean))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.answers import Answer, Chart, Picture, Table
+from experiments.answers import Answer, Chart, Picture, Table, capitalize
 from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge
 from experiments.gaps import compute_gaps, describe_signs, draw_gaps, tabulate_gaps
 from experiments.maps import draw_png, load_maps
@@ -141,9 +141,8 @@ def describe_choice(reading: str, choice: Choice, scored: ByTimestep, default: i
     hindsight = f"in hindsight t = {choice.hindsight} has {best.mean:.2f}"
     if choice.hindsight == choice.chosen:
         hindsight = "the best in hindsight too"
-    title = TITLES[reading]
     return (
-        f"{title[0].upper()}{title[1:]}: validation chooses t = {choice.chosen}, {against}; test AUROC "
+        f"{capitalize(TITLES[reading])}: validation chooses t = {choice.chosen}, {against}; test AUROC "
         f"{describe_value(chosen)}, {hindsight}."
     )
 

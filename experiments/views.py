@@ -4,7 +4,7 @@ On the study's images and, where there are such, on images of several sizes. The
 the sampled map is would tell the size of the picture, and with it the source.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,9 @@ from experiments.comparisons import (
     MEAN,
     describe_difference,
     describe_verdicts,
-    score_sources,
 )
 from experiments.over_sources import Means
-from experiments.settings import SPLITS, Scored, value_cells
+from experiments.settings import METRICS, SPLITS, Scored, score_runs, value_cells
 from experiments.size_leak import CANVAS, CROP, WHOLE, SizeLeak, measure_size_leak, tabulate_leaks
 from experiments.study import Study, run_name
 from train.join import Join
@@ -87,12 +86,6 @@ def score_views(study: Study, data: Path, name: str) -> Views:
         scored[view] = score_runs(study, runs, cache, data=data)
     leak = measure_size_leak(join, boxes[0]) if len(sizes) > 1 else None
     return Views(tuple(sizes), scored, refused, leak)
-
-
-def score_runs(study: Study, runs: Sequence[Path], cache: Path, **how: Any) -> Scored:
-    """Score validation and test with trained detectors; `how` are more arguments of `Study.predict`."""
-    readings = [study.predict(runs, cache, split=split, **how) for split in SPLITS]
-    return Scored(*map(score_sources, readings), readings[-1].table["key"])
 
 
 def _load_box(run: Path, view: str) -> int:
@@ -180,10 +173,10 @@ def tabulate_views(views: Mapping[str, Views | None]) -> list[Table]:
             if view in each.refused:
                 rows.append((f"{name}, {describe_sizes(each)}", f"{TITLES[view]}: refused", *[None] * 5))
                 continue
-            values = (*value_cells(each.scored[view]), *value_cells(each.scored[view], "average_precision"))
+            values = [cell for metric in METRICS for cell in value_cells(each.scored[view], metric)]
             less = None if view == CANVAS else describe_difference(each.less_canvas(view))
             rows.append((f"{name}, {describe_sizes(each)}", TITLES[view], *values, less))
-    heads = (*(f"{metric}, {split}" for metric in ("AUROC", "AP") for split in SPLITS), "AUROC less canvas, test")
+    heads = (*(f"{title}, {split}" for title in METRICS.values() for split in SPLITS), "AUROC less canvas, test")
     tables = [
         Table(
             "Views of the full detector, mean over the image sources",

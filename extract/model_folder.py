@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ class Component:
             raise ValueError(f"{folder} holds a {class_name}: supported are {', '.join(supported)}")
         return cls(folder, class_name, config, _weight_files(folder))
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Hash of the weight files' bytes, in the order of their names."""
+        """Hash of the weight files' bytes, in the order of their names; read once."""
         return _hash_files(self.weights)
 
     @property

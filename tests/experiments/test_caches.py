@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cache_schema import Dataset, open_cache
+from cache_schema import Dataset, FingerprintMismatch, open_cache
 from experiments import study as study_module
 from experiments.caches import plan, run
 from experiments.study import Study
@@ -47,3 +47,7 @@ def test_caches_are_made_once_and_their_cost_is_told(
     monkeypatch.setattr(study_module, "run_module", None)  # nothing is left that takes a model
     run(made)
     assert {path: path.stat().st_mtime_ns for path in caches.rglob("*.zarr.zip")} == stores
+
+    save_tiny_sd(model, seed=1)
+    with pytest.raises(FingerprintMismatch, match=r"t200-e1 was made with another unet than .* holds now"):
+        run(made)
