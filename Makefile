@@ -40,11 +40,11 @@ help:
 setup: .venv/.installed  ## install .venv with the pinned versions (TORCH=cpu|cuda)
 
 .PHONY: demo
-demo: .venv/.installed  ## both stages on real photographs with a toy diffusion model → runs/demo (OUT=)
+demo: .venv/.installed  ## both stages on real photographs with two toy diffusion models → runs/demo (OUT=)
 	$(PY) -m demo run $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: toy-benchmark
-toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=folder of <class>/… ARGS='--model_b FOLDER' (GENERATOR_PHOTOS=) → runs/toy-benchmark
+toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=folder of <class>/… (GENERATOR_PHOTOS=) → runs/toy-benchmark
 	$(PY) -m experiments toy-benchmark $(call flag,--photos,$(PHOTOS)) $(call flag,--generator_photos,$(GENERATOR_PHOTOS)) \
 	    $(call flag,--out,$(OUT)) $(ARGS)
 

@@ -32,12 +32,14 @@ PHOTO_PACKAGES = ("mvtb-data", "scikit-image", "scikit-learn")
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """The whole demo: photo tiles, images of the toy model, LaRE maps, detectors, results and report."""
+    """The whole demo: photo tiles, images of two toy models, LaRE maps, detectors, results and report."""
 
     out: Path = Path("runs/demo")
     """Folder that everything is written to. Steps that are done there already are skipped."""
     model: Path = MODELS / "toy-a"
-    """Diffusers folder of the toy model."""
+    """Diffusers folder of the toy model that detectors are trained on and that all maps come from."""
+    model_b: Path = MODELS / "toy-b"
+    """Diffusers folder of the toy model whose images are in the test only."""
     photos: Path = TABLE
     """Table of photographs."""
     sources: SourceConfig = field(default_factory=SourceConfig)
@@ -48,6 +50,12 @@ class DemoConfig:
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
         check_model("model", self.model)
+        check_model("model_b", self.model_b)
+
+
+def model_parts(folder: Path) -> list[Path]:
+    """What decides a diffusers folder's images: its parts, not its card and its logs."""
+    return [path for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
 def check_model(setting: str, folder: Path) -> None:
@@ -87,13 +95,14 @@ class Demo:
     def make_data(self) -> str:
         """Photo tiles and the images made from them, packed."""
         config = self.config
-        settings = [asdict(config.sources), hash_files(config.photos, config.model, *IMAGE_CODE)]
+        parts = [*model_parts(config.model), *model_parts(config.model_b)]
+        settings = [asdict(config.sources), hash_files(config.photos, *parts, *IMAGE_CODE)]
 
         def work() -> None:
             tiles = load_tiles(load_table(config.photos))
             num_photographs = len({t.photo for t in tiles})
             logger.info("%d tiles of %d photographs", len(tiles), num_photographs)
-            models = load_models(config.sources, config.model)
+            models = load_models(config.sources, config.model, config.model_b)
             about = {
                 **asdict(config.sources),
                 "short_side_px": SHORT_SIDE_PX,
@@ -112,7 +121,7 @@ class Demo:
             self.data,
             self.cache,
             self.report,
-            title="LaRE² on photographs, with a toy diffusion model",
+            title="LaRE² on photographs, with two toy diffusion models",
             intro=self.intro,
             limits=LIMITS,
             about=self._about(),

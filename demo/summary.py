@@ -13,12 +13,14 @@ TITLES = {
 }
 """Readings in the order in which they are shown."""
 INTRO = (
-    "Tiles of {num_photographs} photographs are compared with images of a latent diffusion model of a few million "
-    "weights: toy-a-img2img starts from the photographs themselves and keeps their content, toy-a from class names. "
-    "LaRE maps, detectors and results come from the code that runs Stable Diffusion on GenImage."
+    "Tiles of {num_photographs} photographs are compared with images of two latent diffusion models of a few million "
+    "weights: toy-a-img2img starts from the photographs themselves and keeps their content, toy-a from class names, "
+    "toy-b-img2img and toy-b are the same of a second model. Detectors are trained on the first model's images alone, "
+    "and all LaRE maps are its own. Maps, detectors and results come from the code that runs Stable Diffusion on "
+    "GenImage."
 )
 LIMITS = (
-    "At 64 px, with one small model and a few hundred tiles of each kind, this shows that the method runs from end to "
+    "At 64 px, with two small models and a few hundred tiles of each kind, this shows that the method runs from end to "
     "end and what its parts see; it says nothing about how well it finds the images of real generators."
 )
 INPUTS = {"full": "image and map", "image_only": "the image", "map_only": "the map"}

@@ -143,10 +143,10 @@ def describe(
     for title, reason in left_out.items():
         reasons.setdefault(reason, []).append(f"“{title}”")
     parts = [f"Not tried, as {reason}: {', '.join(titles)}." for reason, titles in reasons.items()]
-    parts.append("Mean AUROC over the image sources on the test, against the default setting.")
     for reading, by_title in gains.items():
         default = next(iter(scored[reading].values())).test[MEAN]["auroc"]
         parts.append(_describe_losses(reading, by_title, default))
+    parts.append("All by the mean AUROC over the image sources on the test, against the default setting.")
     size = max(times)
     for reading, title in chosen.items():
         parts.append(_describe_choice(reading, title, scored[reading], gains[reading].get(title), times[size], size))

@@ -116,8 +116,8 @@ def describe(scored: Mapping[str, Scored], differences: Differences) -> str:
     compared = [(TITLES[one], TITLES[other], differences[one, other][MEAN]) for one, other in CLAIMS]
     chosen = max(DETECTORS, key=lambda name: scored[name].validation[MEAN]["auroc"].mean)
     return (
-        f"Mean AUROC over the image sources. {describe_verdicts(compared)} Validation chooses {TITLES[chosen]}, whose "
-        f"AUROC on the test is {describe_value(scored[chosen].test[MEAN]['auroc'])}."
+        f"{describe_verdicts(compared)} All by the mean AUROC over the image sources. Validation chooses "
+        f"{TITLES[chosen]}, whose AUROC on the test is {describe_value(scored[chosen].test[MEAN]['auroc'])}."
     )
 
 

@@ -103,9 +103,10 @@ def describe(
         else f"The default e = {default} is larger than needed"
     )
     return (
-        f"Mean AUROC over the image sources. {describe_verdicts(compared)} The smallest ensemble that e = {largest} is "
-        f"not told to be better than on validation: {enough}. {verdict} by that. The mean LaRE of an image at "
-        f"e = {fewest} and at e = {largest} has a correlation of {format_cell(correlations[fewest])}."
+        f"{describe_verdicts(compared)} All by the mean AUROC over the image sources. The smallest ensemble that "
+        f"e = {largest} is not told to be better than on validation: {enough}. {verdict} by that. The "
+        f"mean LaRE of an image at e = {fewest} and at e = {largest} has a correlation of "
+        f"{format_cell(correlations[fewest])}."
     )
 
 

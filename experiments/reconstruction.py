@@ -172,10 +172,11 @@ def describe(
         sizes: Method → mean error of the test images.
         giga_macs: Method → cost of an image.
     """
-    parts = ["Mean AUROC over the image sources on the test."]
+    parts = []
     for reading, by_method in differences.items():
         compared = [(METHODS[m], METHODS[LARE], by_source[MEAN]) for m, by_source in by_method.items()]
         parts.append(f"{capitalize(READINGS[reading])}: {describe_verdicts(compared)}")
+    parts.append("All by the mean AUROC over the image sources on the test.")
     units = ", ".join(f"{METHODS[m]} {size:.2g}" for m, size in sizes.items())
     parts.append(f"Maps have a mean of {units}, and the detector of image and map takes them as they are.")
     parts.append(_describe_reversed(scored["mean_lare"]))

@@ -16,7 +16,7 @@ from typing import Any
 from cache_schema import Dataset
 from demo.crops import SHORT_SIDES_PX, list_photographs
 from demo.photos import ROLES
-from demo.run import IMAGE_CODE, MODELS, check_model
+from demo.run import IMAGE_CODE, MODELS, check_model, model_parts
 from demo.stages import PERMUTED, ROOT, Stages
 from demo.steps import Steps, hash_files
 from demo.toy_images import SourceConfig, load_models
@@ -67,6 +67,8 @@ class ToyBenchmarkConfig:
     """Detectors of each kind, trained with the seeds from 0."""
     num_epochs: int = 14
     """Passes over the training images: four minutes for the largest detector at 1,800 photographs on two cores."""
+    num_jobs: int = 2
+    """Detectors trained at once, each with its share of the processor's cores."""
     sources: SourceConfig = field(default_factory=default_sources)
     """How the images are made."""
     overrides: tuple[str, ...] = ()
@@ -76,7 +78,7 @@ class ToyBenchmarkConfig:
         """Check what would fail only after minutes."""
         check_model("model", self.model)
         check_model("model_b", self.model_b)
-        for name in ("tiles_per_photo", "num_seeds", "num_epochs"):
+        for name in ("tiles_per_photo", "num_seeds", "num_epochs", "num_jobs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
         list_photographs(self.photos)
@@ -105,6 +107,7 @@ class ToyBenchmark:
                 overrides=overrides,
                 seeds=range(config.num_seeds),
                 readings=readings,
+                num_jobs=config.num_jobs,
             )
             for task in TASKS
         }
@@ -127,7 +130,8 @@ class ToyBenchmark:
         """Photo tiles and the images made from them, packed for both tasks."""
         config = self.config
         folders = {task: stages.data for task, stages in self.stages.items()}
-        inputs = [config.photos, config.generator_photos, config.model, config.model_b, *IMAGE_CODE, *CODE]
+        parts = [*model_parts(config.model), *model_parts(config.model_b)]
+        inputs = [config.photos, config.generator_photos, *parts, *IMAGE_CODE, *CODE]
         settings = [asdict(config.sources), config.tiles_per_photo, hash_files(*(path for path in inputs if path))]
 
         def work() -> None:

@@ -31,6 +31,8 @@ def few_photos(tmp_path: Path) -> Path:
 def test_model_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no model_index.json"):
         DemoConfig(model=tmp_path)
+    with pytest.raises(ValueError, match=r"model_b is .*, which holds no model_index.json"):
+        DemoConfig(model_b=tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(["run", f"--model={tmp_path}", f"--out={tmp_path / 'out'}"])
     assert ended.value.code == 2
@@ -47,14 +49,15 @@ def test_demo_runs_from_photographs_to_report_and_again(
     model_folder: Path, few_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    arguments = ["run", f"--model={model_folder}", f"--photos={few_photos}", f"--out={out}", "--sources.num_steps=2"]
+    models = [f"--model={model_folder}", f"--model_b={model_folder}"]
+    arguments = ["run", *models, f"--photos={few_photos}", f"--out={out}", "--sources.num_steps=2"]
     arguments.append('--overrides=["--trainer.max_epochs=1", "--trainer.accelerator=cpu"]')
     assert main(arguments) == 0
     results = json.loads((out / "results.json").read_text())
     assert list(results["readings"]) == list(TITLES)
     for reading in results["readings"].values():
-        assert list(reading["sources"]) == ["toy-a", "toy-a-img2img"]
-        assert list(reading["controls"]) == ["blurred-real", "vae-roundtrip-a"]
+        assert list(reading["sources"]) == ["toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"]
+        assert list(reading["controls"]) == ["blurred-real", "vae-roundtrip-a", "vae-roundtrip-b"]
     assert 'id="gallery"' in (out / "report.html").read_text()
     assert "full_maps_permuted" in capfd.readouterr().out
     weights = (out / "detectors" / "full" / "checkpoints" / "best.ckpt").stat()

@@ -1,4 +1,8 @@
+import os
+import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that are run; each makes the outputs that its arguments name."""
     run: list[list[str]] = []
 
-    def record(module: str, *arguments: str | Path, quiet: bool = False) -> None:
+    def record(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:
         words = [module, *map(str, arguments)]
         run.append(words)
         named = dict(word.removeprefix("--").partition("=")[::2] for word in words if "=" in word)
@@ -72,3 +76,34 @@ def test_readings_can_be_those_of_another_dataset(tmp_path: Path) -> None:
     for split in ("validation", "test"):
         assert other.files("mean_lare", split) == plain.files("mean_lare", split)
     assert other.files("full") != plain.files("full")
+
+
+def test_detectors_that_are_trained_at_once_share_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    threads: dict[str, set[str | None]] = {}
+
+    def record(command: list[str], *, env: dict[str, str], **_: Any) -> SimpleNamespace:
+        threads.setdefault(command[3], set()).add(env.get("OMP_NUM_THREADS"))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", record)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    make(tmp_path / "two", num_jobs=2).make_detectors("data")
+    assert threads == {"fit": {"4"}, "predict": {"4"}}
+    threads.clear()
+    make(tmp_path / "one").make_detectors("data")
+    assert threads == {"fit": {None}, "predict": {None}}
+
+
+def test_detector_that_fails_ends_the_run_before_others_begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    def fail(command: list[str], **_: Any) -> SimpleNamespace:
+        begun.append(command[3])
+        time.sleep(0.05)  # far longer than cancelling the others takes
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(RuntimeError, match="python -m train fit ended with status 3"):
+        make(tmp_path, num_jobs=2, seeds=range(20)).make_detectors("data")
+    assert len(begun) < 10
