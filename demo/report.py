@@ -55,6 +55,7 @@ def write_report(
     about: Mapping[str, Mapping[str, Any]],
     ckpt: Path | None = None,
     matrix: Path | None = None,
+    benchmark: Path | None = None,
 ) -> None:
     """Write the page: summary, tables, controls, pairs, charts, certain cases, gallery, settings. No external loads.
 
@@ -70,6 +71,7 @@ def write_report(
         about: {heading: {name: value}} for the foot of the page: commit, versions, settings.
         ckpt: Checkpoint behind the predictions of `DETECTOR`, to show what it is most certain about.
         matrix: matrix.json of `python -m train matrix`, shown if it is there.
+        benchmark: summary.json of the toy benchmark, shown if it is there.
     """
     content = json.loads(results.read_text())
     readings = load_readings(content, predictions, Dataset.open(data).table([*COLUMNS]))
@@ -92,6 +94,7 @@ def write_report(
         scores=score_charts(readings, titles),
         reliability=reliability_charts(readings, titles),
         matrix=matrix_charts(json.loads(matrix.read_text())) if matrix and matrix.is_file() else [],
+        benchmark=json.loads(benchmark.read_text()) if benchmark and benchmark.is_file() else None,
         detector=titles.get(DETECTOR),
         certain=Certain.load(readings[DETECTOR], data, cache, ckpt) if ckpt and DETECTOR in readings else None,
         families=[[gallery.picture(k) for k in family] for family in gallery.families],

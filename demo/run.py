@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 MODELS = ROOT / "demo" / "models"
 IMAGE_CODE = tuple(ROOT / "demo" / name for name in ("photos.py", "sources.py", "toy_images.py"))
 """What decides the images besides settings and models."""
+BENCHMARK = ROOT / "demo" / "toy-benchmark.json"
+"""summary.json of the toy benchmark's run behind docs/RESULTS.md."""
 MAX_ROWS = 256
 """Samples a tar: few, so that even the demo has several shards of each split."""
 PACKAGES = ("torch", "diffusers", "transformers", "timm", "lightning", "zarr", "numpy", "pillow")
@@ -127,6 +129,7 @@ class Demo:
             about=self._about(),
             ckpt=self.stages.detectors / DETECTOR / "checkpoints" / "best.ckpt",
             matrix=self.config.out / "matrix" / "matrix.json",  # of python -m train matrix --out <out>/matrix
+            benchmark=BENCHMARK,
         )
 
     def _about(self) -> dict[str, dict[str, Any]]:

@@ -30,7 +30,7 @@ from experiments.toy_photos import (
     load_photo_tiles,
 )
 from experiments.toy_tables import as_answer
-from train.provenance import write_json
+from train.provenance import describe_code, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class ToyBenchmark:
         }
 
     def run(self) -> dict[str, Any]:
-        """Do all steps, write answers.json and RESULTS.md, and return the answers."""
+        """Do all steps, write answers.json, summary.json (for the demo's page) and RESULTS.md; return the answers."""
         first = self.stages[TASKS[0]]
         signature = first.make_maps(self.config.model, self.make_data())
         first.make_readings(signature)
@@ -123,7 +123,12 @@ class ToyBenchmark:
         results = {task: json.loads(stages.results.read_text()) for task, stages in self.stages.items()}
         answers = {"settings": self.describe(), **answer(self.stages, results)}
         write_json(self.out / "answers.json", answers)
-        (self.out / "RESULTS.md").write_text(as_section(as_answer(answers, results)), encoding="utf-8")
+        shown = as_answer(answers, results)
+        about = {name: answers["settings"][name] for name in ("num_photographs", "num_seeds")}
+        commit = describe_code()["git_commit"]
+        summary = {"command": shown.command, "git_commit": commit, **about, "aims": answers["aims"]}
+        write_json(self.out / "summary.json", summary)
+        (self.out / "RESULTS.md").write_text(as_section(shown), encoding="utf-8")
         return answers
 
     def make_data(self) -> str:

@@ -28,8 +28,9 @@ from train.readings import COLUMNS, write_readings
 from train.scores import load_reading
 from train.task import LareTask
 
-BLOCKS = ["results", "controls", "pairs", "curves", "scores", "reliability", "matrix", "certain", "gallery", "about"]
-OPTIONAL = {"matrix", "certain"}
+BLOCKS = ["results", "controls", "pairs", "benchmark", "curves", "scores", "reliability"]
+BLOCKS += ["matrix", "certain", "gallery", "about"]
+OPTIONAL = {"benchmark", "matrix", "certain"}
 
 
 def make_cache(folder: Path, dataset: Dataset) -> Path:
@@ -83,7 +84,15 @@ def made(demo_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dic
     metrics = {"a": {"a": [dict.fromkeys(METRICS, 0.9)] * 2, "b": [dict.fromkeys(METRICS, 0.4)] * 2}}
     (folder / "matrix.json").write_text(json.dumps({"settings": {"seeds": 2}, **add_up(metrics)}))
     texts = {"title": "A title", "intro": "What was run <on what>.", "limits": "What it cannot show."}
-    everything = {"ckpt": folder / "best.ckpt", "matrix": folder / "matrix.json"}
+    aims = [{"number": "1", "aim": "an aim", "met": False, "finding": "0.51 & <less>"}]
+    about = {
+        "command": "make toy-benchmark",
+        "git_commit": "0123456789",
+        "num_photographs": {"train": 900, "test": 300},
+    }
+    (folder / "summary.json").write_text(json.dumps({**about, "num_seeds": 3, "aims": aims}))
+    files_there = {"ckpt": "best.ckpt", "matrix": "matrix.json", "benchmark": "summary.json"}
+    everything = {name: folder / file for name, file in files_there.items()}
     for name, optional in (("report.html", everything), ("plain.html", {"matrix": folder / "nowhere.json"})):
         places = (folder / "results.json", files, demo_dataset.folder, cache, folder / name)
         write_report(*places, **texts, about={"Settings": {"seed": 0}}, **optional)
@@ -103,6 +112,12 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+
+
+def test_report_shows_the_aims_of_the_toy_benchmark(made: dict[str, Any]) -> None:
+    text = made["report"].read_text()
+    assert "<dt>Failed: an aim</dt><dd>0.51 &amp; &lt;less&gt;</dd>" in text
+    assert "on 1,200 photographs" in text and "commit 0123456;" in text
 
 
 def test_report_loads_nothing_from_outside(made: dict[str, Any]) -> None:

@@ -43,6 +43,8 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     arguments.append('--overrides=["--trainer.accelerator=cpu", "--data.batch_size=8"]')
     assert main(arguments) == 0
     answers = json.loads((out / "answers.json").read_text())
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["aims"] == answers["aims"] and sum(summary["num_photographs"].values()) == 12
     text = (out / "RESULTS.md").read_text()
     assert text.startswith(f"## {QUESTION}\n\n{escape(answers['verdict'])}\n\n**Limits.** ")
     assert answers["verdict"] in capfd.readouterr().out and str(tmp_path) not in text
