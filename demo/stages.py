@@ -6,10 +6,10 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from demo.steps import Steps, hash_files
+from demo.steps import Steps, do_at_once, hash_files
 from demo.summary import TITLES
 from train.readings import READINGS
 
@@ -83,16 +83,8 @@ class Stages:
 
     def make_detectors(self, after: str) -> None:
         """Stage 2: train the detectors, and score the test images with the weights that are best on validation."""
-        with ThreadPoolExecutor(self.num_jobs) as pool:
-            detectors = [
-                pool.submit(self._make_detector, name, seed, after) for seed in self.seeds for name in DETECTORS
-            ]
-            try:
-                for detector in detectors:
-                    detector.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # those that have begun end first
-                raise
+        works = [partial(self._make_detector, name, seed, after) for seed in self.seeds for name in DETECTORS]
+        do_at_once(works, self.num_jobs)
 
     def _make_detector(self, name: str, seed: int, after: str) -> None:
         run = self._run_name(name, seed)

@@ -2,10 +2,12 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from cache_schema import CacheError, Dataset, derive_cache, open_cache
+from demo.steps import do_at_once
 from experiments.ensemble import COSTS_NAME
 from experiments.precision import list_precisions
 from experiments.stage_1 import check_model, open_model, parse_config
@@ -36,6 +38,11 @@ class Pass:
     arguments: tuple[str, ...]
     num_unet_calls: int
     is_sweep: bool = True
+
+    @property
+    def folder(self) -> str:
+        """As of `Study.extract`."""
+        return "" if self.is_sweep else self.caches[0]
 
 
 def plan(config: StudyConfig) -> list[Pass]:
@@ -75,9 +82,11 @@ def run(study: Study) -> None:
     passes = [each for each in plan(study.config) if not all(map(study.is_whole, each.caches))]
     if passes or not (study.config.caches / COSTS_NAME).is_file():
         log_costs(study, passes)
-    for each in passes:
-        folder = "" if each.is_sweep else each.caches[0]
-        study.extract(folder, *each.arguments, is_sweep=each.is_sweep)
+    num_jobs = min(study.config.num_jobs, max(1, len(passes)))
+    works = [
+        partial(study.extract, each.folder, *each.arguments, is_sweep=each.is_sweep, share=num_jobs) for each in passes
+    ]
+    do_at_once(works, num_jobs)
     model = open_model(parse_config(study, ()))
     for name in (name for each in plan(study.config) for name in each.caches):
         check_model(study, study.cache(name), model)

@@ -14,7 +14,7 @@ from typing import Any
 
 from cache_schema import CacheError, Dataset, check_dataset, open_cache
 from demo.stages import ROOT, run_module
-from demo.steps import Steps, hash_files
+from demo.steps import Steps, do_at_once, hash_files
 from experiments.answers import Answer
 from experiments.study_config import StudyConfig
 from train.provenance import describe_code
@@ -77,7 +77,9 @@ class Study:
         check_dataset(open_cache(folder), Dataset.open(data or self.config.data).dataset_id)
         return folder
 
-    def extract(self, name: str, *arguments: str, data: Path | None = None, is_sweep: bool = False) -> Path:
+    def extract(
+        self, name: str, *arguments: str, data: Path | None = None, is_sweep: bool = False, share: int = 1
+    ) -> Path:
         """Stage 1: make a cache, or go on with one that was begun. Stores that are there stay.
 
         Args:
@@ -85,13 +87,14 @@ class Study:
             arguments: What differs from the study's stage 1 settings, "--timestep=100".
             data: Dataset; None: the study's.
             is_sweep: Whether the arguments ask for several caches.
+            share: How many such commands run at once.
         """
         config = self.config
         folder = config.caches / name
         if not is_sweep and self.is_whole(name, data):
             return folder
         places = (f"--model={config.model}", f"--data={data or config.data}", f"--cache={folder}")
-        run_module("extract", "run", "--config", config.extract_config, *places, *arguments)
+        run_module("extract", "run", "--config", config.extract_config, *places, *arguments, share=share)
         return folder
 
     def is_whole(self, name: str, data: Path | None = None) -> bool:
@@ -204,13 +207,14 @@ class Study:
         changes = [f"--trainer.max_epochs={self.config.num_epochs}", *self.config.fit_overrides, *arguments]
         files = [hash_files(Path(arg)) for arg in self._recipe(variant) if arg != "-c"]
         settings = [self._train_code(), files, changes, *self._describe(cache, data)]
+        works = []
         for seed in range(num_seeds or self.config.num_seeds):
             folder = self.config.out / "detectors" / run / f"seed-{seed}"
             command = [*common, f"--out={folder}", f"--seed_everything={seed}", *changes]
-            self.steps.run(
-                f"fit-{run}-seed-{seed}", [folder], [*settings, seed], lambda c=command: run_module("train", "fit", *c)
-            )
+            work = partial(self._run_train, "fit", *command)
+            works.append(partial(self.steps.run, f"fit-{run}-seed-{seed}", [folder], [*settings, seed], work))
             folders.append(folder)
+        do_at_once(works, self.config.num_jobs)
         return folders
 
     def predict(
@@ -233,7 +237,7 @@ class Study:
             arguments: What differs from training, "--data.permute_maps=true".
             data: Dataset; None: the study's.
         """
-        data, files = data or self.config.data, []
+        data, files, works = data or self.config.data, [], []
         for folder in runs:
             target = folder / "predictions" / f"{'-'.join(filter(None, (split, name)))}.parquet"
             command = [
@@ -242,14 +246,12 @@ class Study:
                 *(f"--predictions.path={target.resolve()}", "--return_predictions=false", *arguments),
             ]
             fitted = json.loads((self.steps.folder / f"fit-{folder.parent.name}-{folder.name}.json").read_text())
-            self.steps.run(
-                f"predict-{folder.parent.name}-{folder.name}-{target.stem}",
-                [target],
-                [*arguments, *self._describe(cache, data)],
-                lambda c=command: run_module("train", "predict", *c),
-                after=fitted["signature"],
-            )
+            name_of_step = f"predict-{folder.parent.name}-{folder.name}-{target.stem}"
+            settings, after = [*arguments, *self._describe(cache, data)], fitted["signature"]
+            work = partial(self._run_train, "predict", *command)
+            works.append(partial(self.steps.run, name_of_step, [target], settings, work, after=after))
             files.append(target)
+        do_at_once(works, self.config.num_jobs)
         return load_reading(Dataset.open(data).table([*COLUMNS]), files)
 
     def describe(self) -> dict[str, Any]:
@@ -277,6 +279,9 @@ class Study:
     def write(self, answer: Answer) -> Path:
         """Keep an answer."""
         return answer.save(self.answers)
+
+    def _run_train(self, *command: str | Path) -> None:
+        run_module("train", *command, share=self.config.num_jobs)
 
     def _recipe(self, variant: str) -> list[str]:
         config = self.config

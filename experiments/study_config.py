@@ -31,6 +31,8 @@ class StudyConfig:
     """Detectors of each kind, trained with the seeds from 0."""
     num_epochs: int = 3
     """Passes over the training images."""
+    num_jobs: int = 1
+    """Seeds trained and scored at once, and passes of stage 1, each with its share of the processor's cores."""
     timesteps: tuple[int, ...] = (50, 100, 200, 300, 400, 500, 700, 900)
     """Of the question on timesteps, each at the default ensemble size."""
     ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8)
@@ -71,7 +73,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
-        for name in ("num_seeds", "num_epochs"):
+        for name in ("num_seeds", "num_epochs", "num_jobs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
         for name in ("extract_config", "recipe", "map_only", "image_only"):

@@ -53,7 +53,7 @@ def make_mean_lare(rows: list[tuple]) -> Reading:
     return Reading(table, -np.array([values], dtype=float), (None,), is_probability=False)
 
 
-def run_here(module: str, *arguments: str | Path, quiet: bool = False) -> None:
+def run_here(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:
     """As `demo.stages.run_module`, without a process of its own."""
     before, sys.argv = sys.argv, [module, *map(str, arguments)]
     try:
