@@ -61,7 +61,7 @@ ablate: .venv/.installed  ## one table of all settings that caches alone can com
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: report
-report: .venv/.installed  ## the answers that are there as a page: OUT=runs/report.html ARGS='--answers FOLDER --toy FOLDER --markdown docs/RESULTS.md'
+report: .venv/.installed  ## all answers as a page: those below runs/, else those of docs/RESULTS.md → runs/report.html (ARGS='--answers FOLDER --toy FOLDER')
 	$(PY) -m experiments report $(call flag,--config,$(CONFIG)) $(call flag,--out,$(OUT)) $(call flag,--data,$(DATA)) $(ARGS)
 
 .PHONY: shards

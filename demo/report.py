@@ -71,7 +71,7 @@ def write_report(
         about: {heading: {name: value}} for the foot of the page: commit, versions, settings.
         ckpt: Checkpoint behind the predictions of `DETECTOR`, to show what it is most certain about.
         matrix: matrix.json of `python -m train matrix`, shown if it is there.
-        benchmark: summary.json of the toy benchmark, shown if it is there.
+        benchmark: toy-benchmark.json of the toy benchmark, shown if it is there.
     """
     content = json.loads(results.read_text())
     readings = load_readings(content, predictions, Dataset.open(data).table([*COLUMNS]))

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 MODELS = ROOT / "demo" / "models"
 IMAGE_CODE = tuple(ROOT / "demo" / name for name in ("photos.py", "sources.py", "toy_images.py"))
 """What decides the images besides settings and models."""
-BENCHMARK = ROOT / "demo" / "toy-benchmark.json"
-"""summary.json of the toy benchmark's run behind docs/RESULTS.md."""
+BENCHMARK = ROOT / "docs" / "results" / "toy-benchmark.json"
+"""What the toy benchmark has found, as docs/RESULTS.md shows it."""
 MAX_ROWS = 256
 """Samples a tar: few, so that even the demo has several shards of each split."""
 PACKAGES = ("torch", "diffusers", "transformers", "timm", "lightning", "zarr", "numpy", "pillow")

@@ -8,7 +8,8 @@ from experiments.answers import Answer, describe_settings, format_cell
 HEAD = (
     "# Results\n\nEach section is what one command found: the finding, what it does not show, the figures, and the "
     "command that makes them again. Nothing in it is written by hand: `python -m experiments report --markdown "
-    "docs/RESULTS.md` writes it, and a page that has the charts and pictures too."
+    "docs/RESULTS.md --keep docs/results` wrote it from the answers that those commands left. `make report` draws the "
+    "page that has the charts and pictures too."
 )
 
 

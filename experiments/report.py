@@ -2,17 +2,19 @@
 
 import base64
 import re
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo.pages import load_template
+from demo.stages import ROOT
 from experiments.answers import Answer, Chart, Picture, Table, describe_settings, format_cell
 from experiments.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
 from experiments.maps import draw_svgs, load_maps
 from experiments.markdown import as_document
 from experiments.questions import QUESTIONS
-from experiments.toy_tables import COMMAND, NAME, load_answer
+from experiments.toy_tables import COMMAND, NAME
 
 TEMPLATE = Path(__file__).with_name("templates") / "answers.html.j2"
 TITLE = "What LaRE maps tell, and what they do not"
@@ -20,18 +22,29 @@ MAX_SUMMARY = 120
 """Characters of a line of the contents."""
 
 
+KEPT = ROOT / "docs" / "results"
+"""The answers behind docs/RESULTS.md."""
+
+
+def find_folder(made: str, holds: str, otherwise: Path) -> Path:
+    """A folder of this machine where it holds such files, and otherwise another."""
+    return Path(made) if any(Path(made).glob(holds)) else otherwise
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Which answers, and where to."""
 
-    answers: Path = Path("runs/study/quick/answers")
-    """Folder of a study's answers."""
-    toy: Path | None = None
-    """Output folder of the toy benchmark, whose answer comes first."""
+    answers: Path = field(default_factory=lambda: find_folder("runs/study/quick/answers", "*.json", KEPT))
+    """Folder of a study's answers. Without any of the quick study's: those that docs/RESULTS.md shows."""
+    toy: Path = field(default_factory=lambda: find_folder("runs/toy-benchmark", f"{NAME}.json", KEPT))
+    """Folder of the toy benchmark's answer, which comes first: its output, or the one that docs/RESULTS.md shows."""
     out: Path = Path("runs/report.html")
     """Page to write: all answers that are there, with charts and pictures."""
     markdown: Path | None = None
     """Markdown file to write, docs/RESULTS.md: the same without charts and pictures."""
+    keep: Path | None = None
+    """Folder to copy the answers and their pictures to, docs/results, to make the page without doing the work again."""
     data: Path | None = None
     """Dataset folder, to show test images beside their maps."""
     caches: tuple[Path, ...] = ()
@@ -65,16 +78,13 @@ class Section:
 def load_answers(config: ReportConfig) -> tuple[list[Answer], dict[str, str]]:
     """The answers that are there, in the order of the page, and what is not: its name → the command that answers it."""
     answers, missing = [], {}
-    if config.toy:
-        answers.append(load_answer(config.toy))
-    else:
-        missing[NAME] = COMMAND
-    for name in QUESTIONS:
-        file = config.answers / f"{name}.json"
+    commands = {NAME: COMMAND} | {name: f"python -m experiments {name} --config FILE" for name in QUESTIONS}
+    for name, command in commands.items():
+        file = (config.toy if name == NAME else config.answers) / f"{name}.json"
         if file.is_file():
             answers.append(Answer.load(file))
         else:
-            missing[name] = f"python -m experiments {name} --config FILE"
+            missing[name] = command
     return answers, missing
 
 
@@ -122,6 +132,10 @@ def run(config: ReportConfig) -> None:
     files = {config.out: render(config, answers, missing)}
     if config.markdown:
         files[config.markdown] = as_document(answers, missing)
+    for answer in answers if config.keep else []:
+        answer.save(config.keep)
+        for picture in answer.pictures:
+            shutil.copy(config.answers / picture.file, config.keep / picture.file)
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -30,7 +30,7 @@ from experiments.toy_photos import (
     load_photo_tiles,
 )
 from experiments.toy_tables import as_answer
-from train.provenance import describe_code, write_json
+from train.provenance import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class ToyBenchmark:
         }
 
     def run(self) -> dict[str, Any]:
-        """Do all steps, write answers.json, summary.json (for the demo's page) and RESULTS.md; return the answers."""
+        """Do all steps, write answers.json, toy-benchmark.json (for pages) and RESULTS.md; return the answers."""
         first = self.stages[TASKS[0]]
         signature = first.make_maps(self.config.model, self.make_data())
         first.make_readings(signature)
@@ -124,10 +124,7 @@ class ToyBenchmark:
         answers = {"settings": self.describe(), **answer(self.stages, results)}
         write_json(self.out / "answers.json", answers)
         shown = as_answer(answers, results)
-        about = {name: answers["settings"][name] for name in ("num_photographs", "num_seeds")}
-        commit = describe_code()["git_commit"]
-        summary = {"command": shown.command, "git_commit": commit, **about, "aims": answers["aims"]}
-        write_json(self.out / "summary.json", summary)
+        shown.save(self.out)
         (self.out / "RESULTS.md").write_text(as_section(shown), encoding="utf-8")
         return answers
 

@@ -1,8 +1,6 @@
 """The toy benchmark's answers and results as one answer, with its tables. Nothing is decided here."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from demo.stages import PERMUTED
@@ -25,17 +23,6 @@ NEGATIVES = (
 """What each task's sources and controls stand against."""
 
 
-def load_answer(folder: Path) -> Answer:
-    """What `make toy-benchmark` has found.
-
-    Args:
-        folder: Its output folder.
-    """
-    answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-    results = {task: json.loads((folder / task / "results.json").read_text(encoding="utf-8")) for task in TASKS}
-    return as_answer(answers, results)
-
-
 def as_answer(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Answer:
     """The verdict, the four answers with their tables, and all readings of both tasks.
 
@@ -54,6 +41,7 @@ def as_answer(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Ans
         command=f"{COMMAND}{' GENERATOR_PHOTOS=FOLDER' if settings['generator_photos'] else ''}",
         settings={**settings, **maps, **code},
         tables=tuple(_tables(answers, results)),
+        numbers={"aims": answers["aims"]},
     )
 
 

@@ -85,13 +85,10 @@ def made(demo_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dic
     (folder / "matrix.json").write_text(json.dumps({"settings": {"seeds": 2}, **add_up(metrics)}))
     texts = {"title": "A title", "intro": "What was run <on what>.", "limits": "What it cannot show."}
     aims = [{"number": "1", "aim": "an aim", "met": False, "finding": "0.51 & <less>"}]
-    about = {
-        "command": "make toy-benchmark",
-        "git_commit": "0123456789",
-        "num_photographs": {"train": 900, "test": 300},
-    }
-    (folder / "summary.json").write_text(json.dumps({**about, "num_seeds": 3, "aims": aims}))
-    files_there = {"ckpt": "best.ckpt", "matrix": "matrix.json", "benchmark": "summary.json"}
+    settings = {"git_commit": "0123456789", "num_photographs": {"train": 900, "test": 300}, "num_seeds": 3}
+    benchmark = {"command": "make toy-benchmark", "settings": settings, "numbers": {"aims": aims}}
+    (folder / "toy-benchmark.json").write_text(json.dumps(benchmark))
+    files_there = {"ckpt": "best.ckpt", "matrix": "matrix.json", "benchmark": "toy-benchmark.json"}
     everything = {name: folder / file for name, file in files_there.items()}
     for name, optional in (("report.html", everything), ("plain.html", {"matrix": folder / "nowhere.json"})):
         places = (folder / "results.json", files, demo_dataset.folder, cache, folder / name)

@@ -13,7 +13,7 @@ from experiments.__main__ import main
 from experiments.answers import Answer, Table
 from experiments.markdown import as_document
 from experiments.questions import QUESTIONS
-from experiments.report import ReportConfig, Section, find_texts, load_answers
+from experiments.report import KEPT, ReportConfig, Section, find_texts, load_answers
 from tests.experiments.sample_answers import HOSTILE, make_answer
 from tests.samples import encode_png
 
@@ -40,7 +40,7 @@ class Page(HTMLParser):
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two answers, and a file that is none."""
     folder = tmp_path_factory.mktemp("report") / "answers"
-    for name in ("cheap", "timestep"):
+    for name in ("cheap", "timestep"):  # and no toy benchmark's
         make_answer(name).save(folder)
         (folder / f"{name}.png").write_bytes(PICTURE)
     (folder / "notes.json").write_text("{}")
@@ -51,10 +51,15 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(answers: Path) -> str:
     out = answers.parent / "new" / "report.html"
     markdown = answers.parent / "docs" / "RESULTS.md"
-    assert main(["report", f"--answers={answers}", f"--out={out}", f"--markdown={markdown}"]) == 0
-    found = load_answers(ReportConfig(answers=answers))
+    assert main([*report(answers), f"--out={out}", f"--markdown={markdown}"]) == 0
+    found = load_answers(ReportConfig(answers=answers, toy=answers))
     assert markdown.read_text() == as_document(*found)
     return out.read_text()
+
+
+def report(folder: Path) -> list[str]:
+    """The command for the answers of a folder, the toy benchmark's among them if it is there."""
+    return ["report", f"--answers={folder}", f"--toy={folder}"]
 
 
 def test_page_loads_nothing_and_runs_nothing(page: str) -> None:
@@ -145,12 +150,30 @@ def test_summary_is_the_first_sentence(finding: str, summary: str) -> None:
     assert Section(make_answer(finding=finding), [], [], {}).summary == summary
 
 
-def test_toy_benchmark_comes_first(answers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = make_answer("toy-benchmark")
-    monkeypatch.setattr("experiments.report.load_answer", lambda folder: toy if folder == Path("toy") else None)
-    found, missing = load_answers(ReportConfig(answers=answers, toy=Path("toy")))
+def test_toy_benchmark_comes_first(answers: Path, tmp_path: Path) -> None:
+    make_answer("toy-benchmark").save(tmp_path)
+    found, missing = load_answers(ReportConfig(answers=answers, toy=tmp_path))
     assert [answer.name for answer in found] == ["toy-benchmark", "timestep", "cheap"]
     assert "toy-benchmark" not in missing
+
+
+def test_answers_of_this_machine_come_before_those_that_are_shipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (ReportConfig().answers, ReportConfig().toy) == (KEPT, KEPT)
+    make_answer("toy-benchmark").save(Path("runs/toy-benchmark"))
+    assert (ReportConfig().answers, ReportConfig().toy) == (KEPT, Path("runs/toy-benchmark"))
+    make_answer("cheap").save(Path("runs/study/quick/answers"))
+    assert ReportConfig().answers == Path("runs/study/quick/answers")
+
+
+def test_page_can_be_made_again_from_the_answers_that_were_kept(answers: Path, page: str, tmp_path: Path) -> None:
+    kept, out = tmp_path / "kept", tmp_path / "report.html"
+    assert main([*report(answers), f"--out={out}", f"--keep={kept}"]) == 0
+    assert sorted(file.name for file in kept.iterdir()) == ["cheap.json", "cheap.png", "timestep.json", "timestep.png"]
+    assert main([*report(kept), f"--out={out}"]) == 0
+    assert out.read_text() == page
 
 
 def test_maps_are_shown_where_data_and_caches_are_given(
@@ -160,9 +183,7 @@ def test_maps_are_shown_where_data_and_caches_are_given(
     monkeypatch.setattr("experiments.report.load_maps", lambda data, caches: given.append((data, *caches)))
     monkeypatch.setattr("experiments.report.draw_svgs", lambda maps: ["<svg>one</svg>", "<svg>two</svg>"])
     out = tmp_path / "report.html"
-    assert (
-        main(["report", f"--answers={answers}", f"--out={out}", "--data=data", "--caches=[a/t50-e4, a/t200-e4]"]) == 0
-    )
+    assert main([*report(answers), f"--out={out}", "--data=data", "--caches=[a/t50-e4, a/t200-e4]"]) == 0
     assert given == [(Path("data"), Path("a/t50-e4"), Path("a/t200-e4"))]
     section = out.read_text().split('<section id="maps"')[1].split("</section>")[0]
     assert "<svg>one</svg>" in section and "<svg>two</svg>" in section
@@ -174,12 +195,12 @@ def test_what_cannot_be_shown_is_an_error(answers: Path, tmp_path: Path, capsys:
         ReportConfig(answers=answers, data=tmp_path)
     with pytest.raises(ValueError, match="data and caches are needed together"):
         ReportConfig(answers=answers, caches=(tmp_path,))
-    assert main(["report", f"--answers={tmp_path}", f"--out={tmp_path / 'report.html'}"]) == 1
+    assert main([*report(tmp_path), f"--out={tmp_path / 'report.html'}"]) == 1
     assert "holds no answer. These commands write one each: `make toy-benchmark" in capsys.readouterr().err
     content = json.loads((answers / "cheap.json").read_text())
     content["pictures"][0]["file"] = "nowhere.png"
     (tmp_path / "cheap.json").write_text(json.dumps(content))
     assert Answer.load(tmp_path / "cheap.json").pictures[0].file == "nowhere.png"
-    assert main(["report", f"--answers={tmp_path}", f"--out={tmp_path / 'report.html'}"]) == 1
+    assert main([*report(tmp_path), f"--out={tmp_path / 'report.html'}"]) == 1
     assert "nowhere.png" in capsys.readouterr().err
     assert not (tmp_path / "report.html").exists()

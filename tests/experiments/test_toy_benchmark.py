@@ -5,7 +5,8 @@ import pytest
 
 from demo.summary import TITLES
 from experiments.__main__ import main
-from experiments.markdown import escape
+from experiments.answers import Answer
+from experiments.markdown import as_section, escape
 from experiments.toy_benchmark import ToyBenchmarkConfig
 from experiments.toy_data import TASKS
 from experiments.toy_tables import QUESTION
@@ -43,9 +44,10 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     arguments.append('--overrides=["--trainer.accelerator=cpu", "--data.batch_size=8"]')
     assert main(arguments) == 0
     answers = json.loads((out / "answers.json").read_text())
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["aims"] == answers["aims"] and sum(summary["num_photographs"].values()) == 12
+    shown = Answer.load(out / "toy-benchmark.json")
+    assert shown.numbers["aims"] == answers["aims"] and sum(shown.settings["num_photographs"].values()) == 12
     text = (out / "RESULTS.md").read_text()
+    assert text == as_section(shown)
     assert text.startswith(f"## {QUESTION}\n\n{escape(answers['verdict'])}\n\n**Limits.** ")
     assert answers["verdict"] in capfd.readouterr().out and str(tmp_path) not in text
     assert set(answers["pairs"]) == {"toy-a-img2img", "toy-b-img2img"}

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from demo.summary import TITLES
 from experiments.answers import Answer, Table
 from experiments.markdown import as_section
 from experiments.toy_data import GUIDANCES, TASKS
-from experiments.toy_tables import as_answer, load_answer
+from experiments.toy_tables import as_answer
 
 
 def block(auroc: float, sd: float | None = None) -> dict[str, Any]:
@@ -42,6 +41,7 @@ def found() -> tuple[dict[str, Any], dict[str, Any]]:
     answers = {
         "settings": {"num_seeds": 2, "generator_photos": True},
         "verdict": "Of 4 aims 1 failed: (2).",
+        "aims": [{"number": "1", "aim": "an aim", "met": True, "finding": "0.9"}],
         "pairs": {"toy-a-img2img": {"all": share, "strength 0.3": share}},
         "by_setting": {
             task: {
@@ -102,14 +102,10 @@ def test_controls_are_in_brackets_and_below_the_sources(found: tuple[dict[str, A
     assert table.rows[0] == ("toy-a", 1234, 60, "0.40", "0.41", "0.42", "0.43", "0.44", "0.45")
 
 
-def test_answer_is_made_again_from_the_output_folder(
+def test_answer_with_its_aims_is_kept_and_read_again(
     found: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
 ) -> None:
-    answers, results = found
-    (tmp_path / "answers.json").write_text(json.dumps(answers))
-    for task, content in results.items():
-        (tmp_path / task).mkdir()
-        (tmp_path / task / "results.json").write_text(json.dumps(content))
-    answer = load_answer(tmp_path)
-    assert answer == as_answer(answers, results)
+    answer = as_answer(*found)
+    assert Answer.load(answer.save(tmp_path)) == answer
+    assert answer.numbers == {"aims": found[0]["aims"]}
     assert "| toy-a-img2img | all | 60 | 70 % (60 to 80) | 0.90 |" in as_section(answer)
