@@ -81,6 +81,8 @@ class Answer:
     name: str
     """The command's name, "timestep"."""
     question: str
+    headline: str
+    """The finding in a line, for contents; decided by the numbers too."""
     finding: str
     """One paragraph, decided by the numbers; what failed or was not found comes first."""
     limits: str

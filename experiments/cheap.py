@@ -49,6 +49,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="cheap",
         question="What do cheaper settings of stage 1 lose, and how fast are they on one core?",
+        headline=sum_up(chosen, costs, default),
         finding=describe(scored, gains, chosen, times, left_out),
         limits=LIMITS,
         command=study.command("cheap", "small_model", "tiny_vae"),
@@ -129,6 +130,14 @@ def choose(gains: Mapping[str, Mapping[str, Means]], costs: Mapping[str, float],
     """The cheapest setting that validation does not tell to be worse than the default."""
     passed = [default, *(title for title, by_split in gains.items() if judge(by_split["validation"]) >= 0)]
     return min(passed, key=lambda title: costs[title])
+
+
+def sum_up(chosen: Mapping[str, str], costs: Mapping[str, float], default: str) -> str:
+    """The finding in a line."""
+    texts = [
+        f"“{title}” for {TITLES[r]} ({costs[default] / costs[title]:.1f} times as fast)" for r, title in chosen.items()
+    ]
+    return f"Cheapest setting that validation does not tell to be worse: {'; '.join(texts)}."
 
 
 def describe(

@@ -1,6 +1,6 @@
 """Which of two detectors is better: decided and said from paired differences of their AUROCs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.answers import with_interval
@@ -72,6 +72,18 @@ def format_difference(difference: float, interval: Sequence[float] | None, sd: f
     ends = "{:+.3f} to {:+.3f}".format(*interval) if interval else "no interval"
     seeds = "" if sd is None else f"; sd over seeds {sd:.3f}"
     return f"{difference:+.3f} ({ends}{seeds})".replace("-", "−")
+
+
+def sum_up_verdicts(compared: Iterable[tuple[str, Means]]) -> str:
+    """Names alone: "worse: this; not told apart: that, those"; what there is none of is left out.
+
+    Args:
+        compared: Name, and by how much it is better.
+    """
+    judged = [(name, judge(difference)) for name, difference in compared]
+    heads = {-1: "worse", 0: "not told apart", 1: "better"}
+    found = {head: [name for name, verdict in judged if verdict == each] for each, head in heads.items()}
+    return "; ".join(f"{head}: {', '.join(names)}" for head, names in found.items() if names)
 
 
 def describe_verdicts(compared: Sequence[tuple[str, str, Means]]) -> str:

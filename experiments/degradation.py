@@ -19,6 +19,7 @@ from experiments.degradation_scores import (
     describe,
     entitle,
     score_copies,
+    sum_up,
     summarize,
     tabulate,
 )
@@ -52,6 +53,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="degradation",
         question="What is left of the scores after degradation, and under attack?",
+        headline=sum_up(results),
         finding=f"{describe(results, left_out)} {describe_attacks(attacks)}",
         limits=LIMITS,
         command=study.command("degradation"),

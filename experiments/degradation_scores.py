@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.answers import Chart, Table
-from experiments.comparisons import RULE, describe_difference, describe_value, judge, side_of
+from experiments.comparisons import RULE, describe_difference, describe_value, judge, side_of, sum_up_verdicts
 from experiments.image_sets import divide
 from experiments.over_sources import METRICS, Means, compute_means, keep_samples, match_samples
 from experiments.settings import make_curve
@@ -93,6 +93,17 @@ def score_copies(readings: Mapping[str, Reading], degradations: Sequence[str]) -
 
 def _labelled(reading: Reading) -> Reading:
     return keep_samples(reading, reading.table["label"].is_valid().to_numpy())
+
+
+def sum_up(results: Results) -> str:
+    """The finding in a line."""
+    degraded = {name: each for name, each in results.items() if name != AS_THEY_ARE}
+    num_lost = sum(judge(_change(each["full"], "accuracy")) == -1 for each in degraded.values())
+    gains = [(name, _gain(each)["average_precision"]) for name, each in degraded.items()]
+    return (
+        f"Image and map lose accuracy at the clean threshold under {num_lost} of {len(degraded)} degradations; by AP "
+        f"against the image alone, {sum_up_verdicts(gains)}."
+    )
 
 
 def describe(results: Results, left_out: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from experiments.comparisons import (
     describe_value,
     describe_verdicts,
     subtract,
+    sum_up_verdicts,
 )
 from experiments.over_sources import Means
 from experiments.settings import METRICS, SPLITS, Scored, score_runs, summarize, value_cells
@@ -75,6 +76,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="egre",
         question="What do the map, ESR and ECR add to the image, and what does the view change?",
+        headline=sum_up(differences),
         finding=f"{describe(scored, differences)} {describe_views(views)}",
         limits=LIMITS,
         command=study.command("egre", "mixed_data"),
@@ -109,6 +111,12 @@ def compare_detectors(scored: Mapping[str, Scored]) -> Differences:
     pairs = [(name, "image_only") for name in scored if name != "image_only"]
     pairs += [("full", name) for name in scored if name != "full"]
     return {(one, other): subtract(scored[one].test, scored[other].test) for one, other in pairs}
+
+
+def sum_up(differences: Differences) -> str:
+    """The finding in a line."""
+    compared = [(TITLES[one], differences[one, other][MEAN]) for one, other in CLAIMS if other == "image_only"]
+    return f"Against the image alone, {sum_up_verdicts(compared)}."
 
 
 def describe(scored: Mapping[str, Scored], differences: Differences) -> str:

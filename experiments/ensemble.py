@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.answers import Answer, Chart, Table, format_cell
-from experiments.comparisons import MEAN, RULE, describe_difference, describe_verdicts, judge
+from experiments.comparisons import MEAN, RULE, describe_difference, describe_verdicts, judge, sum_up_verdicts
 from experiments.over_sources import Means
 from experiments.settings import SPLITS, TITLES, Scored, make_curve, score, subtract_means, summarize, value_cells
 from experiments.study import Study, cache_name
@@ -42,6 +42,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="ensemble",
         question="What is each further noise draw worth?",
+        headline=sum_up(gains),
         finding=describe(gains, smallest, correlations, config.ensemble_size),
         limits=LIMITS,
         command=study.command("ensemble"),
@@ -79,6 +80,13 @@ def find_smallest(scored: BySize) -> int:
     """The smallest ensemble that the largest is not told to be better than, on validation."""
     largest = scored[max(scored)]
     return min(e for e, each in scored.items() if judge(subtract_means(largest, each)["validation"]) < 1)
+
+
+def sum_up(gains: Mapping[str, Mapping[int, Mapping[str, Means]]]) -> str:
+    """The finding in a line."""
+    most = {reading: max(by_size) for reading, by_size in gains.items()}
+    compared = [(f"{TITLES[r]} (e = {most[r]})", by_size[most[r]]["test"]) for r, by_size in gains.items()]
+    return f"The largest ensemble against the smallest, {sum_up_verdicts(compared)}."
 
 
 def describe(

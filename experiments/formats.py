@@ -22,6 +22,7 @@ from experiments.formats_scores import (
     Readings,
     describe,
     score_cells,
+    sum_up,
     summarize,
     tabulate,
     tabulate_counts,
@@ -66,6 +67,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="formats",
         question="How much of a score is that of the file's format and size?",
+        headline=sum_up(scores),
         finding=describe(scores, losses, alarms, missing),
         limits=LIMITS + (MADE_HERE if study.config.raw is None else ""),
         command=study.command("formats", "photos", "raw"),

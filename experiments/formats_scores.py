@@ -57,6 +57,15 @@ def _less(matched: Reading, raw: Reading) -> Means:
     return compute_means(matched)["auroc"] - compute_means(same)["auroc"]
 
 
+def sum_up(scores: Scores) -> str:
+    """The finding in a line."""
+    own = {title: scores[way, way] for way, title in WAYS.items() if (way, way) in scores}
+    texts = [
+        f"{each[FILE]['auroc'].mean:.2f} and {each['full']['auroc'].mean:.2f} {title}" for title, each in own.items()
+    ]
+    return f"AUROC of the file's facts alone, and of image and map: {'; '.join(texts)}."
+
+
 def describe(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[str, str]) -> str:
     """The finding: what could not be done, what the file alone tells, what matching takes, and who alarms falsely."""
     parts = [f"{WAYS[way].capitalize()} was not done: {reason}." for way, reason in missing.items()]

@@ -58,6 +58,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="frequency",
         question="Does LaRE follow local detail, and does it tell images of equal detail apart?",
+        headline=sum_up(matched),
         finding=describe(correlations, matched, line, gain[MEAN], scores),
         limits=LIMITS,
         command=study.command("frequency"),
@@ -72,6 +73,15 @@ def answer(study: Study) -> Answer:
             "gain_of_residual": {source: each.describe() for source, each in gain.items()},
         },
     )
+
+
+def sum_up(matched: Mapping[str, Matched]) -> str:
+    """The finding in a line."""
+    words = {-1: "higher for", 0: "not told apart for", 1: "lower for"}
+    sides = {source: side_of(each.auroc["mean_lare"].interval, 0.5) for source, each in matched.items() if each.n}
+    found = {word: [source for source, side in sides.items() if side == each] for each, word in words.items()}
+    texts = "; ".join(f"{word} {', '.join(names)}" for word, names in found.items() if names)
+    return f"At equal gradient energy the mean LaRE of generated images is {texts or 'not known'}."
 
 
 def describe(

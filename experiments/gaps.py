@@ -92,6 +92,13 @@ def _ratio(
     return float(values[ours].mean() / values[theirs].mean()), None if np.isnan(low) else (low, high)
 
 
+def describe_share(gaps: Gaps) -> str:
+    """Of how many sources the mean LaRE is lower than that of real images at some timestep: "3 of 4"."""
+    sources = next(iter(gaps.values()))
+    num_lower = sum(any(by_source[source].sign == -1 for by_source in gaps.values()) for source in sources)
+    return f"{num_lower} of {len(sources)}"
+
+
 def describe_signs(gaps: Gaps) -> str:
     """At which timesteps each source's mean LaRE is higher, not told apart and lower; what fails most comes first."""
     words = {1: "higher at", 0: "not told apart at", -1: "lower at"}

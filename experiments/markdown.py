@@ -20,7 +20,8 @@ def as_document(answers: Sequence[Answer], missing: Mapping[str, str]) -> str:
         answers: In the order of their sections.
         missing: Question without an answer → the command that would give it.
     """
-    parts = [HEAD, *map(as_section, answers)]
+    contents = "\n".join(f"- **{escape(answer.question)}** {escape(answer.headline)}" for answer in answers)
+    parts = [HEAD, contents, *map(as_section, answers)]
     if missing:
         lines = [f"- {name}: `{command}`" for name, command in missing.items()]
         parts.append("## Not answered here\n\n" + "\n".join(lines))

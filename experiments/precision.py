@@ -71,6 +71,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="precision",
         question="How few bits may a stored map have, and may the models run in bfloat16?",
+        headline=sum_up(precisions, losses),
         finding=describe(precisions, losses, smallest, num_bytes),
         limits=LIMITS,
         command=study.command("precision"),
@@ -119,6 +120,14 @@ def find_smallest(precisions: Iterable[Precision], losses: Losses) -> Precision:
     return smallest
 
 
+def sum_up(precisions: Iterable[Precision], losses: Losses) -> str:
+    """What is worse than float32, in a line."""
+    worse = [each.title for each in [*precisions][1:] if not is_as_good(losses, each.title)]
+    if worse:
+        return f"Told to be worse than float32 on validation: {', '.join(worse)}."
+    return "No precision that was tried is told to be worse than float32 on validation."
+
+
 def describe(
     precisions: Iterable[Precision], losses: Losses, smallest: Precision, num_bytes: Mapping[str, float]
 ) -> str:
@@ -126,12 +135,7 @@ def describe(
     full, *others = precisions
     by_bits = {each.bits: each for each in others}
     default, bfloat = by_bits[ALL_BITS], by_bits[None]
-    worse = [each.title for each in others if not is_as_good(losses, each.title)]
-    head = (
-        f"Told to be worse than float32 on validation: {', '.join(worse)}."
-        if worse
-        else ("No precision that was tried is told to be worse than float32 on validation.")
-    )
+    head = sum_up(precisions, losses)
     sizes = f"{num_bytes[smallest.title]:,.0f} bytes a map against {num_bytes[full.title]:,.0f} of float32"
     if smallest == full:
         choice = f"Maps have to be stored as float32; the default, {default.title}, does not agree."

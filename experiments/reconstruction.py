@@ -14,6 +14,7 @@ from experiments.comparisons import (
     describe_verdicts,
     side_of,
     subtract,
+    sum_up_verdicts,
 )
 from experiments.over_sources import Means
 from experiments.settings import METRICS, SPLITS, Scored, score, subtract_means, summarize, value_cells
@@ -71,6 +72,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="reconstruction",
         question="What do the errors of whole reconstructions give and cost beside LaRE?",
+        headline=sum_up(differences["map_only"]),
         finding=describe(scored, differences, shares, sizes, giga_macs),
         limits=LIMITS,
         command=study.command("reconstruction"),
@@ -154,6 +156,12 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
             is_lower = errors[images] < errors[partners]
             shares[source] = Share(float(is_lower.mean()), mean_interval(is_lower, groups[images]), len(images))
     return shares
+
+
+def sum_up(map_only: Mapping[str, Mapping[str, Means]]) -> str:
+    """The finding in a line, by the detector that sees the map alone."""
+    compared = [(METHODS[method], by_source[MEAN]) for method, by_source in map_only.items()]
+    return f"Maps alone against LaRE's, {sum_up_verdicts(compared)}."
 
 
 def describe(

@@ -18,8 +18,6 @@ from experiments.toy_tables import COMMAND, NAME
 
 TEMPLATE = Path(__file__).with_name("templates") / "answers.html.j2"
 TITLE = "What LaRE maps tell, and what they do not"
-MAX_SUMMARY = 120
-"""Characters of a line of the contents."""
 
 
 KEPT = ROOT / "docs" / "results"
@@ -66,13 +64,6 @@ class Section:
     pictures: list[tuple[Picture, str]]
     """With their data URIs."""
     settings: dict[str, str]
-
-    @property
-    def summary(self) -> str:
-        """The finding's first sentence; of one longer than a line, what comes before its figures or next clause."""
-        sentence = re.split(r"(?<=[.!?])\s+(?=[^a-z\s])", self.answer.finding, maxsplit=1)[0]
-        start, *rest = re.split(r"[:;]\s", sentence, maxsplit=1) if len(sentence) > MAX_SUMMARY else [sentence]
-        return f"{start} …" if rest else start
 
 
 def load_answers(config: ReportConfig) -> tuple[list[Answer], dict[str, str]]:

@@ -1,7 +1,7 @@
 """Train on each image source, test on all: what a detector of one source is worth on another, and on round trips."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -53,6 +53,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="sources",
         question="What is a detector of one image source worth on another?",
+        headline=sum_up(gaps),
         finding=describe(matrix, gaps, others),
         limits=LIMITS,
         command=study.command("sources"),
@@ -125,10 +126,25 @@ def score_others(reading: Reading) -> Numbers:
     return result
 
 
+def sum_up(gaps: Gaps) -> str:
+    """How often a source's own detector is the better one, in a line."""
+    verdicts = [judge(gap) for gap in _of_one_source(gaps).values()]
+    if not verdicts:
+        return "Only one image source can be trained on."
+    names = {-1: "is worse than", 0: "is not told apart from", 1: "is better than"}
+    counts = ", ".join(f"{name} the other's in {verdicts.count(v)}" for v, name in names.items())
+    return (
+        f"On a source the detector of that source {counts} of {len(verdicts)} comparisons with one of another source."
+    )
+
+
+def _of_one_source(gaps: Gaps) -> Gaps:
+    return {cell: gap for cell, gap in gaps.items() if cell[0] != ALL}
+
+
 def describe(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> str:
     """What is lost on another source, what training on all together gives, and what round trips are taken for."""
-    single = {cell: gap for cell, gap in gaps.items() if cell[0] != ALL}
-    parts = [_describe_gaps(single) if single else "Only one image source can be trained on."]
+    parts = [sum_up(gaps), *_describe_gaps(_of_one_source(gaps))]
     auroc = matrix["metrics"]["auroc"]
     unseen = ", ".join(column for column in matrix["columns"] if column not in matrix["rows"])
     where = {"diagonal": "on the diagonal", "off_diagonal": "off it"}
@@ -141,8 +157,8 @@ def describe(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> str:
     return " ".join([*parts, _describe_roundtrips(others)])
 
 
-def _describe_gaps(gaps: Gaps) -> str:
-    """How often a source's own detector is the better one."""
+def _describe_gaps(gaps: Gaps) -> Iterator[str]:
+    """Where a source's own detector is not the better one, and by how much it is where it is."""
     cells = {
         verdict: [
             f"{column} by a detector of {row}, {describe_difference(gap)}"
@@ -151,17 +167,13 @@ def _describe_gaps(gaps: Gaps) -> str:
         ]
         for verdict in (-1, 0, 1)
     }
-    names = {-1: "is worse than", 0: "is not told apart from", 1: "is better than"}
-    counts = ", ".join(f"{name} the other's in {len(cells[v])}" for v, name in names.items())
-    text = f"On a source the detector of that source {counts} of {len(gaps)} comparisons with one of another source."
     if cells[-1]:
-        text += f" Found better than by their own: {'; '.join(cells[-1])}."
+        yield f"Found better than by their own: {'; '.join(cells[-1])}."
     if cells[0]:
-        text += f" Not told apart: {'; '.join(cells[0])}."
+        yield f"Not told apart: {'; '.join(cells[0])}."
     if cells[1]:
         gains = [gap.mean for gap in gaps.values() if judge(gap) == 1]
-        text += f" Where it is better, it is so by up to {max(gains):.3f} of AUROC."
-    return text
+        yield f"Where it is better, it is so by up to {max(gains):.3f} of AUROC."
 
 
 def _describe_roundtrips(others: Mapping[str, Numbers]) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.answers import Answer, Chart, Picture, Table, capitalize
-from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge
-from experiments.gaps import compute_gaps, describe_signs, draw_gaps, tabulate_gaps
+from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge, sum_up_verdicts
+from experiments.gaps import Gaps, compute_gaps, describe_share, describe_signs, draw_gaps, tabulate_gaps
 from experiments.maps import draw_png, load_maps
 from experiments.over_sources import Means
 from experiments.settings import TITLES, Scored, make_curve, score, subtract_means, summarize, value_cells
@@ -67,6 +67,7 @@ def answer(study: Study) -> Answer:
     return Answer(
         name="timestep",
         question="Which timestep gives the largest gap, and is it the same for all image sources?",
+        headline=sum_up(gaps, choices, config.timestep),
         finding=f"{describe_signs(gaps)} {describe(choices, scored, energy, config.timestep)}",
         limits=LIMITS,
         command=study.command("timestep"),
@@ -106,6 +107,15 @@ def choose(scored: ByTimestep, default: int) -> Choice:
         by_source[source] = SourceChoice(best("validation", source) if known else None, own, lost)
     gain = subtract_means(scored[chosen], scored[default])["test"]
     return Choice(chosen, best("test", MEAN, chosen), gain, dict(sorted(by_source.items())))
+
+
+def sum_up(gaps: Gaps, choices: Mapping[str, Choice], default: int) -> str:
+    """The finding in a line."""
+    chosen = [(f"{TITLES[reading]} (t = {choice.chosen})", choice.gain) for reading, choice in choices.items()]
+    return (
+        f"Generated images have the lower mean LaRE at some timestep for {describe_share(gaps)} image sources. What "
+        f"validation chooses against t = {default}: {sum_up_verdicts(chosen)}."
+    )
 
 
 def describe(choices: Mapping[str, Choice], scored: Mapping[str, ByTimestep], energy: Scored, default: int) -> str:

@@ -21,6 +21,7 @@ NEGATIVES = (
     "the round trips of photographs through the autoencoder of the source's own model (for controls: model a's)",
 )
 """What each task's sources and controls stand against."""
+HEADS = {"Failed": False, "Met": True}
 
 
 def as_answer(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Answer:
@@ -36,6 +37,7 @@ def as_answer(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Ans
     return Answer(
         name=NAME,
         question=QUESTION,
+        headline=sum_up(answers["aims"]),
         finding=answers["verdict"],
         limits=LIMITS,
         command=f"{COMMAND}{' GENERATOR_PHOTOS=FOLDER' if settings['generator_photos'] else ''}",
@@ -43,6 +45,12 @@ def as_answer(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Ans
         tables=tuple(_tables(answers, results)),
         numbers={"aims": answers["aims"]},
     )
+
+
+def sum_up(aims: Sequence[Numbers]) -> str:
+    """The verdict in a line: which aims failed, and which are met."""
+    found = {head: [aim["short"] for aim in aims if aim["met"] == met] for head, met in HEADS.items()}
+    return "; ".join(f"{head}: {', '.join(names)}" for head, names in found.items() if names) + "."
 
 
 def _tables(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Iterator[Table]:

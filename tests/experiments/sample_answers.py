@@ -20,6 +20,7 @@ def make_answer(name: str = "timestep", **changes: Any) -> Answer:
     content: dict[str, Any] = {
         "name": name,
         "question": f"What of {name}?",
+        "headline": f"Not found, but {HOSTILE}.",
         "finding": f"It was not found at t = 0.5. What was found: {HOSTILE}.",
         "limits": "One model only.",
         "command": f"python -m experiments {name} --config study.yaml",

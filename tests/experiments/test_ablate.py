@@ -24,7 +24,7 @@ def test_no_diffusion_model_is_loaded() -> None:
 
 def test_table_has_a_row_for_each_setting() -> None:
     numbers = {"readings": summarize({"map only, e = 1": make_scored({"a": 0.6}, {"a": 0.7, "b": 0.9})})}
-    rows = list_rows(Answer("ensemble", "?", "", "", "", {}, numbers=numbers))
+    rows = list_rows(Answer("ensemble", "?", "", "", "", "", {}, numbers=numbers))
     assert [(row["question"], row["setting"]) for row in rows] == [("ensemble", "map only, e = 1")]
     assert rows[0]["validation"]["auroc"]["mean"] == 0.6 and rows[0]["test"]["average_precision"]["mean"] == 0.8
     settings = {"preset": "toy-x", "num_seeds": 2, "num_epochs": 3, "git_commit": None, "git_dirty": True}

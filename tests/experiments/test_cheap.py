@@ -13,7 +13,7 @@ from demo.stages import ROOT
 from experiments import cheap, cheap_settings
 from experiments import study as study_module
 from experiments.answers import Answer
-from experiments.cheap import choose, describe, draw, find_front, halve_crop
+from experiments.cheap import choose, describe, draw, find_front, halve_crop, sum_up
 from experiments.cheap_settings import Setting, choose_candidates, list_settings, make_cache
 from experiments.settings import Scored, subtract_means
 from experiments.stage_1 import count_giga_macs
@@ -141,6 +141,10 @@ def test_the_cheapest_is_chosen_on_validation_and_its_test_figure_follows(
     gains = gains_of(scored)
     assert choose(gains, COSTS, "e = 4") == chosen
     text = describe({"map_only": scored}, {"map_only": gains}, {"map_only": chosen}, TIMES, {})
+    assert sum_up({"map_only": chosen}, COSTS, "e = 4") == (
+        f"Cheapest setting that validation does not tell to be worse: “{chosen}” for detector, map only "
+        f"({COSTS['e = 4'] / COSTS[chosen]:.1f} times as fast)."
+    )
     assert says in text and f"test AUROC {scored[chosen].test['mean']['auroc'].mean:.2f}" in text
 
 

@@ -10,6 +10,7 @@ from experiments.comparisons import (
     judge,
     score_sources,
     subtract,
+    sum_up_verdicts,
     summarize,
 )
 from experiments.over_sources import Means
@@ -91,4 +92,6 @@ def test_what_is_worse_is_told_first_and_what_there_is_none_of_not_at_all() -> N
         "Worse: a than b, −0.100 (−0.100 to −0.100). Not told apart: a and b, +0.000 (+0.000 to +0.000). "
         "Better: a than b, +0.100 (+0.100 to +0.100)."
     )
+    named = [("x", better[2]), ("y", same[2]), ("z", worse[2]), ("w", same[2])]
+    assert sum_up_verdicts(named) == "worse: z; not told apart: y, w; better: x" and sum_up_verdicts([]) == ""
     assert describe_verdicts([better, better]).startswith("Better: a than b") and describe_verdicts([]) == ""

@@ -19,6 +19,7 @@ from experiments.degradation_scores import (
     chart,
     describe,
     score_copies,
+    sum_up,
     summarize,
     tabulate,
 )
@@ -131,6 +132,10 @@ def test_finding_tells_what_the_map_adds_under_which_degradation() -> None:
     assert "By AP image and map are worse than the image alone under jpeg:65 (1 of 3)." in text
     assert "not told apart from the image alone under noise:8 (1 of 3)." in text
     assert "better than the image alone under blur:3 (1 of 3)." in text
+    assert sum_up(make_results(full=values)) == (
+        "Image and map lose accuracy at the clean threshold under 1 of 3 degradations; by AP against the image alone, "
+        "worse: jpeg:65; not told apart: noise:8; better: blur:3."
+    )
     alone = describe(make_results(full={"noise:8": 0.95}), {})
     assert "better than the image alone under noise:8." in alone and "worse" not in alone
 

@@ -7,7 +7,7 @@ import yaml
 from demo.stages import PERMUTED
 from experiments.answers import Answer
 from experiments.comparisons import MEAN
-from experiments.egre import DETECTORS, TITLES, answer, compare_detectors, describe, tabulate
+from experiments.egre import DETECTORS, TITLES, answer, compare_detectors, describe, sum_up, tabulate
 from experiments.settings import SPLITS
 from experiments.study import Study
 from experiments.views import MIXED, STUDY
@@ -32,6 +32,10 @@ def test_each_is_compared_with_the_image_alone_and_both_with_each() -> None:
 
 
 def test_the_finding_tells_what_was_not_found_first_and_chooses_on_validation() -> None:
+    assert sum_up(compare_detectors(SCORED)) == (
+        "Against the image alone, worse: image + ECR; not told apart: image and map concatenated; better: image + ESR, "
+        "image + ESR + ECR."
+    )
     text = describe(SCORED, compare_detectors(SCORED))
     worse, same, better = (text.index(head) for head in ("Worse: ", "Not told apart: ", "Better: "))
     assert worse < same < better

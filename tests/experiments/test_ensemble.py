@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.ensemble import answer, compare_with_fewest, describe, find_smallest, load_giga_macs, tabulate
+from experiments.ensemble import answer, compare_with_fewest, describe, find_smallest, load_giga_macs, sum_up, tabulate
 from experiments.study import Study
 from tests.experiments.made_up import make_scored
 
@@ -38,6 +38,10 @@ def test_finding_judges_the_default(default: int, verdict: str) -> None:
     assert "Not told apart: mean LaRE, e = 4 and e = 1, +0.000" in text
     assert "Better: detector, map only, e = 4 than e = 1, +0.100" in text
     assert text.index("Not told apart") < text.index("Better")
+    assert sum_up(gains) == (
+        "The largest ensemble against the smallest, not told apart: mean LaRE (e = 4); better: detector, map only "
+        "(e = 4)."
+    )
     assert "on validation: mean LaRE e = 1, detector, map only e = 2. " in text
     assert (
         f"The default e = {default} {verdict} by that." in text

@@ -18,6 +18,7 @@ from experiments.formats_scores import (
     TITLES,
     describe,
     score_cells,
+    sum_up,
     summarize,
     tabulate,
     tabulate_counts,
@@ -88,6 +89,7 @@ def test_finding_says_what_the_file_alone_tells() -> None:
         "0.50 (0.49 to 0.51) match select: they tell the classes apart as they come, match common, but not match "
         "select. Where they do, as much"
     )
+    assert sum_up(make_scores()).startswith("AUROC of the file's facts alone, and of image and map: 0.99 and ")
     text = describe(make_scores(file=dict.fromkeys(FILE, 0.5)), make_losses(), ALARMS, {})
     assert "they do not tell the classes apart." in text
 

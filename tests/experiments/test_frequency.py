@@ -4,7 +4,7 @@ import pytest
 
 from experiments.comparisons import MEAN
 from experiments.equal_detail import Line, Matched
-from experiments.frequency import answer, describe, tabulate_correlations, tabulate_matched
+from experiments.frequency import answer, describe, sum_up, tabulate_correlations, tabulate_matched
 from experiments.local_detail import MEASURES, Correlation
 from experiments.over_sources import Means
 from experiments.study import Study
@@ -50,6 +50,11 @@ def test_finding_says_what_is_left_at_equal_detail(auroc: float | None, begins: 
 def test_what_fails_comes_first() -> None:
     found = {"good": matched(0.6), "none": matched(None), "bad": matched(0.4), "even": matched(0.5)}
     text = describe(correlations(0.5), found, LINE, make_means(0.0), scores(0.7, *found))
+    assert sum_up(found) == (
+        "At equal gradient energy the mean LaRE of generated images is higher for bad; not told apart for even; lower "
+        "for good."
+    )
+    assert sum_up({"none": matched(None)}).endswith("is not known.")
     places = [text.index(f"{word}") for word in ("bad, AUROC", "even, AUROC", "good, AUROC", "found: none.")]
     assert places == sorted(places)
 

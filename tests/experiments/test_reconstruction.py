@@ -14,6 +14,7 @@ from experiments.reconstruction import (
     compare_with_roundtrips,
     describe,
     draw,
+    sum_up,
     tabulate,
     tabulate_by_source,
     tabulate_differences,
@@ -48,6 +49,10 @@ def test_finding_compares_each_method_with_lare_and_says_what_is_worse_first() -
         part = text[text.index(title) :]
         places = [part.index(word) for word in ("Worse: ", "Not told apart: ", "Better: ")]
         assert places == sorted(places)
+    assert sum_up(compare_with_lare(SCORED)) == (
+        "Maps alone against LaRE's, worse: autoencoder's round trip; not told apart: one-step reconstruction; better: "
+        "DIRE."
+    )
     assert "Worse: autoencoder's round trip than LaRE, −0.200" in text and "Better: DIRE than LaRE, +0.100" in text
 
 

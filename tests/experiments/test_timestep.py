@@ -5,9 +5,19 @@ import pytest
 from PIL import Image
 
 from experiments.comparisons import MEAN
+from experiments.gaps import Gap
 from experiments.settings import make_curve, subtract_means, summarize
 from experiments.study import Study
-from experiments.timestep import answer, choose, describe, draw, tabulate_aurocs, tabulate_by_source, tabulate_choices
+from experiments.timestep import (
+    answer,
+    choose,
+    describe,
+    draw,
+    sum_up,
+    tabulate_aurocs,
+    tabulate_by_source,
+    tabulate_choices,
+)
 from tests.experiments.made_up import make_means, make_scored
 
 ENERGY = make_scored({"a": 0.4}, {"a": 0.4, "b": 0.4})
@@ -33,6 +43,11 @@ def test_validation_chooses_and_hindsight_is_named() -> None:
     assert "Mean LaRE: validation chooses t = 50, worse than the default t = 200, −0.125" in text
     assert "in hindsight t = 200 has 0.70" in text and text.endswith(
         "no timestep: test AUROC 0.40 (0.39 to 0.41) ±0.000."
+    )
+    gaps = {t: {"a": Gap(-0.1, (-0.2, -0.05), 7, True), "b": Gap(0.1, (-0.2, 0.3), 7, True)} for t in scored}
+    assert sum_up(gaps, {"mean_lare": choice}, 200) == (
+        "Generated images have the lower mean LaRE at some timestep for 1 of 2 image sources. What validation chooses "
+        "against t = 200: worse: mean LaRE (t = 50)."
     )
     row = tabulate_choices({"mean_lare": choice}, {"mean_lare": scored}, 200).rows[0]
     assert row[:2] == ("mean LaRE", 50) and row[5] == 200 and row[6].startswith("0.70")

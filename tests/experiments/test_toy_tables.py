@@ -41,7 +41,10 @@ def found() -> tuple[dict[str, Any], dict[str, Any]]:
     answers = {
         "settings": {"num_seeds": 2, "generator_photos": True},
         "verdict": "Of 4 aims 1 failed: (2).",
-        "aims": [{"number": "1", "aim": "an aim", "met": True, "finding": "0.9"}],
+        "aims": [
+            {"number": n, "short": f"aim {n}", "aim": "an aim", "met": n != "2", "finding": "0.9"}
+            for n in ("1", "2", "3a")
+        ],
         "pairs": {"toy-a-img2img": {"all": share, "strength 0.3": share}},
         "by_setting": {
             task: {
@@ -63,7 +66,7 @@ def tables_of(answer: Answer) -> dict[str, Table]:
 def test_answer_says_the_verdict_and_what_makes_it_again(found: tuple[dict[str, Any], dict[str, Any]]) -> None:
     answers, results = found
     answer = as_answer(answers, results)
-    assert answer.finding == answers["verdict"]
+    assert answer.headline == "Failed: aim 2; Met: aim 1, aim 3a." and answer.finding == answers["verdict"]
     assert answer.command == "make toy-benchmark PHOTOS=FOLDER GENERATOR_PHOTOS=FOLDER"
     maps = {"timestep": 200, "ensemble_size": 4}
     assert answer.settings == {**answers["settings"], **maps, "git_commit": "abc123", "git_dirty": False}
