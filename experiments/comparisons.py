@@ -40,9 +40,12 @@ def subtract(one: Scores, other: Scores) -> dict[str, Means]:
 
 def judge(difference: Means) -> int:
     """1 better, −1 worse, 0 not told apart, by `RULE`."""
-    if not side_of(difference.interval, 0) or abs(difference.mean) <= (difference.sd or 0):
-        return 0
-    return 1 if difference.mean > 0 else -1
+    return judge_parts(**difference.describe())
+
+
+def judge_parts(mean: float, interval: Sequence[float] | None, sd: float | None) -> int:
+    """The same of its parts."""
+    return side_of(interval, 0) if abs(mean) > (sd or 0) else 0
 
 
 def side_of(interval: Sequence[float] | None, level: float) -> int:

@@ -12,7 +12,7 @@ from cache_schema import Dataset
 from demo.sources import Making, load_makings
 from demo.stages import PERMUTED, Stages
 from demo.summary import TITLES
-from experiments.comparisons import format_difference
+from experiments.comparisons import format_difference, judge_parts
 from experiments.toy_data import GUIDANCES, TASKS, guided_source
 from train.evaluate import evaluate
 from train.metrics import mean_interval
@@ -162,8 +162,8 @@ def decide(pairs: Numbers, matched: Numbers, unseen: Collection[str]) -> list[Nu
         unseen: Image sources that no detector was trained on.
 
     Returns:
-        For each aim "number", "short", "aim", "met" and "finding". A share or a difference meets its aim where the
-        whole interval lies on the aimed side, for every source concerned.
+        For each aim "number", "short", "aim", "met" and "finding". A share meets its aim where its whole interval lies
+        on the aimed side, a difference where it is told to be better by `RULE`, for every source concerned.
     """
     map_only = matched["readings"]["map_only"]
     shares = [f"{source}: {_describe_pairs(parts)}" for source, parts in pairs.items()]
@@ -196,7 +196,11 @@ def decide(pairs: Numbers, matched: Numbers, unseen: Collection[str]) -> list[Nu
                 "short": f"image and map better than {text}",
                 "aim": "decoder-matched, on the images of the model that no detector has seen, image and map are "
                 f"better than {text}",
-                "met": bool(blocks) and all(b["interval"] and b["interval"][0] > 0 for b in blocks.values()),
+                "met": bool(blocks)
+                and all(
+                    judge_parts(block["auroc_difference"], block["interval"], block["sd"]) == 1
+                    for block in blocks.values()
+                ),
                 "finding": "AUROC "
                 + "; ".join(
                     f"{source} {_auroc(matched, 'full', source)} against {_auroc(matched, other, source)}, "

@@ -6,6 +6,7 @@ from typing import Any
 from demo.stages import PERMUTED
 from demo.summary import TITLES, describe_auroc
 from experiments.answers import Answer, Table, with_interval
+from experiments.comparisons import RULE
 from experiments.toy_answers import GUIDED, Numbers, describe_difference, describe_share
 from experiments.toy_data import TASKS, guided_source
 
@@ -106,7 +107,8 @@ def _differences(task: str, results: Numbers) -> Table:
         ("image source", *names.values()),
         tuple((source, *(describe_difference(block[source]) for block in blocks)) for source in blocks[0]),
         "AUROC of the detector with image and map less that of the detector in the column's head, on the same images: "
-        f"95 % interval by photograph, standard deviation over seeds. Figures: {task}/results.json, differences.",
+        f"95 % interval by photograph, standard deviation over seeds. {RULE} Figures: {task}/results.json, "
+        "differences.",
     )
 
 
