@@ -84,7 +84,7 @@ class Answer:
     headline: str
     """The finding in a line, for contents; decided by the numbers too."""
     finding: str
-    """One paragraph, decided by the numbers; what failed or was not found comes first."""
+    """A paragraph a line, decided by the numbers; what failed or was not found comes first."""
     limits: str
     """What it does not show."""
     command: str

@@ -54,7 +54,7 @@ def answer(study: Study) -> Answer:
         name="degradation",
         question="What is left of the scores after degradation, and under attack?",
         headline=sum_up(results),
-        finding=f"{describe(results, left_out)} {describe_attacks(attacks)}",
+        finding=f"{describe(results, left_out)}\n{describe_attacks(attacks)}",
         limits=LIMITS,
         command=study.command("degradation"),
         settings={

@@ -77,7 +77,7 @@ def answer(study: Study) -> Answer:
         name="egre",
         question="What do the map, ESR and ECR add to the image, and what does the view change?",
         headline=sum_up(differences),
-        finding=f"{describe(scored, differences)} {describe_views(views)}",
+        finding=f"{describe(scored, differences)}\n{describe_views(views)}",
         limits=LIMITS,
         command=study.command("egre", "mixed_data"),
         settings=study.describe(),

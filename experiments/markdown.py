@@ -30,7 +30,8 @@ def as_document(answers: Sequence[Answer], missing: Mapping[str, str]) -> str:
 
 def as_section(answer: Answer) -> str:
     """Heading, finding, limits, tables, and where they come from. Charts and pictures are left out."""
-    parts = [f"## {escape(answer.question)}", escape(answer.finding), f"**Limits.** {escape(answer.limits)}"]
+    finding = map(escape, answer.finding.splitlines())
+    parts = [f"## {escape(answer.question)}", *finding, f"**Limits.** {escape(answer.limits)}"]
     for each in answer.tables:
         rows = ([format_cell(cell) for cell in row] for row in each.rows)
         parts += [f"**{escape(each.title)}**", table(each.columns, rows), escape(each.note)]

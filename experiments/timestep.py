@@ -68,7 +68,7 @@ def answer(study: Study) -> Answer:
         name="timestep",
         question="Which timestep gives the largest gap, and is it the same for all image sources?",
         headline=sum_up(gaps, choices, config.timestep),
-        finding=f"{describe_signs(gaps)} {describe(choices, scored, energy, config.timestep)}",
+        finding=f"{describe_signs(gaps)}\n{describe(choices, scored, energy, config.timestep)}",
         limits=LIMITS,
         command=study.command("timestep"),
         settings={**study.describe(), "timesteps": list(caches), "ensemble_size": config.ensemble_size},

@@ -37,7 +37,7 @@ def answer(stages: Mapping[str, Stages], results: Mapping[str, Numbers]) -> Numb
         results: Task → content of its results.json.
 
     Returns:
-        "verdict" (a paragraph), "aims" (what was aimed at, whether it is met, what was found), "pairs", "mean_lare",
+        "verdict" (paragraphs), "aims" (what was aimed at, whether it is met, what was found), "pairs", "mean_lare",
         "guidance", and "by_setting" (task → reading → source with strength or guidance → as in results.json).
     """
     matched = stages[TASKS[1]]
@@ -237,17 +237,17 @@ def describe_difference(block: Mapping[str, Any]) -> str:
 
 
 def describe(aims: Sequence[Numbers], guidance: Sequence[Numbers], results: Mapping[str, Numbers]) -> str:
-    """The paragraph of the verdict: what failed comes first."""
-    failed = [f"({aim['number']})" for aim in aims if not aim["met"]]
+    """The verdict, a paragraph a line: what failed, then each aim, then guidance."""
+    failed = [f"({aim['number']}) {aim['short']}" for aim in aims if not aim["met"]]
     text = (
-        f"Of {len(aims)} aims {len(failed)} failed: {', '.join(failed)}."
+        f"Of {len(aims)} aims {len(failed)} failed: {'; '.join(failed)}."
         if failed
         else f"All {len(aims)} aims are met."
     )
     found = [
         f"({aim['number']}) {'Met' if aim['met'] else 'Failed'}: {aim['aim']}. Found: {aim['finding']}." for aim in aims
     ]
-    return " ".join([text, *found, f"(4) {_describe_guidance(guidance, results[TASKS[0]])}"])
+    return "\n".join([text, *found, f"(4) {_describe_guidance(guidance, results[TASKS[0]])}"])
 
 
 def _describe_guidance(guidance: Sequence[Numbers], plain: Numbers) -> str:

@@ -24,6 +24,11 @@ def test_section_has_finding_limits_tables_and_origin() -> None:
     )
 
 
+def test_finding_has_a_paragraph_a_line() -> None:
+    text = as_section(make_answer(finding="One *thing*.\nAnother."))
+    assert text.startswith("## What of timestep?\n\nOne \\*thing\\*.\n\nAnother.\n\n**Limits.**")
+
+
 def test_document_has_a_section_an_answer_and_names_what_is_missing() -> None:
     answers = [make_answer("timestep"), make_answer("cheap")]
     text = as_document(answers, {"egre": "python -m experiments egre --config FILE"})

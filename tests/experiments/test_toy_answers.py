@@ -159,11 +159,14 @@ def test_verdict_begins_with_what_failed(change: tuple[float, float], word: str)
     guidance = [{"guidance": g, "change_interval": change} for g in (1.0, 3.0, 5.0)]
     pairs = {"toy-a-img2img": share(0.6, 0.7)}
     failed = describe(decide(pairs, matched(map_only=0.6, permuted=0.0), UNSEEN), guidance, {"plain": plain})
-    assert failed.startswith("Of 4 aims 2 failed: (2), (3b). (1) Met: more than half")
+    assert failed.startswith(
+        "Of 4 aims 2 failed: (2) the map alone at 0.7; (3b) image and map better than the same detector given other "
+        "images' maps.\n(1) Met: more than half"
+    )
     assert "65 % (60 to 70) of 10 pairs, 65 % (60 to 70) at strength 0.3" in failed
     assert "(2) Failed: decoder-matched, the map alone reaches an AUROC of 0.7" in failed
     assert "toy-b 0.60 against 0.60, +0.000 (−0.050 to +0.050; sd over seeds 0.010)" in failed
     assert f"(4) Guidance {word} the mean LaRE: at guidance 1 / 3 / 5" in failed and "0.10 / 0.30 / 0.50" in failed
     assert describe(decide(pairs, matched(), UNSEEN), guidance, {"plain": plain}).startswith(
-        "All 4 aims are met. (1) Met"
+        "All 4 aims are met.\n(1) Met"
     )

@@ -48,7 +48,8 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     assert shown.numbers["aims"] == answers["aims"] and sum(shown.settings["num_photographs"].values()) == 12
     text = (out / "RESULTS.md").read_text()
     assert text == as_section(shown)
-    assert text.startswith(f"## {QUESTION}\n\n{escape(answers['verdict'])}\n\n**Limits.** ")
+    paragraphs = [escape(line) for line in answers["verdict"].splitlines()]
+    assert text.startswith("\n\n".join([f"## {QUESTION}", *paragraphs, "**Limits.** "]))
     assert answers["verdict"] in capfd.readouterr().out and str(tmp_path) not in text
     assert set(answers["pairs"]) == {"toy-a-img2img", "toy-b-img2img"}
     for task in TASKS:
