@@ -113,7 +113,7 @@ class Page(HTMLParser):
 
 def test_report_shows_the_aims_of_the_toy_benchmark(made: dict[str, Any]) -> None:
     text = made["report"].read_text()
-    assert "<dt>Failed: an aim</dt><dd>0.51 &amp; &lt;less&gt;</dd>" in text
+    assert "<p><b>Failed: an aim.</b> 0.51 &amp; &lt;less&gt;</p>" in text
     assert "on 1,200 photographs" in text and "commit 0123456;" in text
 
 
