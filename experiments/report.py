@@ -2,7 +2,6 @@
 
 import base64
 import re
-import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,10 +122,11 @@ def run(config: ReportConfig) -> None:
     files = {config.out: render(config, answers, missing)}
     if config.markdown:
         files[config.markdown] = as_document(answers, missing)
-    for answer in answers if config.keep else []:
-        answer.save(config.keep)
-        for picture in answer.pictures:
-            shutil.copy(config.answers / picture.file, config.keep / picture.file)
+    if config.keep:
+        for answer in answers:
+            answer.save(config.keep)
+            for picture in answer.pictures:  # which may be kept there already
+                (config.keep / picture.file).write_bytes((config.answers / picture.file).read_bytes())
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
