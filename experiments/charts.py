@@ -1,10 +1,12 @@
 """An answer's charts as SVG, in the look of the demo's page."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from adjustText import adjust_text  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
@@ -17,6 +19,8 @@ WIDTH, HEIGHT = 5.2, 3.3
 MANY = 300
 """Points of a chart above which they are small and drawn as an image: as shapes they would fill the page."""
 MAX_TICKS = 10
+MAX_STEPS = 500
+"""In which labels are moved apart. A limit in seconds would not give the same chart again."""
 LINES = ("-", "--", ":")
 GLYPHS = {"o": "●", "s": "■", "^": "▲"}
 """Mark of a curve's points → what it looks like in a text."""
@@ -62,6 +66,7 @@ def plot_chart(figure: Figure, chart: Chart) -> Axes:
     if chart.log_x:
         axes.set_xscale("log")
         _mark_values(axes, {x for curve in chart.curves for x in curve.x})
+    _write_labels(axes, chart.curves)
     return axes
 
 
@@ -71,7 +76,6 @@ def _plot_line(axes: Axes, curve: Curve, style: CurveStyle, shade: float) -> Non
     )
     if curve.low is not None and curve.high is not None:
         axes.fill_between(curve.x, curve.low, curve.high, color=style.color, alpha=shade, linewidth=0)
-    _write_labels(axes, curve)
 
 
 def _plot_points(axes: Axes, curve: Curve, style: CurveStyle, is_crowd: bool) -> None:
@@ -80,12 +84,19 @@ def _plot_points(axes: Axes, curve: Curve, style: CurveStyle, is_crowd: bool) ->
     axes.plot(curve.x, curve.y, rasterized=is_crowd, **marks, **looks)
     if curve.low is not None and curve.high is not None:
         axes.vlines(curve.x, curve.low, curve.high, color=style.color, linewidth=1, alpha=0.6)
-    _write_labels(axes, curve)
 
 
-def _write_labels(axes: Axes, curve: Curve) -> None:
-    for label, x, y in zip(curve.labels or (), curve.x, curve.y, strict=False):
-        axes.annotate(label, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+def _write_labels(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Beside their points, moved away from one another; needs the final scale of the axes."""
+    texts = [
+        axes.text(x, y, label, fontsize=8)
+        for curve in curves
+        for label, x, y in zip(curve.labels or (), curve.x, curve.y, strict=False)
+    ]
+    if texts:
+        points = [[value for curve in curves for value in getattr(curve, name)] for name in ("x", "y")]
+        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}
+        adjust_text(texts, *points, ax=axes, iter_lim=MAX_STEPS, arrowprops=line)
 
 
 def _mark_values(axes: Axes, values: set[float]) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import re
 from dataclasses import replace
 
@@ -39,11 +40,18 @@ def test_points_have_bars_names_and_no_line() -> None:
         [[200, 0.6], [200, 0.8]],
         [[500, 0.5], [500, 0.7]],
     ]
-    assert [(text.get_text(), text.xy) for text in axes.texts] == [
-        ("a", (50, 0.5)),
-        ("b", (200, 0.7)),
-        ("c", (500, 0.6)),
+    assert [text.get_text() for text in axes.texts if text.get_text()] == ["a", "b", "c"]
+
+
+def test_labels_of_near_points_do_not_overlap_and_are_the_same_again() -> None:
+    points = Curve("all", (200, 202, 204), (0.5, 0.5, 0.501), labels=("a long name", "another name", "a third name"))
+    labels = [
+        [text.get_window_extent() for text in draw(replace(CHART, curves=(points,), lines=False)).texts]
+        for _ in range(2)
     ]
+    boxes = [box for box in labels[0] if box.width]
+    assert len(boxes) == 3 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert [box.bounds for box in labels[0]] == [box.bounds for box in labels[1]]
 
 
 def test_a_crowd_of_points_is_an_image() -> None:
