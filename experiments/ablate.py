@@ -11,9 +11,11 @@ from demo.steps import hash_files
 from experiments.answers import Answer
 from experiments.comparisons import MEAN
 from experiments.markdown import escape, table
+from experiments.precision import list_precisions
 from experiments.questions import FROM_CACHES, load_question
 from experiments.settings import METRICS, SPLITS
-from experiments.study import Study
+from experiments.study import Study, cache_name
+from experiments.views import mixed_cache_name
 from train.matrix import format_cell
 from train.provenance import write_json
 
@@ -39,16 +41,20 @@ def run(study: Study) -> None:
 
 
 def describe_inputs(study: Study) -> list[Any]:
-    """All that decides the table: settings, code, recipes, images and the caches that are there."""
+    """All that decides the table: settings, code, recipes, images and those of its caches that are there."""
     config = study.config
     recipes = (config.recipe, config.map_only, config.image_only)
     datasets = [Dataset.open(data) for data in (config.data, config.mixed_data) if data]
-    caches = sorted(file.parent for file in config.caches.glob("*/cache.json"))
+    sweeps = [(t, config.ensemble_size) for t in config.timesteps]
+    sweeps += [(config.timestep, size) for size in config.ensemble_sizes]
+    names = {cache_name(*each) for each in sweeps} | {mixed_cache_name(study.default_cache)}
+    names |= {each.cache for each in list_precisions(study.default_cache, config.mantissa_bits)}
+    caches = [config.caches / name for name in sorted(names)]
     return [
         asdict(config),
         hash_files(*(ROOT / folder for folder in CODE), *recipes),
         [(each.dataset_id, hash_files(each.folder / "index.parquet")) for each in datasets],
-        {folder.name: open_cache(folder).fingerprint for folder in caches},
+        {each.name: open_cache(each).fingerprint for each in caches if (each / "cache.json").is_file()},
     ]
 
 

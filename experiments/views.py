@@ -52,9 +52,18 @@ class Views:
         return self.scored[view].test[MEAN]["auroc"] - self.scored[CANVAS].test[MEAN]["auroc"]
 
 
+def mixed_cache_name(default: str) -> str:
+    """Name of the cache of images of several sizes.
+
+    Args:
+        default: That of the study's images.
+    """
+    return f"mixed-{default}"
+
+
 def compare_views(study: Study) -> dict[str, Views | None]:
     """The views on the study's images, and on those of several sizes; None where these have no cache."""
-    config, name = study.config, f"mixed-{study.default_cache}"
+    config, name = study.config, mixed_cache_name(study.default_cache)
     mixed = config.mixed_data or config.out / "data" / "mixed"
     is_there = (mixed / "dataset.json").is_file() and (config.caches / name / "cache.json").is_file()
     return {

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def test_ablation_is_made_once(
     assert "detector, map only, float16, 4 bits" in settings and len(settings) == 2 * 4
     assert {file.stem for file in (out / "answers").iterdir()} == set(FROM_CACHES)
     monkeypatch.setattr(ablate, "load_question", None)  # nothing is answered anew
+    shutil.copytree(study.cache(study.default_cache), study.config.caches / "of-another-question")
     run(study)
     again = capsys.readouterr().out
     assert again.startswith("Nothing has changed since") and again.endswith(table)
