@@ -12,6 +12,7 @@ from experiments.cheap_settings import Candidate, choose_candidates, make_cache
 from experiments.comparisons import MEAN, RULE, describe_difference, describe_value, judge, side_of
 from experiments.over_sources import Means
 from experiments.settings import METRICS, SPLITS, TITLES, Scored, score, subtract_means, summarize, value_cells
+from experiments.some_images import narrow
 from experiments.stage_1 import count_giga_macs
 from experiments.study import VARIANTS, Study, run_name
 from experiments.timing import Milliseconds, make_work, measure_in_turns, one_thread
@@ -33,6 +34,7 @@ Times = Mapping[int, Mapping[str, Milliseconds]]
 
 def answer(study: Study) -> Answer:
     """What do cheaper settings of stage 1 lose, and how fast are they on one core? Makes their caches first."""
+    study = narrow(study)
     candidates, left_out = choose_candidates(study)
     for candidate in candidates:
         make_cache(study, candidate)
@@ -53,7 +55,12 @@ def answer(study: Study) -> Answer:
         finding=describe(scored, gains, chosen, times, left_out),
         limits=LIMITS,
         command=study.command("cheap", "small_model", "tiny_vae"),
-        settings={**study.describe(), "timestep": study.config.timestep, "default": default},
+        settings={
+            **study.describe(),
+            "max_images": study.config.max_images,
+            "timestep": study.config.timestep,
+            "default": default,
+        },
         tables=(tabulate(scored, times, giga_macs), tabulate_gains(gains, default)),
         charts=tuple(draw(reading, by, costs, max(times)) for reading, by in scored.items()),
         numbers={

@@ -23,7 +23,7 @@ from experiments.degradation_scores import (
     summarize,
     tabulate,
 )
-from experiments.image_sets import unite, write_test_images
+from experiments.image_sets import unite, write_some_images
 from experiments.stage_1 import make_cache_like
 from experiments.study import VARIANTS, Study, run_name
 from extract.copies import parse_degradation
@@ -95,7 +95,7 @@ def make_copies(study: Study, degradations: Mapping[str, str], cache: Path) -> t
     config, folder = study.config, study.config.out / "data"
     images, united, source = folder / "test-images", folder / "degraded", Dataset.open(config.data)
     settings = [source.dataset_id, hash_files(source.index_path), config.max_test_images]
-    work = lambda: write_test_images(config.data, images, config.max_test_images)  # noqa: E731
+    work = lambda: write_some_images(config.data, images, config.max_test_images, ("test",))  # noqa: E731
     signature = study.steps.run("test-images", [images], settings, work)
     copies = {AS_THEY_ARE: images}
     for name, degrade in degradations.items():

@@ -1,4 +1,4 @@
-"""Datasets made of another's test images: some of them, several copies of each, each with other pixels."""
+"""Datasets made of another's images: some of them, several copies of each, each with other pixels."""
 
 import hashlib
 from collections import Counter
@@ -34,7 +34,7 @@ def choose_groups(groups: Sequence[str], limit: int | None) -> set[str]:
     order = sorted(sizes, key=lambda group: hashlib.sha256(f"image-set|{group}".encode()).digest())
     fitting = int(np.searchsorted(np.cumsum([sizes[group] for group in order]), limit, side="right"))
     if not fitting:
-        raise ValueError(f"max_test_images is {limit}: a group of {sizes[order[0]]} images does not fit")
+        raise ValueError(f"at most {limit} images: a group of {sizes[order[0]]} images does not fit")
     return set(order[:fitting])
 
 
@@ -61,15 +61,24 @@ def with_pixels(sample: Sample, key: str, pixels: np.ndarray) -> Sample:
     return Sample(key, "png", data, fields)
 
 
-def write_test_images(data: Path, folder: Path, limit: int | None) -> Dataset:
-    """Write the labelled test images of some groups, and the photographs they were made from, as they are packed."""
+def write_some_images(
+    data: Path, folder: Path, limit: int | None, splits: Sequence[str] = ("train", "validation", "test")
+) -> Dataset:
+    """Write the labelled images of some groups, and the photographs they were made from, as they are packed.
+
+    Args:
+        data: Dataset folder.
+        folder: New dataset folder.
+        limit: As of `choose_groups`, for the labelled images of all splits together.
+        splits: Whose images.
+    """
     dataset = Dataset.open(data)
     rows = dataset.table(["key", "label", "split", "group", "derived_from"]).to_pylist()
-    known = [row for row in rows if row["split"] == "test" and row["label"] is not None]
+    known = [row for row in rows if row["split"] in splits and row["label"] is not None]
     groups = choose_groups([row["group"] for row in known], limit)
     chosen = [row for row in known if row["group"] in groups]
     keys = {row["key"] for row in chosen} | {row["derived_from"] for row in chosen}
-    settings = {"test_images_of": dataset.dataset_id, "max_test_images": limit}
+    settings = {"images_of": dataset.dataset_id, "splits": list(splits), "max_images": limit}
     return write_dataset(folder, read_samples(dataset, keys), settings, max_rows=MAX_ROWS)
 
 

@@ -18,6 +18,7 @@ from experiments.comparisons import (
 )
 from experiments.over_sources import Means
 from experiments.settings import METRICS, SPLITS, Scored, score, subtract_means, summarize, value_cells
+from experiments.some_images import narrow
 from experiments.stage_1 import count_giga_macs, make_cache, parse_config
 from experiments.study import Study
 from train.metrics import mean_interval
@@ -61,6 +62,7 @@ class Share:
 
 def answer(study: Study) -> Answer:
     """What do the errors of whole reconstructions (DIRE and others) give and cost beside LaRE? Makes their caches."""
+    study = narrow(study)
     caches = name_caches(study.default_cache)
     arguments = make_caches(study, caches)
     errors = {method: study.readings(study.cache(cache))["mean_lare"] for method, cache in caches.items()}
@@ -76,7 +78,7 @@ def answer(study: Study) -> Answer:
         finding=describe(scored, differences, shares, sizes, giga_macs),
         limits=LIMITS,
         command=study.command("reconstruction"),
-        settings={**study.describe(), "caches": caches},
+        settings={**study.describe(), "max_images": study.config.max_images, "caches": caches},
         tables=(
             tabulate(scored, sizes, giga_macs),
             *(tabulate_by_source(reading, by_method) for reading, by_method in scored.items()),

@@ -59,6 +59,9 @@ class StudyConfig:
     """Sides of the photographs that `--match select` keeps of it: around those of the generated images."""
     max_test_images: int | None = None
     """Of the question on degradation: at most so many test images, in whole groups chosen by hash. Null: all."""
+    max_images: int | None = None
+    """Of the questions on whole reconstructions and on cheap settings, which run stage 1 many times: at most so many
+    labelled images of all splits, in whole groups chosen by hash. Null: all."""
     degradations: tuple[str, ...] = (
         *("jpeg:90", "jpeg:65", "jpeg:30", "webp:80", "webp:40", "resize:192", "resize:112", "resize:64"),
         *("blur:1", "blur:3", "blur:5", "noise:4", "noise:8", "noise:16", "crop:0.8", "crop:0.5", "crop:0.25"),

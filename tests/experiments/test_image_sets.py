@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from cache_schema import Dataset, decode_image, read_image_bytes
-from experiments.image_sets import choose_groups, divide, read_samples, unite, with_pixels, write_test_images
+from experiments.image_sets import choose_groups, divide, read_samples, unite, with_pixels, write_some_images
 from tests.experiments.small_set import write_small_set
 from train.scores import Reading
 
@@ -26,12 +26,12 @@ def test_groups_are_chosen_whole_up_to_the_limit(limit: int) -> None:
 
 def test_without_a_limit_all_groups_are_chosen_and_one_that_does_not_fit_is_refused() -> None:
     assert choose_groups(GROUPS, None) == choose_groups(GROUPS, 10) == {"a", "b", "c", "d"}
-    with pytest.raises(ValueError, match="max_test_images is 2: a group of 3 images does not fit"):
+    with pytest.raises(ValueError, match="at most 2 images: a group of 3 images does not fit"):
         choose_groups(["a"] * 3, 2)
 
 
 def test_test_images_are_those_with_a_label_and_their_photographs(small: Dataset, tmp_path: Path) -> None:
-    written = write_test_images(small.folder, tmp_path / "test", None)
+    written = write_some_images(small.folder, tmp_path / "test", None, ["test"])
     before = {row["key"]: row for row in small.table().to_pylist() if row["split"] == "test"}
     after = {row["key"]: row for row in written.table().to_pylist()}
     assert after.keys() == {key for key, row in before.items() if row["label"] is not None}
@@ -42,14 +42,14 @@ def test_test_images_are_those_with_a_label_and_their_photographs(small: Dataset
 def test_photographs_that_are_controls_come_with_what_was_made_from_them(photographs: Path, tmp_path: Path) -> None:
     matched = write_small_set(tmp_path / "matched", photographs, is_matched=True)
     rows = {row["key"]: row for row in matched.table().to_pylist()}
-    kept = write_test_images(matched.folder, tmp_path / "test", 9).table()["key"].to_pylist()
+    kept = write_some_images(matched.folder, tmp_path / "test", 9, ["test"]).table()["key"].to_pylist()
     sources = [rows[key]["image_source"] for key in kept]
     assert 0 < len(kept) - sources.count("real") <= 9 and sources.count("real") == sources.count("derived") > 0
     assert all(rows[key]["derived_from"] in {None, *kept} for key in kept)
 
 
 def test_united_datasets_are_divided_again(small: Dataset, tmp_path: Path) -> None:
-    test = write_test_images(small.folder, tmp_path / "test", None)
+    test = write_some_images(small.folder, tmp_path / "test", None, ["test"])
     united = unite({"as they are": test.folder, "jpeg:3": test.folder}, tmp_path / "united")
     rows = united.table().to_pylist()
     by_name = {row["key"]: row for row in rows}
