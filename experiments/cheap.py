@@ -54,7 +54,7 @@ def answer(study: Study) -> Answer:
         headline=sum_up(chosen, costs, default),
         finding=describe(scored, gains, chosen, times, left_out),
         limits=LIMITS,
-        command=study.command("cheap", "small_model", "tiny_vae"),
+        command=study.command("cheap"),
         settings={
             **study.describe(),
             "max_images": study.config.max_images,

@@ -79,7 +79,7 @@ def answer(study: Study) -> Answer:
         headline=sum_up(differences),
         finding=f"{describe(scored, differences)}\n{describe_views(views)}",
         limits=LIMITS,
-        command=study.command("egre", "mixed_data"),
+        command=study.command("egre"),
         settings=study.describe(),
         tables=(*tabulate(scored, differences), *tabulate_views(views)),
         numbers={

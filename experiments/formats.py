@@ -70,7 +70,7 @@ def answer(study: Study) -> Answer:
         headline=sum_up(scores),
         finding=describe(scores, losses, alarms, missing),
         limits=LIMITS + (MADE_HERE if study.config.raw is None else ""),
-        command=study.command("formats", "photos", "raw"),
+        command=study.command("formats"),
         settings={**study.describe(), "select_px": list(study.config.select_px)},
         tables=(*tabulate(scores, losses, alarms, missing), tabulate_counts(counts)),
         numbers=summarize(scores, losses, alarms, missing),

@@ -266,15 +266,9 @@ class Study:
             **describe_code(),
         }
 
-    def command(self, name: str, *folders: str) -> str:
-        """What makes an answer again.
-
-        Args:
-            name: Of the question.
-            folders: Settings that name folders which it reads besides, where they are given.
-        """
-        given = "".join(f" --{folder} FOLDER" for folder in folders if getattr(self.config, folder) is not None)
-        return f"python -m experiments {name} --config experiments/configs/{self.config.preset}.yaml{given}"
+    def command(self, name: str) -> str:
+        """What makes the answer of a question again."""
+        return f"python -m experiments {name} {self.config.arguments}"
 
     def write(self, answer: Answer) -> Path:
         """Keep an answer."""

@@ -1,8 +1,23 @@
 """The settings of a study."""
 
-from dataclasses import dataclass, field
+import json
+import shlex
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
+
+from jsonargparse import ArgumentParser
+
+from demo.stages import ROOT
+
+PRESETS = "experiments/configs"
+PLACES = ("data", "caches", "out")
+"""Settings that are other ones on every machine and do not decide an answer."""
+PATHS = {
+    **dict.fromkeys(("model", "photos", "mixed_data", "raw", "small_model", "tiny_vae"), "FOLDER"),
+    **dict.fromkeys(("extract_config", "recipe", "map_only", "image_only"), "FILE"),
+}
+"""Settings that name files or folders → how a command shows them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +100,27 @@ class StudyConfig:
         for default, name in (("timestep", "timesteps"), ("ensemble_size", "ensemble_sizes")):
             if getattr(self, default) not in getattr(self, name):
                 raise ValueError(f"{name} is {getattr(self, name)}: expected the default among them, see {default}")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The settings of a YAML file."""
+        parser = ArgumentParser()
+        parser.add_class_arguments(cls)
+        parsed = parser.parse_path(path)
+        return cls(**{each.name: parsed[each.name] for each in fields(cls)})
+
+    @property
+    def arguments(self) -> str:
+        """What a command line needs for these settings, but for `PLACES`: a preset's file, and what differs from it."""
+        file = f"{PRESETS}/{self.preset}.yaml"
+        if not (ROOT / file).is_file():
+            return "--config FILE"
+        preset = self.load(ROOT / file)
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in PLACES}
+        changed = {name: value for name, value in values.items() if value != getattr(preset, name)}
+        flags = (f"--{name} {PATHS.get(name) or shlex.quote(_as_flag(value))}" for name, value in changed.items())
+        return " ".join((f"--config {file}", *flags))
+
+
+def _as_flag(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

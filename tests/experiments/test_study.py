@@ -1,19 +1,33 @@
+import shlex
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from demo.command import Command, run_command
+from demo.stages import ROOT
 from experiments import study as study_module
 from experiments.study import Study
+from experiments.study_config import StudyConfig
 
 
-def test_command_names_the_folders_that_were_given(study: Study, tmp_path: Path) -> None:
-    given = Study(replace(study.config, preset="toy-full", photos=tmp_path))
-    assert given.command("formats", "photos", "raw") == (
-        "python -m experiments formats --config experiments/configs/toy-full.yaml --photos FOLDER"
+def test_command_names_what_differs_from_the_preset_but_no_place_of_this_machine(tmp_path: Path) -> None:
+    preset = StudyConfig.load(ROOT / "experiments" / "configs" / "toy-full.yaml")
+    common = "--config experiments/configs/toy-full.yaml"
+    assert (preset.num_seeds, preset.arguments) == (5, common)
+    assert replace(preset, data=tmp_path, caches=tmp_path, out=tmp_path).arguments == common
+    changed = replace(preset, num_seeds=3, photos=tmp_path, timesteps=(50, 200), fit_overrides=("--a=b c",))
+    command = Study(replace(changed, out=tmp_path)).command("formats")
+    assert command == (
+        f"python -m experiments formats {common} --num_seeds 3 --timesteps '[50, 200]' "
+        """--fit_overrides '["--a=b c"]' --photos FOLDER"""
     )
-    assert given.command("timestep") == "python -m experiments timestep --config experiments/configs/toy-full.yaml"
+    parsed: list[StudyConfig] = []
+    commands = {"formats": lambda: Command(StudyConfig, parsed.append, None)}
+    assert run_command("test", commands, shlex.split(command)[3:]) == 0
+    assert parsed == [replace(changed, photos=Path("FOLDER"))]
+    assert replace(preset, preset="my own").arguments == "--config FILE"
 
 
 def test_seeds_are_trained_as_many_at_once_as_asked_and_share_the_cores(
