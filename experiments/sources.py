@@ -131,11 +131,9 @@ def sum_up(gaps: Gaps) -> str:
     verdicts = [judge(gap) for gap in _of_one_source(gaps).values()]
     if not verdicts:
         return "Only one image source can be trained on."
-    names = {-1: "is worse than", 0: "is not told apart from", 1: "is better than"}
-    counts = ", ".join(f"{name} the other's in {verdicts.count(v)}" for v, name in names.items())
-    return (
-        f"On a source the detector of that source {counts} of {len(verdicts)} comparisons with one of another source."
-    )
+    names = {-1: "worse than", 0: "not told apart from", 1: "better than"}
+    counts = ", ".join(f"{name} it in {verdicts.count(v)}" for v, name in names.items() if v in verdicts)
+    return f"A source's own detector against one that was trained on another source: {counts} of {len(verdicts)} cases."
 
 
 def _of_one_source(gaps: Gaps) -> Gaps:
