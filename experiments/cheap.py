@@ -166,7 +166,7 @@ def describe(
     size = max(times)
     for reading, title in chosen.items():
         parts.append(_describe_choice(reading, title, scored[reading], gains[reading].get(title), times[size], size))
-    return " ".join(parts)
+    return "\n".join(parts)
 
 
 def _describe_losses(reading: str, gains: Mapping[str, Mapping[str, Means]], default: Means) -> str:

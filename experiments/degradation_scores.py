@@ -124,7 +124,7 @@ def describe(results: Results, left_out: Mapping[str, str]) -> str:
         ]
         parts.append(f"Mean AP and accuracy over GenImage's {', '.join(asked)}: {'; '.join(texts)}.")
     parts += [f"{name} was not asked: {why}." for name, why in left_out.items()]
-    return " ".join(parts)
+    return "\n".join(parts)
 
 
 def _describe_chance(clean: Mapping[str, Result], degraded: Results) -> str:

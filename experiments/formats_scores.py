@@ -88,7 +88,7 @@ def describe(scores: Scores, losses: Losses, alarms: Alarms, missing: Mapping[st
         ]
         parts.append(f"Trained as they come and tested {WAYS[way]}, AUROC is {'; '.join(named)}.")
     parts.append(_describe_alarms(alarms))
-    return " ".join(parts)
+    return "\n".join(parts)
 
 
 def _describe_alarms(alarms: Alarms) -> str:

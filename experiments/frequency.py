@@ -109,7 +109,7 @@ def describe(
     parts = [f"{heads[kind]}: {'; '.join(found)}." for kind, found in kinds.items() if found]
     parts.append(_describe_residual(scores["residual"][MEAN]["auroc"], gain, line))
     parts += [_describe_correlations(name, by_source) for name, by_source in correlations.items()]
-    return " ".join(parts)
+    return "\n".join(parts)
 
 
 def _describe_residual(auroc: Means, gain: Means, line: Line) -> str:

@@ -199,7 +199,7 @@ def describe(
     parts.append(
         f"Of LaRE's operations, {giga_macs[LARE]:.3g} GMAC an image, the others take: {', '.join(costs)} times."
     )
-    return " ".join(parts)
+    return "\n".join(parts)
 
 
 def _describe_reversed(scored: Mapping[str, Scored]) -> str:

@@ -142,7 +142,7 @@ def _of_one_source(gaps: Gaps) -> Gaps:
 
 def describe(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> str:
     """What is lost on another source, what training on all together gives, and what round trips are taken for."""
-    parts = [sum_up(gaps), *_describe_gaps(_of_one_source(gaps))]
+    parts = [" ".join([sum_up(gaps), *_describe_gaps(_of_one_source(gaps))])]
     auroc = matrix["metrics"]["auroc"]
     unseen = ", ".join(column for column in matrix["columns"] if column not in matrix["rows"])
     where = {"diagonal": "on the diagonal", "off_diagonal": "off it"}
@@ -152,7 +152,7 @@ def describe(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> str:
     together = [(f"on {c}, trained on {c}", "on all together", gap) for (r, c), gap in gaps.items() if r == ALL]
     if together:
         parts.append(f"One source against all of them. {describe_verdicts(together)}")
-    return " ".join([*parts, _describe_roundtrips(others)])
+    return "\n".join([*parts, _describe_roundtrips(others)])
 
 
 def _describe_gaps(gaps: Gaps) -> Iterator[str]:

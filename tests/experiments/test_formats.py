@@ -112,7 +112,7 @@ def test_finding_and_tables_begin_and_end_with_what_was_not_done() -> None:
     scores = make_scores(tuple(cell for cell in CELLS if "select" not in cell))
     losses = {"common": make_losses()["common"]}
     assert describe(scores, losses, ALARMS, missing).startswith(
-        "Match select was not done: it leaves no photographs in train. Facts"
+        "Match select was not done: it leaves no photographs in train.\nFacts"
     )
     tables = tabulate(scores, losses, ALARMS, missing)
     assert tables[0].rows[-1][:3] == ("match select", "match select", "not done: it leaves no photographs in train")

@@ -89,7 +89,7 @@ def test_the_finding_holds_with_one_source_and_with_round_trips_as_the_real_clas
     one = {"sd": {"sd": 0.8}}
     gaps = compare_with_own(make_scores(one))
     text = describe(make_matrix(one), gaps, {"sd": score_others(make_reading(0))})
-    assert gaps == {} and text.startswith("Only one image source can be trained on. Mean AUROC on the diagonal 0.800")
+    assert gaps == {} and text.startswith("Only one image source can be trained on.\nMean AUROC on the diagonal 0.800")
     assert "off it" not in text and "all together" not in text
     assert text.endswith("vae-roundtrip-a, real images here, is called generated: 75 % trained on sd.")
     real = {"real": score_others(make_reading(0))["real"]}
