@@ -33,7 +33,7 @@ help:
 	@echo "LaRE² Cache. Verbs (variables: DATA= CACHE= MODEL= OUT= CONFIG= ARGS='…'):"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
 
-.venv/.installed:
+.venv/.installed: constraints.txt pyproject.toml
 	@$(PYTHON) scripts/setup_env.py
 
 .PHONY: setup

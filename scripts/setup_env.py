@@ -1,10 +1,13 @@
-"""Make `.venv` once, under a lock, with the versions of constraints.txt. Needs Python and its standard library only.
+"""Make `.venv`, under a lock, with the versions of constraints.txt. Needs Python and its standard library only.
+
+What is installed already is left alone until constraints.txt or pyproject.toml changes.
 
 TORCH=cpu or TORCH=cuda chooses the build of torch. By default it is cpu where no NVIDIA driver is found, if that build
 can be had, and otherwise what the package index gives.
 """
 
 import fcntl
+import hashlib
 import os
 import platform
 import shutil
@@ -45,6 +48,12 @@ def install_torch(build: str) -> None:
     pip(*packages)
 
 
+def hash_requirements() -> str:
+    """What the stamp says of an environment that has all that is asked for."""
+    files = (ROOT / name for name in ("constraints.txt", "pyproject.toml"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def main() -> None:
     """Install everything, unless the stamp says that it was done."""
     if sys.version_info < (3, 11):
@@ -54,13 +63,15 @@ def main() -> None:
         raise SystemExit(f"setup: TORCH is {build!r}, expected cpu or cuda")
     with (ROOT / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if STAMP.exists():
+        wanted = hash_requirements()
+        if STAMP.is_file() and STAMP.read_text() == wanted:
+            STAMP.touch()
             return
         sys.stderr.write("setup: installing into .venv, a few minutes\n")
         venv.create(ENVIRONMENT, with_pip=True, clear=False)
         install_torch(build)
         pip("--constraint", "constraints.txt", "--editable", ".[demo,cluster,bench,dev]")
-        STAMP.touch()
+        STAMP.write_text(wanted)
 
 
 if __name__ == "__main__":
