@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from adjustText import adjust_text  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +20,8 @@ WIDTH, HEIGHT = 5.2, 3.3
 MANY = 300
 """Points of a chart above which they are small and drawn as an image: as shapes they would fill the page."""
 MAX_TICKS = 10
+MIN_GAP = 0.07
+"""Between ticks, of the axis: what three digits need."""
 MAX_STEPS = 500
 """In which labels are moved apart. A limit in seconds would not give the same chart again."""
 LINES = ("-", "--", ":")
@@ -94,18 +97,20 @@ def _write_labels(axes: Axes, curves: Sequence[Curve]) -> None:
         for label, x, y in zip(curve.labels or (), curve.x, curve.y, strict=False)
     ]
     if texts:
+        axes.margins(0.1)  # for those of the outermost points
         points = [[value for curve in curves for value in getattr(curve, name)] for name in ("x", "y")]
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}
         adjust_text(texts, *points, ax=axes, iter_lim=MAX_STEPS, arrowprops=line)
 
 
 def _mark_values(axes: Axes, values: set[float]) -> None:
-    """The values themselves as ticks if they are few and apart, else 1, 2 and 5 of few powers of ten, or 1 of many."""
+    """The values as ticks if they are few and apart, else 1, 2 and 5 of few powers of ten, or 1 of many; three digits."""
     steps = sorted(values)
-    is_sparse = len(steps) <= MAX_TICKS and all(b > 1.1 * a for a, b in itertools.pairwise(steps))
+    gaps = np.diff(np.log(steps)) / np.log(steps[-1] / steps[0]) if len(steps) > 1 else np.ones(1)
+    is_sparse = len(steps) <= MAX_TICKS and gaps.min() > MIN_GAP
     if is_sparse:
         axes.set_xticks(steps)
     else:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if steps[-1] < 100 * steps[0] else (1,)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{float(f'{x:.3g}'):g}")  # three digits, and 1000 as it is
