@@ -104,7 +104,7 @@ def _write_labels(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _mark_values(axes: Axes, values: set[float]) -> None:
-    """The values as ticks if they are few and apart, else 1, 2 and 5 of few powers of ten, or 1 of many; three digits."""
+    """The values as ticks if they are few and apart, else 1, 2, 5 of few powers of ten, or 1 of many. Three digits."""
     steps = sorted(values)
     gaps = np.diff(np.log(steps)) / np.log(steps[-1] / steps[0]) if len(steps) > 1 else np.ones(1)
     is_sparse = len(steps) <= MAX_TICKS and gaps.min() > MIN_GAP
