@@ -60,6 +60,7 @@ def answer(study: Study) -> Answer:
             "max_images": study.config.max_images,
             "timestep": study.config.timestep,
             "default": default,
+            "weights": {each.setting.title: describe_weights(each) for each in candidates},
         },
         tables=(tabulate(scored, times, giga_macs), tabulate_gains(gains, default)),
         charts=tuple(draw(reading, by, costs, max(times)) for reading, by in scored.items()),
@@ -73,6 +74,12 @@ def answer(study: Study) -> Answer:
             ),
         },
     )
+
+
+def describe_weights(candidate: Candidate) -> str:
+    """Which UNet and autoencoder it is, by the beginnings of their hashes."""
+    parts = {"UNet": candidate.folder.unet, "autoencoder": candidate.folder.vae}
+    return ", ".join(f"{name} {part.sha256[:8]}" for name, part in parts.items() if part)
 
 
 def score_all(study: Study, reading: str, candidates: Sequence[Candidate]) -> dict[str, Scored]:

@@ -197,6 +197,8 @@ def test_answer_from_models_to_the_front(
     assert Answer.load(study.write(found)).finding == found.finding
     titles = [setting.title for setting in settings[:3]]
     assert list(found.numbers["giga_macs"]) == titles and list(found.numbers["left_out"]) == ["small UNet, e = 1"]
+    weights = found.settings["weights"]
+    assert list(weights) == titles and weights[titles[0]] == weights[titles[1]] != weights[titles[2]]
     times = found.numbers["milliseconds"]
     assert [list(by_title) for by_title in times.values()] == [titles, titles]
     assert times[8][titles[0]]["median"] == 1000 / 8
