@@ -53,7 +53,7 @@ def run_command(program: str, commands: Mapping[str, Callable[[], Command]], arg
     parsed = parser.parse_args(args)
     command = loaded[parsed.command]
     try:
-        config = _build(command.config, parsed[parsed.command])
+        config = build_config(command.config, parsed[parsed.command])
     except ValueError as error:
         parser.error(str(error))
     try:
@@ -65,8 +65,13 @@ def run_command(program: str, commands: Mapping[str, Callable[[], Command]], arg
     return 0
 
 
-def _build(config: type[Any], parsed: Any) -> Any:
-    """Settings as the dataclass that checks them."""
+def build_config(config: type[Any], parsed: Any) -> Any:
+    """Settings as the dataclass that checks them.
+
+    Args:
+        config: The dataclass.
+        parsed: jsonargparse's values of its fields.
+    """
     values = {field.name: parsed[field.name] for field in fields(config)}
     nested = {field.name: field.type for field in fields(config) if is_dataclass(field.type)}
-    return config(**values | {name: _build(kind, values[name]) for name, kind in nested.items()})
+    return config(**values | {name: build_config(kind, values[name]) for name, kind in nested.items()})

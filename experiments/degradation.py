@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cache_schema import Dataset, open_cache
-from demo.steps import hash_files
 from experiments.answers import Answer
 from experiments.attack import attack
 from experiments.attack_scores import chart_attacks, describe_attacks, summarize_attacks, tabulate_attacks
@@ -23,7 +22,8 @@ from experiments.degradation_scores import (
     summarize,
     tabulate,
 )
-from experiments.image_sets import unite, write_some_images
+from experiments.image_sets import unite
+from experiments.some_images import choose_images
 from experiments.stage_1 import make_cache_like
 from experiments.study import VARIANTS, Study, run_name
 from extract.copies import parse_degradation
@@ -92,11 +92,8 @@ def make_copies(study: Study, degradations: Mapping[str, str], cache: Path) -> t
     Returns:
         Dataset folder, whose keys begin with the degradation's name, and cache folder.
     """
-    config, folder = study.config, study.config.out / "data"
-    images, united, source = folder / "test-images", folder / "degraded", Dataset.open(config.data)
-    settings = [source.dataset_id, hash_files(source.index_path), config.max_test_images]
-    work = lambda: write_some_images(config.data, images, config.max_test_images, ("test",))  # noqa: E731
-    signature = study.steps.run("test-images", [images], settings, work)
+    images, signature = choose_images(study, "test-images", study.config.max_test_images, ("test",))
+    united = images.parent / "degraded"
     copies = {AS_THEY_ARE: images}
     for name, degrade in degradations.items():
         place = f"degraded-{degrade.replace(':', '-')}"

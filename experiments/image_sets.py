@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cache_schema import EXTENSIONS, Dataset, Sample, SampleFields, read_image_bytes, write_dataset
+from cache_schema import EXTENSIONS, SPLITS, Dataset, Sample, SampleFields, read_image_bytes, write_dataset
 from demo.sources import encode_png
 from experiments.over_sources import keep_samples
 from train.scores import Reading
@@ -61,9 +61,7 @@ def with_pixels(sample: Sample, key: str, pixels: np.ndarray) -> Sample:
     return Sample(key, "png", data, fields)
 
 
-def write_some_images(
-    data: Path, folder: Path, limit: int | None, splits: Sequence[str] = ("train", "validation", "test")
-) -> Dataset:
+def write_some_images(data: Path, folder: Path, limit: int | None, splits: Sequence[str] = SPLITS) -> Dataset:
     """Write the labelled images of some groups, and the photographs they were made from, as they are packed.
 
     Args:

@@ -1,12 +1,33 @@
-"""A study of some of another's images, for questions that run stage 1 many times."""
+"""Some of a study's images: as a dataset, and as a study of their own for questions that run stage 1 many times."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
-from cache_schema import Dataset
+from cache_schema import SPLITS, Dataset
 from demo.steps import hash_files
 from experiments.image_sets import write_some_images
 from experiments.stage_1 import make_cache
 from experiments.study import Study
+
+
+def choose_images(study: Study, name: str, limit: int | None, splits: Sequence[str] = SPLITS) -> tuple[Path, str]:
+    """Some labelled images of a study as a dataset, written once.
+
+    Args:
+        study: Whose images they are.
+        name: Of the dataset within the study.
+        limit: As of `write_some_images`.
+        splits: As of `write_some_images`.
+
+    Returns:
+        Dataset folder, and the signature of the step that made it.
+    """
+    source, folder = Dataset.open(study.config.data), study.config.out / "data" / name
+    inputs = [source.dataset_id, hash_files(source.index_path), limit]
+    work = partial(write_some_images, source.folder, folder, limit, splits)
+    return folder, study.steps.run(name, [folder], inputs, work)
 
 
 def narrow(study: Study) -> Study:
@@ -23,9 +44,7 @@ def narrow(study: Study) -> Study:
     if config.max_images is None:
         return study
     settings = study.settings_of(study.cache(study.default_cache))
-    source, folder = Dataset.open(config.data), config.out / "data" / "some-images"
-    inputs = [source.dataset_id, hash_files(source.index_path), config.max_images]
-    study.steps.run("some-images", [folder], inputs, lambda: write_some_images(config.data, folder, config.max_images))
+    folder, _ = choose_images(study, "some-images", config.max_images)
     # Caches of other images must not be gone on with, so that the dataset's identity is in their place.
     name = f"some-images-{Dataset.open(folder).dataset_id[:8]}"
     part = Study(replace(config, data=folder, caches=config.caches / name, out=config.out / "some-images"))

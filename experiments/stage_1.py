@@ -1,10 +1,10 @@
 """Stage 1 as `Study.extract` runs it: its settings, its model, caches that are that model's, what an image costs."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from cache_schema import Dataset, FingerprintMismatch, open_cache
+from demo.command import build_config
 from experiments.study import Study
 from extract.__main__ import build_parser
 from extract.config import ExtractConfig
@@ -24,7 +24,8 @@ def parse_config(study: Study, arguments: Sequence[str]) -> ExtractConfig:
     places = (f"--data={config.data}", f"--model={config.model}", f"--cache={config.caches}")
     command = ["run", "--config", str(config.extract_config), *places, *arguments, "--device=cpu"]
     parsed = build_parser().parse_args(command)["run"]
-    return ExtractConfig(**{field.name: parsed[field.name] for field in fields(ExtractConfig)})
+    settings: ExtractConfig = build_config(ExtractConfig, parsed)
+    return settings
 
 
 def open_model(config: ExtractConfig) -> ModelFolder:

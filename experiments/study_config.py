@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from jsonargparse import ArgumentParser
 
+from demo.command import build_config
 from demo.stages import ROOT
 
 PRESETS = "experiments/configs"
@@ -106,8 +107,8 @@ class StudyConfig:
         """The settings of a YAML file."""
         parser = ArgumentParser()
         parser.add_class_arguments(cls)
-        parsed = parser.parse_path(path)
-        return cls(**{each.name: parsed[each.name] for each in fields(cls)})
+        config: Self = build_config(cls, parser.parse_path(path))
+        return config
 
     @property
     def arguments(self) -> str:

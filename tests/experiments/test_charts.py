@@ -2,6 +2,7 @@ import itertools
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -40,7 +41,15 @@ def test_points_have_bars_names_and_no_line() -> None:
         [[200, 0.6], [200, 0.8]],
         [[500, 0.5], [500, 0.7]],
     ]
-    assert [text.get_text() for text in axes.texts if text.get_text()] == ["a", "b", "c"]
+    texts = [text for text in axes.texts if text.get_text()]
+    points_px = axes.transData.transform(axes.lines[0].get_xydata())
+    centres_px = np.array([text.get_window_extent().get_points().mean(axis=0) for text in texts])
+    nearest = np.linalg.norm(centres_px[:, None] - points_px, axis=2).argmin(axis=1)
+    assert [(text.get_text(), n) for text, n in zip(texts, nearest.tolist(), strict=True)] == [
+        ("a", 0),
+        ("b", 1),
+        ("c", 2),
+    ]
 
 
 def test_labels_of_near_points_do_not_overlap_and_are_the_same_again() -> None:
