@@ -11,10 +11,11 @@ from demo.steps import hash_files
 from experiments.answers import Answer
 from experiments.comparisons import MEAN
 from experiments.markdown import escape, table
+from experiments.passes import plan
 from experiments.precision import list_precisions
 from experiments.questions import FROM_CACHES, load_question
 from experiments.settings import METRICS, SPLITS
-from experiments.study import Study, cache_name
+from experiments.study import Study
 from experiments.views import mixed_cache_name
 from train.matrix import format_cell
 from train.provenance import write_json
@@ -45,9 +46,7 @@ def describe_inputs(study: Study) -> list[Any]:
     config = study.config
     recipes = (config.recipe, config.map_only, config.image_only)
     datasets = [Dataset.open(data) for data in (config.data, config.mixed_data) if data]
-    sweeps = [(t, config.ensemble_size) for t in config.timesteps]
-    sweeps += [(config.timestep, size) for size in config.ensemble_sizes]
-    names = {cache_name(*each) for each in sweeps} | {mixed_cache_name(study.default_cache)}
+    names = {name for each in plan(config) for name in each.caches} | {mixed_cache_name(study.default_cache)}
     names |= {each.cache for each in list_precisions(study.default_cache, config.mantissa_bits)}
     caches = [config.caches / name for name in sorted(names)]
     return [

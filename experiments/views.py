@@ -62,14 +62,17 @@ def mixed_cache_name(default: str) -> str:
 
 
 def compare_views(study: Study) -> dict[str, Views | None]:
-    """The views on the study's images, and on those of several sizes; None where these have no cache."""
+    """The views on the study's images, and on others of several sizes: None where those are needed and not there."""
     config, name = study.config, mixed_cache_name(study.default_cache)
     mixed = config.mixed_data or config.out / "data" / "mixed"
     is_there = (mixed / "dataset.json").is_file() and (config.caches / name / "cache.json").is_file()
-    return {
-        STUDY: score_views(study, config.data, study.default_cache),
-        MIXED: score_views(study, mixed, name) if is_there else None,
-    }
+    own = score_views(study, config.data, study.default_cache)
+    found: dict[str, Views | None] = {STUDY: own}
+    if is_there:
+        found[MIXED] = score_views(study, mixed, name)
+    elif len(own.sizes) == 1:
+        found[MIXED] = None
+    return found
 
 
 def score_views(study: Study, data: Path, name: str) -> Views:

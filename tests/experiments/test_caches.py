@@ -8,7 +8,8 @@ import yaml
 
 from cache_schema import Dataset, FingerprintMismatch, open_cache
 from experiments import study as study_module
-from experiments.caches import plan, run
+from experiments.caches import run
+from experiments.passes import plan
 from experiments.study import Study
 from tests.models import save_tiny_sd
 

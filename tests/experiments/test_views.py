@@ -87,19 +87,31 @@ def test_images_of_several_sizes_are_those_named_or_those_of_the_question_on_for
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Path, str]] = []
-    monkeypatch.setattr(views, "score_views", lambda _, data, name: seen.append((data, name)))
+
+    def score_views(_: Study, data: Path, name: str) -> Views:
+        seen.append((data, name))
+        return ONE_SIZE if data == study.config.data else SEVERAL
+
+    monkeypatch.setattr(views, "score_views", score_views)
     packed, named = study.config.out / "data" / "mixed", tmp_path / "named"
     for folder in (packed, named):
         folder.mkdir(parents=True)
         (folder / "dataset.json").touch()
-    views.compare_views(study)
+    assert views.compare_views(study) == {STUDY: ONE_SIZE, MIXED: None}
     assert seen == [(study.config.data, "t200-e2")]  # there is no cache
     (study.config.caches / "mixed-t200-e2").mkdir()
     (study.config.caches / "mixed-t200-e2" / "cache.json").touch()
     for each, mixed in ((study, packed), (Study(replace(study.config, mixed_data=named)), named)):
         seen.clear()
-        views.compare_views(each)
+        assert views.compare_views(each) == {STUDY: ONE_SIZE, MIXED: SEVERAL}
         assert seen == [(study.config.data, "t200-e2"), (mixed, "mixed-t200-e2")]
+
+
+def test_where_the_studys_own_images_have_several_sizes_no_others_are_missed(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "score_views", lambda *_: SEVERAL)
+    assert views.compare_views(study) == {STUDY: SEVERAL}
 
 
 SCORED = {CANVAS: make_scored({"a": 0.8}, {"a": 0.7}), WHOLE: make_scored({"a": 0.7}, {"a": 0.6})}
