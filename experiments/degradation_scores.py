@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.answers import Chart, Table
-from experiments.comparisons import RULE, describe_difference, describe_value, judge, side_of, sum_up_verdicts
+from experiments.comparisons import RULE, describe_difference, describe_value, judge, side_of
 from experiments.image_sets import divide
 from experiments.over_sources import METRICS, Means, compute_means, keep_samples, match_samples
 from experiments.settings import make_curve
@@ -99,10 +99,9 @@ def sum_up(results: Results) -> str:
     """The finding in a line."""
     degraded = {name: each for name, each in results.items() if name != AS_THEY_ARE}
     num_lost = sum(judge(_change(each["full"], "accuracy")) == -1 for each in degraded.values())
-    gains = [(name, _gain(each)["average_precision"]) for name, each in degraded.items()]
     return (
-        f"Image and map lose accuracy at the clean threshold under {num_lost} of {len(degraded)} degradations; by AP "
-        f"against the image alone, {sum_up_verdicts(gains)}."
+        f"Image and map lose accuracy at the clean threshold under {num_lost} of {len(degraded)} degradations; by AP, "
+        f"against the image alone, {_compare_with_image(degraded)}."
     )
 
 
@@ -110,11 +109,7 @@ def describe(results: Results, left_out: Mapping[str, str]) -> str:
     """The finding: where a score is lost, where its threshold fails, what the map adds, and GenImage's protocol."""
     degraded = {name: each for name, each in results.items() if name != AS_THEY_ARE}
     parts = [_describe_chance(results[AS_THEY_ARE], degraded), _describe_threshold(degraded)]
-    verdicts = {name: judge(_gain(each)["average_precision"]) for name, each in degraded.items()}
-    for verdict, text in ((-1, "worse than"), (0, "not told apart from"), (1, "better than")):
-        names = [name for name, found in verdicts.items() if found == verdict]
-        if names:
-            parts.append(f"By AP image and map are {text} the image alone under {_listed(names, len(degraded))}.")
+    parts.append(f"By AP image and map are, against the image alone, {_compare_with_image(degraded)}.")
     asked = [name for name in PROTOCOL if name in degraded]
     if asked:
         texts = [
@@ -127,6 +122,14 @@ def describe(results: Results, left_out: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
+def _compare_with_image(degraded: Results) -> str:
+    """Under which degradations image and map have the lower AP, one that is not told apart, or the higher."""
+    verdicts = {name: judge(_gain(each)["average_precision"]) for name, each in degraded.items()}
+    heads = {-1: "worse", 0: "not told apart", 1: "better"}
+    found = {head: [name for name, each in verdicts.items() if each == verdict] for verdict, head in heads.items()}
+    return "; ".join(f"{head} under {_listed(names, [*degraded])}" for head, names in found.items() if names)
+
+
 def _describe_chance(clean: Mapping[str, Result], degraded: Results) -> str:
     """Who is not above chance: already on the images as they are, or under which degradations."""
     already = [title for reading, title in READINGS.items() if not _is_above_chance(clean[reading])]
@@ -134,7 +137,7 @@ def _describe_chance(clean: Mapping[str, Result], degraded: Results) -> str:
     for reading, title in READINGS.items():
         lost = [name for name, each in degraded.items() if not _is_above_chance(each[reading])]
         if title not in already:
-            texts.append(f"{title} under {_listed(lost, len(degraded))}")
+            texts.append(f"{title} under {_listed(lost, [*degraded])}")
     parts = [f"{', '.join(already)} already on the images as they are"] if already else []
     return f"Not above chance (the AUROC's interval reaches 0.5): {'; '.join([*parts, *texts])}."
 
@@ -154,17 +157,20 @@ def _describe_threshold(degraded: Results) -> str:
     )
     if not lost:
         return f"{where} no accuracy that is told apart from no loss; the most {most}"
-    return f"{where} accuracy under {_listed(lost, len(degraded))}, the most {most}"
+    return f"{where} accuracy under {_listed(lost, [*degraded])}, the most {most}"
 
 
 def _is_above_chance(result: Result) -> bool:
     return side_of(result.scores["auroc"].interval, 0.5) == 1
 
 
-def _listed(names: Sequence[str], total: int) -> str:
-    if len(names) in (0, total):
+def _listed(names: Sequence[str], degradations: Sequence[str]) -> str:
+    """Those names, or those that are not among them where these are fewer."""
+    others, total = [each for each in degradations if each not in names], len(degradations)
+    if not (names and others):
         return "none" if not names else f"all {total} degradations" if total > 1 else names[0]
-    return f"{', '.join(names)} ({len(names)} of {total})"
+    few = ", ".join(names) if len(names) <= len(others) else f"all but {', '.join(others)}"
+    return f"{few} ({len(names)} of {total})"
 
 
 def _change(result: Result, metric: str) -> Means:

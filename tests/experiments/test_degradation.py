@@ -129,15 +129,20 @@ def test_finding_when_no_accuracy_is_lost() -> None:
 def test_finding_tells_what_the_map_adds_under_which_degradation() -> None:
     values = {"jpeg:65": 0.8, "blur:3": 0.95, "noise:8": 0.9}
     text = describe(make_results(full=values), {})
-    assert "By AP image and map are worse than the image alone under jpeg:65 (1 of 3)." in text
-    assert "not told apart from the image alone under noise:8 (1 of 3)." in text
-    assert "better than the image alone under blur:3 (1 of 3)." in text
+    verdicts = "worse under jpeg:65 (1 of 3); not told apart under noise:8 (1 of 3); better under blur:3 (1 of 3)."
+    assert f"By AP image and map are, against the image alone, {verdicts}" in text
     assert sum_up(make_results(full=values)) == (
-        "Image and map lose accuracy at the clean threshold under 1 of 3 degradations; by AP against the image alone, "
-        "worse: jpeg:65; not told apart: noise:8; better: blur:3."
+        "Image and map lose accuracy at the clean threshold under 1 of 3 degradations; by AP, against the image "
+        f"alone, {verdicts}"
     )
     alone = describe(make_results(full={"noise:8": 0.95}), {})
-    assert "better than the image alone under noise:8." in alone and "worse" not in alone
+    assert "against the image alone, better under noise:8." in alone and "worse" not in alone
+
+
+def test_of_many_degradations_the_few_that_are_not_meant_are_named() -> None:
+    values = dict.fromkeys(("jpeg:90", "jpeg:65", "jpeg:30"), 0.9) | {"blur:3": 0.95}
+    text = sum_up(make_results(full=values))
+    assert text.endswith("not told apart under all but blur:3 (3 of 4); better under blur:3 (1 of 4).")
 
 
 def test_finding_has_the_protocol_that_was_asked_and_what_was_left_out() -> None:
