@@ -166,12 +166,16 @@ class LareDataModule(LightningDataModule):
 
         Raises:
             CacheError: If a store is missing, damaged or stale, unless `on_mismatch` is `skip`.
-            ValueError: If `image_sources` names none, `crop_px` does not fit the maps, or the view needs images of one
-                size and they have several.
+            ValueError: If `image_sources` names none, `crop_px` does not fit the maps, the view needs images of one
+                size and they have several, or a split to fit on has images of one class only.
         """
         _ = self._map_shape  # first, as a cache without any store has a sentence of its own
-        for split in FITTING_SPLITS.get(stage, (self.predict_split,)):
-            self._view(self._split_samples(split, score=stage not in FITTING_SPLITS))
+        fitting = FITTING_SPLITS.get(stage)
+        for split in fitting or (self.predict_split,):
+            samples = self._split_samples(split, score=not fitting)
+            self._view(samples)
+            if fitting:
+                samples.check_classes(split, self.data, self.image_sources)
 
     def train_dataloader(self) -> TrainingLoader:
         """Batches of the training plan, from the cursor on.

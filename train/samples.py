@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 NO_LABEL = -1
 """Label of a control: scored, never trained on."""
 
+CLASSES = ("real", "generated")
+"""By label."""
+
 SHARD_ERRORS = (ShardMissing, ShardCorrupt, ShardStale, FingerprintMismatch, FormatVersionError)
 
 
@@ -41,6 +44,20 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def check_classes(self, split: str, folder: str, image_sources: Sequence[str] | None) -> None:
+        """Refuse one class alone before anything is trained, not after the first epoch, when the metrics would.
+
+        Raises:
+            ValueError: If they are all real or all generated. None at all are fine.
+        """
+        found = set(self.labels.tolist())
+        if len(found) == 1:
+            of = f" of {', '.join(image_sources)}" if image_sources else ""
+            raise ValueError(
+                f"{folder} has no {CLASSES[1 - found.pop()]} images{of} in {split}, which needs both classes or, for "
+                "validation, none at all. Packing sets apart a share of each: see its validation_fraction and seed."
+            )
 
 
 def select_samples(

@@ -217,6 +217,19 @@ def test_image_sources_keep_the_reals_of_their_subsets(tmp_path: Path) -> None:
             module(dataset, cache, image_sources=names).setup("fit")
 
 
+def test_a_split_to_fit_on_with_one_class_is_refused_at_once(tmp_path: Path) -> None:
+    splits = ["train"] * 8 + ["validation"] * 2 + ["test"] * 2
+    samples = [make_sample(i, split=split) for i, split in enumerate(splits) if (split, i % 2) != ("validation", 1)]
+    dataset = write_dataset(tmp_path / "data", samples, {"made_by": "a test"}, max_rows=10)
+    cache = extract(dataset, tmp_path / "cache")
+    for stage, sources, names in (("fit", None, ""), ("validate", ["toy"], " of toy")):
+        with pytest.raises(ValueError, match=f"has no generated images{names} in validation, which needs both"):
+            module(dataset, cache, image_sources=sources).setup(stage)
+    data = module(dataset, cache, predict_split="validation")
+    data.setup("predict")  # scoring takes what there is
+    assert len(rows_of(data.predict_dataloader())) == 1
+
+
 def test_predict_split_chooses_what_is_scored(dataset: Dataset, cache: Cache) -> None:
     data = module(dataset, cache, predict_split="validation")
     assert sorted(r for b in rows_of(data.predict_dataloader()) for r in b) == list(range(20, 25))
