@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import Dataset
+from demo.code_hash import ROOT, hash_code
 from demo.photos import SHORT_SIDE_PX, TABLE, load_table, load_tiles
 from demo.report import DETECTOR, write_report
 from demo.sources import make_images, pack_images, plain_task
-from demo.stages import ROOT, Stages
+from demo.stages import Stages
 from demo.steps import hash_files
 from demo.summary import INTRO, LIMITS, TITLES, describe_in_a_paragraph
 from demo.toy_images import SourceConfig, load_models
@@ -22,7 +23,7 @@ from train.commands import format_results
 logger = logging.getLogger(__name__)
 
 MODELS = ROOT / "demo" / "models"
-IMAGE_CODE = tuple(ROOT / "demo" / name for name in ("photos.py", "sources.py", "toy_images.py"))
+IMAGE_CODE = ("demo.photos", "demo.sources", "demo.toy_images")
 """What decides the images besides settings and models."""
 BENCHMARK = ROOT / "docs" / "results" / "toy-benchmark.json"
 """What the toy benchmark has found, as docs/RESULTS.md shows it."""
@@ -98,7 +99,7 @@ class Demo:
         """Photo tiles and the images made from them, packed."""
         config = self.config
         parts = [*model_parts(config.model), *model_parts(config.model_b)]
-        settings = [asdict(config.sources), hash_files(config.photos, *parts, *IMAGE_CODE)]
+        settings = [asdict(config.sources), hash_files(config.photos, *parts), hash_code(*IMAGE_CODE)]
 
         def work() -> None:
             tiles = load_tiles(load_table(config.photos))

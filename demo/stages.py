@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from demo.code_hash import ROOT, hash_code
 from demo.steps import Steps, do_at_once, hash_files
 from demo.summary import TITLES
 from train.readings import READINGS
 
 logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "demo" / "configs"
 DETECTORS = {
     "full": ("full.yaml",),
@@ -24,6 +24,13 @@ DETECTORS = {
 }
 """Detector → its settings, later files over earlier ones."""
 PERMUTED = "full_maps_permuted"
+CODE = {
+    "pack": ("extract.pack",),
+    "extract": ("extract.job",),
+    "readings": ("train.readings",),
+    "fit": ("train.data", "train.predictions", "train.random_state", "train.task"),
+}
+"""Command → the modules that do its work. A step is done again when one of them, or one that they import, changes."""
 
 
 class Stages:
@@ -67,7 +74,7 @@ class Stages:
         def work() -> None:
             run_module("extract", "run", "--config", config, *(f"--{k}={v}" for k, v in paths.items()))
 
-        code = hash_files(config, ROOT / "extract", ROOT / "cache_schema")
+        code = [hash_files(config), hash_code(*CODE["extract"])]
         return self.steps.run("maps", [self.cache], code, work, after=after, resumable=True)
 
     def make_readings(self, after: str) -> None:
@@ -79,7 +86,7 @@ class Stages:
                 run_module("train", "readings", *self._places(""), *arguments)
 
         outputs = [file for name in READINGS for split in ("validation", "test") for file in self.files(name, split)]
-        self.steps.run("readings", outputs, self._code(), work, after=after)
+        self.steps.run("readings", outputs, hash_code(*CODE["readings"]), work, after=after)
 
     def make_detectors(self, after: str) -> None:
         """Stage 2: train the detectors, and score the test images with the weights that are best on validation."""
@@ -101,7 +108,12 @@ class Stages:
             scoring = (*common, weights, path, "--return_predictions=false", *arguments)
             run_module("train", "predict", *scoring, share=self.num_jobs)
 
-        settings = [self._code(), hash_files(*(CONFIGS / file for file in DETECTORS[name])), self.overrides, seed]
+        settings = [
+            hash_code(*CODE["fit"]),
+            hash_files(*(CONFIGS / file for file in DETECTORS[name])),
+            self.overrides,
+            seed,
+        ]
         fitted = self.steps.run(f"detector-{run}", [folder], settings, fit, after=after)
         scored = {name: ()} if name != "full" else {name: (), PERMUTED: ("--data.permute_maps=true",)}
         for reading, arguments in scored.items():
@@ -138,9 +150,6 @@ class Stages:
 
     def _places(self, prefix: str) -> list[str]:
         return [f"--{prefix}data={self.data}", f"--{prefix}cache={self.cache}"]
-
-    def _code(self) -> str:
-        return hash_files(ROOT / "train", ROOT / "cache_schema")
 
 
 def run_module(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:

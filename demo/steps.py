@@ -14,9 +14,15 @@ logger = logging.getLogger(__name__)
 
 
 def hash_files(*paths: Path) -> str:
-    """SHA-256 over files, and over all files but caches below folders: their names and contents."""
+    """SHA-256 over files, and over all files but caches below folders: their names and contents.
+
+    Raises:
+        FileNotFoundError: If a path is not there. It must not look like an empty file.
+    """
     digest = hashlib.sha256()
     for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there, so that nobody can tell whether it has changed")
         files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and f.suffix != ".pyc")
         for file in files:
             digest.update(f"{file.relative_to(path.parent).as_posix()}\0".encode())

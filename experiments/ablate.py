@@ -6,21 +6,22 @@ from dataclasses import asdict
 from typing import Any
 
 from cache_schema import Dataset, open_cache
-from demo.stages import ROOT
+from demo.code_hash import hash_code
+from demo.stages import CODE as STAGES_CODE
 from demo.steps import hash_files
 from experiments.answers import Answer
 from experiments.comparisons import MEAN
 from experiments.markdown import escape, table
 from experiments.passes import plan
 from experiments.precision import list_precisions
-from experiments.questions import FROM_CACHES, load_question
+from experiments.questions import FROM_CACHES, QUESTIONS, load_question
 from experiments.settings import METRICS, SPLITS
 from experiments.study import Study
 from experiments.views import mixed_cache_name
 from train.matrix import format_cell
 from train.provenance import write_json
 
-CODE = ("experiments", "train", "cache_schema")
+CODE = ("experiments.ablate", *(QUESTIONS[name] for name in FROM_CACHES), *STAGES_CODE["readings"], *STAGES_CODE["fit"])
 
 
 def run(study: Study) -> None:
@@ -51,7 +52,8 @@ def describe_inputs(study: Study) -> list[Any]:
     caches = [config.caches / name for name in sorted(names)]
     return [
         asdict(config),
-        hash_files(*(ROOT / folder for folder in CODE), *recipes),
+        hash_code(*CODE),
+        hash_files(*recipes),
         [(each.dataset_id, hash_files(each.folder / "index.parquet")) for each in datasets],
         {each.name: open_cache(each).fingerprint for each in caches if (each / "cache.json").is_file()},
     ]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cache_schema import Dataset, Sample, open_cache, write_dataset
+from demo.code_hash import hash_code
 from demo.steps import hash_files
 from experiments.image_sets import MAX_ROWS, divide, read_samples, with_pixels
 from experiments.over_sources import Means, compute_means, match_samples
@@ -210,7 +211,7 @@ def _make_maps_again(study: Study, data: Path, cache: Path, run: Path, folder: s
 
 
 def _decides(data: Path, cache: Path, checkpoint: Path) -> list[str]:
-    return [Dataset.open(data).dataset_id, open_cache(cache).fingerprint, hash_files(checkpoint, Path(__file__))]
+    return [Dataset.open(data).dataset_id, open_cache(cache).fingerprint, hash_files(checkpoint), hash_code(__name__)]
 
 
 def _score(attacked: Mapping[int, Reading], before: Reading) -> dict[int, dict[str, Means]]:

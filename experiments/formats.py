@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cache_schema import SPLITS, Dataset
-from demo.stages import ROOT
+from demo.code_hash import hash_code
 from demo.steps import hash_files
 from experiments.answers import Answer
 from experiments.file_facts import score_files
@@ -107,8 +107,8 @@ def find_source(study: Study) -> tuple[Path, str]:
             "raw and photos are both null: expected a source in its own formats, or photographs to make one"
         )
     folder, photos, data = config.out / "data" / "raw", config.photos, config.data
-    inputs = (photos, Dataset.open(data).index_path, ROOT / "experiments" / "raw_set.py")
-    signature = study.steps.run("raw", [folder], hash_files(*inputs), lambda: make_raw_set(data, photos, folder))
+    inputs = [hash_files(photos, Dataset.open(data).index_path), hash_code("experiments.raw_set")]
+    signature = study.steps.run("raw", [folder], inputs, lambda: make_raw_set(data, photos, folder))
     return folder / MANIFEST, signature
 
 
@@ -155,7 +155,7 @@ def count_false_alarms(
 ) -> dict[tuple[str, str], FalseAlarms]:
     """(packing that gave weights or threshold, reading) → what half size does to the scores of photographs."""
     source, folder = data[AS_THEY_COME], study.config.out / "data" / "half-size"
-    settings = [Dataset.open(source).dataset_id, hash_files(ROOT / "experiments" / "half_size.py")]
+    settings = [Dataset.open(source).dataset_id, hash_code("experiments.half_size")]
     study.steps.run("half-size", [folder], settings, lambda: write_half_size(source, folder))
     cache = make_cache_like(study, "half-size", caches[AS_THEY_COME], folder)
     readings = {

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo.code_hash import ROOT
 from demo.pages import load_template
-from demo.stages import ROOT
 from experiments.answers import Answer, Chart, Picture, Table, describe_settings, format_cell
 from experiments.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
 from experiments.maps import draw_svgs, load_maps

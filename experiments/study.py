@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import CacheError, Dataset, check_dataset, open_cache
-from demo.stages import ROOT, run_module
+from demo.code_hash import hash_code
+from demo.stages import CODE, run_module
 from demo.steps import Steps, do_at_once, hash_files
 from experiments.answers import Answer
 from experiments.study_config import StudyConfig
@@ -127,7 +128,7 @@ class Study:
             Dataset folder.
         """
         folder = self.config.out / "data" / name
-        code = hash_files(*(ROOT / "extract" / file for file in ("copies.py", "pack.py")))
+        code = hash_code(*CODE["pack"])
         command = (f"--src={src}", f"--out={folder}", *arguments)
         work = partial(run_module, "extract", "pack", *command)
         self.steps.run(f"pack-{name}", [folder], [code, *arguments], work, after=after)
@@ -175,7 +176,7 @@ class Study:
         files = {name: folder / f"{name}.parquet" for name in READINGS}
         arguments = (f"--data={data}", f"--cache={cache}", f"--split={split}", f"--out_folder={folder}")
         work = partial(run_module, "train", "readings", *arguments, quiet=True)
-        settings = [self._train_code(), *self._describe(cache, data)]
+        settings = [hash_code(*CODE["readings"]), *self._describe(cache, data)]
         self.steps.run(f"readings-{folder.parent.name}-{split}", list(files.values()), settings, work)
         return files
 
@@ -206,7 +207,7 @@ class Study:
         common = [*self._recipe(variant), f"--data.data={data}", f"--data.cache={cache}"]
         changes = [f"--trainer.max_epochs={self.config.num_epochs}", *self.config.fit_overrides, *arguments]
         files = [hash_files(Path(arg)) for arg in self._recipe(variant) if arg != "-c"]
-        settings = [self._train_code(), files, changes, *self._describe(cache, data)]
+        settings = [hash_code(*CODE["fit"]), files, changes, *self._describe(cache, data)]
         works = []
         for seed in range(num_seeds or self.config.num_seeds):
             folder = self.config.out / "detectors" / run / f"seed-{seed}"
@@ -288,6 +289,3 @@ class Study:
 
     def _place_name(self, cache: Path, data: Path) -> str:
         return cache.name if data == self.config.data else f"{data.name}-{cache.name}"
-
-    def _train_code(self) -> str:
-        return hash_files(ROOT / "train", ROOT / "cache_schema")

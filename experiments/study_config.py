@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 
 from jsonargparse import ArgumentParser
 
+from demo.code_hash import ROOT
 from demo.command import build_config
-from demo.stages import ROOT
 
 PRESETS = "experiments/configs"
 PLACES = ("data", "caches", "out")

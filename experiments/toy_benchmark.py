@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import Dataset
+from demo.code_hash import hash_code
 from demo.crops import SHORT_SIDES_PX, list_photographs
 from demo.photos import ROLES
 from demo.run import IMAGE_CODE, MODELS, check_model, model_parts
-from demo.stages import PERMUTED, ROOT, Stages
+from demo.stages import PERMUTED, Stages
 from demo.steps import Steps, hash_files
 from demo.toy_images import SourceConfig, load_models
 from experiments.markdown import as_section
@@ -34,11 +35,8 @@ from train.provenance import write_json
 
 logger = logging.getLogger(__name__)
 
-CODE = (
-    *(ROOT / "experiments" / name for name in ("toy_photos.py", "toy_data.py", "image_sets.py")),
-    ROOT / "demo" / "crops.py",
-)
-"""What decides the images besides `IMAGE_CODE`, settings, photographs and models."""
+CODE = (*IMAGE_CODE, "experiments.toy_photos", "experiments.toy_data")
+"""What decides the images besides settings, photographs and models."""
 DIFFERENCES = ("full:image_only", f"full:{PERMUTED}")
 
 
@@ -133,8 +131,13 @@ class ToyBenchmark:
         config = self.config
         folders = {task: stages.data for task, stages in self.stages.items()}
         parts = [*model_parts(config.model), *model_parts(config.model_b)]
-        inputs = [config.photos, config.generator_photos, *parts, *IMAGE_CODE, *CODE]
-        settings = [asdict(config.sources), config.tiles_per_photo, hash_files(*(path for path in inputs if path))]
+        inputs = [config.photos, config.generator_photos, *parts]
+        settings = [
+            asdict(config.sources),
+            config.tiles_per_photo,
+            hash_files(*(path for path in inputs if path)),
+            hash_code(*CODE),
+        ]
 
         def work() -> None:
             seed = config.sources.seed

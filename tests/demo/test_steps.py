@@ -80,3 +80,10 @@ def test_hash_files_sees_names_and_contents(tmp_path: Path) -> None:
     second = hash_files(folder)
     (folder / "a.py").rename(folder / "b.py")
     assert len({first, second, hash_files(folder)}) == 3
+
+
+def test_hash_files_refuses_a_path_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    hash_files(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match=r"moved\.py is not there"):
+        hash_files(tmp_path / "empty", tmp_path / "moved.py")
