@@ -112,7 +112,7 @@ bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE
 
 .PHONY: bench-scale
 bench-scale: .venv/.installed  ## metadata of 2.68 million samples: opening, planning, status, an epoch's plan
-	$(PY) -m bench.scale $(ARGS)
+	$(PY) -m bench.measures.scale $(ARGS)
 
 .PHONY: test
 test: .venv/.installed  ## the quick suite: CPU, offline

@@ -28,7 +28,7 @@ def run(config: BenchConfig, selected: Sequence[Any]) -> None:
     import torch
 
     from bench.machine import describe_machine
-    from bench.measures import run_measure
+    from bench.registry import run_measure
     from bench.report import as_entries, format_table, machine_path, write_json
 
     write_json(machine_path(config.out), describe_machine(torch.device(config.device)))
@@ -56,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> int:
         config = BenchConfig(**settings)
         import torch  # seconds that --help and a typing error do not need
 
-        from bench.measures import select_measures
+        from bench.registry import select_measures
 
         selected = select_measures(config.measures)
         if config.device == "cuda" and not torch.cuda.is_available():

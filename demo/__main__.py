@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from demo.command import Command, run_command
 from demo.run import DemoConfig, run
+from workflow.command import Command, run_command
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import Dataset
-from demo.code_hash import ROOT, hash_code
-from demo.photos import SHORT_SIDE_PX, TABLE, load_table, load_tiles
-from demo.report import DETECTOR, write_report
-from demo.sources import make_images, pack_images, plain_task
-from demo.stages import Stages
-from demo.steps import hash_files
-from demo.summary import INTRO, LIMITS, TITLES, describe_in_a_paragraph
-from demo.toy_images import SourceConfig, load_models
-from train.commands import format_results
+from demo.report.report import DETECTOR, write_report
+from demo.report.summary import INTRO, LIMITS, TITLES, describe_in_a_paragraph
+from demo.toy.images import SourceConfig, load_models
+from demo.toy.photos import SHORT_SIDE_PX, TABLE, load_table, load_tiles
+from demo.toy.sources import make_images, pack_images, plain_task
+from train.commands.scoring import format_results
+from workflow.code_hash import ROOT, hash_code
+from workflow.stages import Stages
+from workflow.steps import hash_files
 
 logger = logging.getLogger(__name__)
 
 MODELS = ROOT / "demo" / "models"
-IMAGE_CODE = ("demo.photos", "demo.sources", "demo.toy_images")
+IMAGE_CODE = ("demo.toy.photos", "demo.toy.sources", "demo.toy.images")
 """What decides the images besides settings and models."""
 BENCHMARK = ROOT / "docs" / "results" / "toy-benchmark.json"
 """What the toy benchmark has found, as docs/RESULTS.md shows it."""

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 
-from demo.command import Command, run_command
 from experiments.questions import QUESTIONS, load_question
+from workflow.command import Command, run_command
 
 
 def load_toy_benchmark() -> Command:
     """From photographs to RESULTS.md."""
-    from experiments.toy_benchmark import ToyBenchmarkConfig, run
+    from experiments.toy.benchmark import ToyBenchmarkConfig, run
 
     return Command(ToyBenchmarkConfig, run, run.__doc__)
 
@@ -25,8 +25,8 @@ def load_report() -> Command:
 
 def load_study_command(module: str) -> Command:
     """A command with a study's settings, which is a module's `run(study)`."""
-    from experiments.study import Study
-    from experiments.study_config import StudyConfig
+    from experiments.study.config import StudyConfig
+    from experiments.study.study import Study
 
     run: Callable[[Study], None] = import_module(module).run
     return Command(StudyConfig, lambda config: run(Study(config)), run.__doc__)
@@ -34,8 +34,8 @@ def load_study_command(module: str) -> Command:
 
 def load_question_command(name: str) -> Command:
     """A question: its answer is written, and the finding printed."""
-    from experiments.study import Study
-    from experiments.study_config import StudyConfig
+    from experiments.study.config import StudyConfig
+    from experiments.study.study import Study
 
     answer = load_question(name)
 

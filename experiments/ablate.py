@@ -6,20 +6,20 @@ from dataclasses import asdict
 from typing import Any
 
 from cache_schema import Dataset, open_cache
-from demo.code_hash import hash_code
-from demo.stages import CODE as STAGES_CODE
-from demo.steps import hash_files
-from experiments.answers import Answer
-from experiments.comparisons import MEAN
-from experiments.markdown import escape, table
+from experiments.answers.answer import Answer
+from experiments.answers.markdown import escape, table
+from experiments.egre.views import mixed_cache_name
 from experiments.passes import plan
 from experiments.precision import list_precisions
 from experiments.questions import FROM_CACHES, QUESTIONS, load_question
-from experiments.settings import METRICS, SPLITS
-from experiments.study import Study
-from experiments.views import mixed_cache_name
-from train.matrix import format_cell
-from train.provenance import write_json
+from experiments.study.comparisons import MEAN
+from experiments.study.settings import METRICS, SPLITS
+from experiments.study.study import Study
+from train.record import write_json
+from train.scoring.matrix import format_cell
+from workflow.code_hash import hash_code
+from workflow.stages import CODE as STAGES_CODE
+from workflow.steps import hash_files
 
 CODE = ("experiments.ablate", *(QUESTIONS[name] for name in FROM_CACHES), *STAGES_CODE["readings"], *STAGES_CODE["fit"])
 

@@ -6,14 +6,14 @@ from functools import partial
 import torch
 
 from cache_schema import CacheError, Dataset, derive_cache, open_cache
-from demo.steps import do_at_once
 from experiments.ensemble import COSTS_NAME
 from experiments.passes import Pass, plan
 from experiments.precision import list_precisions
-from experiments.stage_1 import check_model, open_model, parse_config
-from experiments.study import Study
-from extract.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
-from train.provenance import write_json
+from experiments.study.stage_1 import check_model, open_model, parse_config
+from experiments.study.study import Study
+from extract.models.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
+from train.record import write_json
+from workflow.steps import do_at_once
 
 logger = logging.getLogger(__name__)
 

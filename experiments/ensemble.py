@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.answers import Answer, Chart, Table, format_cell
-from experiments.comparisons import MEAN, RULE, describe_difference, describe_verdicts, judge, sum_up_verdicts
-from experiments.over_sources import Means
-from experiments.settings import SPLITS, TITLES, Scored, make_curve, score, subtract_means, summarize, value_cells
-from experiments.study import Study, cache_name
+from experiments.answers.answer import Answer, Chart, Table, format_cell
+from experiments.study.comparisons import MEAN, RULE, describe_difference, describe_verdicts, judge, sum_up_verdicts
+from experiments.study.over_sources import Means
+from experiments.study.settings import SPLITS, TITLES, Scored, make_curve, score, subtract_means, summarize, value_cells
+from experiments.study.study import Study, cache_name
 
 COSTS_NAME = "costs.json"
 """File beside the caches: multiply-accumulates of one call of each part of the model."""

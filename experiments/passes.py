@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from experiments.precision import list_precisions
-from experiments.study import cache_name
-from experiments.study_config import StudyConfig
+from experiments.study.config import StudyConfig
+from experiments.study.study import cache_name
 
 FULL = ("--compute_dtype=fp32", "--stored_dtype=float32")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from cache_schema import FULL_MANTISSA_BITS, Dataset, open_cache
-from experiments.answers import Answer, Chart, Curve, Table
-from experiments.comparisons import MEAN, RULE, describe_difference, judge
-from experiments.over_sources import Means
-from experiments.settings import SPLITS, TITLES, Scored, score, subtract_means, summarize, value_cells
-from experiments.study import Study
+from experiments.answers.answer import Answer, Chart, Curve, Table
+from experiments.study.comparisons import MEAN, RULE, describe_difference, judge
+from experiments.study.over_sources import Means
+from experiments.study.settings import SPLITS, TITLES, Scored, score, subtract_means, summarize, value_cells
+from experiments.study.study import Study
 
 METRIC = "average_precision"
 READINGS = ("mean_lare", "map_only")

@@ -5,20 +5,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # they load torch, which a list of the commands does without
-    from experiments.answers import Answer
-    from experiments.study import Study
+    from experiments.answers.answer import Answer
+    from experiments.study.study import Study
 
 QUESTIONS = {
-    "timestep": "experiments.timestep",
+    "timestep": "experiments.timestep.timestep",
     "ensemble": "experiments.ensemble",
     "reconstruction": "experiments.reconstruction",
-    "egre": "experiments.egre",
+    "egre": "experiments.egre.egre",
     "sources": "experiments.sources",
-    "degradation": "experiments.degradation",
-    "formats": "experiments.formats",
+    "degradation": "experiments.degradation.degradation",
+    "formats": "experiments.formats.formats",
     "precision": "experiments.precision",
-    "frequency": "experiments.frequency",
-    "cheap": "experiments.cheap",
+    "frequency": "experiments.frequency.frequency",
+    "cheap": "experiments.cheap.cheap",
 }
 """Name of the command → module, in the order of the report. Loaded when asked: some load torch or a model."""
 FROM_CACHES = ("timestep", "ensemble", "egre", "precision")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from experiments.answers import Answer, Chart, Curve, Table, capitalize, with_interval
-from experiments.comparisons import (
+from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize, with_interval
+from experiments.study.comparisons import (
     MEAN,
     RULE,
     describe_difference,
@@ -16,14 +16,14 @@ from experiments.comparisons import (
     subtract,
     sum_up_verdicts,
 )
-from experiments.over_sources import Means
-from experiments.settings import METRICS, SPLITS, Scored, score, subtract_means, summarize, value_cells
-from experiments.some_images import narrow
-from experiments.stage_1 import count_giga_macs, make_cache, parse_config
-from experiments.study import Study
-from train.metrics import mean_interval
-from train.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
-from train.scores import Reading
+from experiments.study.over_sources import Means
+from experiments.study.settings import METRICS, SPLITS, Scored, score, subtract_means, summarize, value_cells
+from experiments.study.some_images import narrow
+from experiments.study.stage_1 import count_giga_macs, make_cache, parse_config
+from experiments.study.study import Study
+from train.scoring.metrics import mean_interval
+from train.scoring.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
+from train.scoring.scores import Reading
 
 LARE = "lare"
 METHODS = {

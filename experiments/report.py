@@ -6,14 +6,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.code_hash import ROOT
-from demo.pages import load_template
-from experiments.answers import Answer, Chart, Picture, Table, describe_settings, format_cell
-from experiments.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
-from experiments.maps import draw_svgs, load_maps
-from experiments.markdown import as_document
+from experiments.answers.answer import Answer, Chart, Picture, Table, describe_settings, format_cell
+from experiments.answers.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
+from experiments.answers.maps import draw_svgs, load_maps
+from experiments.answers.markdown import as_document
 from experiments.questions import QUESTIONS
-from experiments.toy_tables import COMMAND, NAME
+from experiments.toy.tables import COMMAND, NAME
+from workflow.code_hash import ROOT
+from workflow.pages import load_template
 
 TEMPLATE = Path(__file__).with_name("templates") / "answers.html.j2"
 TITLE = "What LaRE maps tell, and what they do not"

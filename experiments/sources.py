@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from cache_schema import Dataset
-from experiments.answers import Answer, Picture, Table, capitalize
-from experiments.comparisons import (
+from experiments.answers.answer import Answer, Picture, Table, capitalize
+from experiments.study.comparisons import (
     RULE,
     Scores,
     describe_difference,
@@ -19,15 +19,15 @@ from experiments.comparisons import (
     judge,
     score_sources,
 )
-from experiments.over_sources import Means
-from experiments.study import Study, run_name
-from train.evaluate import evaluate, score_each_seed
-from train.matrix import ALL, CORNER, METRICS, add_up, choose_rows, format_cell
-from train.metrics import mean_interval
-from train.pairs import ROUNDTRIP_PREFIX
-from train.plots import draw_matrix
-from train.readings import COLUMNS
-from train.scores import Reading
+from experiments.study.over_sources import Means
+from experiments.study.study import Study, run_name
+from train.pictures.plots import draw_matrix
+from train.scoring.evaluate import evaluate, score_each_seed
+from train.scoring.matrix import ALL, CORNER, METRICS, add_up, choose_rows, format_cell
+from train.scoring.metrics import mean_interval
+from train.scoring.pairs import ROUNDTRIP_PREFIX
+from train.scoring.readings import COLUMNS
+from train.scoring.scores import Reading
 
 Numbers = dict[str, Any]
 Gaps = Mapping[tuple[str, str], Means]

@@ -11,18 +11,18 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema import CacheError
+from extract.authors.import_maps import ImportConfig, MapImport
 from extract.config import EXIT_TOO_MANY_REJECTED, ExtractConfig, NoiseStudyConfig
-from extract.import_maps import ImportConfig, MapImport
-from extract.launch_config import LaunchConfig
-from extract.pack import PackConfig, pack
-from extract.watch import Watch, WatchConfig
+from extract.engines.config import LaunchConfig
+from extract.engines.watch import Watch, WatchConfig
+from extract.packing.pack import PackConfig, pack
 
 EXIT_DONE, EXIT_ERROR, EXIT_SIGTERM = 0, 1, 143
 
 
 def prepare_run(config: ExtractConfig) -> Callable[[], int]:
     """Write the LaRE maps of a dataset's tars to a cache folder."""
-    from extract.job import Job  # loads torch and diffusers: seconds that --help and a typing error do not need
+    from extract.run.job import Job  # loads torch and diffusers: seconds that --help and a typing error do not need
 
     job = Job.prepare(config)
     return lambda: EXIT_TOO_MANY_REJECTED if job.run() else EXIT_DONE
@@ -30,7 +30,7 @@ def prepare_run(config: ExtractConfig) -> Callable[[], int]:
 
 def prepare_launch(config: LaunchConfig) -> Callable[[], int]:
     """Write the LaRE maps of a dataset's tars by many tasks: SLURM jobs, or processes on this machine's devices."""
-    from extract.launch import Launch
+    from extract.engines.launch import Launch
 
     launch = Launch.prepare(config)
     return lambda: EXIT_TOO_MANY_REJECTED if launch.run() else EXIT_DONE
@@ -63,7 +63,7 @@ def prepare_pack(config: PackConfig) -> Callable[[], int]:
 
 def prepare_noise_study(config: NoiseStudyConfig) -> Callable[[], int]:
     """Tell how much of LaRE is chance: its standard error over noise draws, by ensemble size and image source."""
-    from extract.noise_study import NoiseStudy
+    from extract.run.noise_study import NoiseStudy
 
     study = NoiseStudy(config)
 

@@ -17,7 +17,7 @@ from diffusers import (
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from demo.toy_model import PROMPT_TOKENS, build_tokenizer
+from demo.toy.model import PROMPT_TOKENS, build_tokenizer
 
 IMAGE_SIZE_PX = 64
 LATENT_SHAPE = (4, 8, 8)

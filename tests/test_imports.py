@@ -17,11 +17,13 @@ def test_cache_schema_loads_no_torch() -> None:
     assert loaded_after("import cache_schema.__main__", "torch", "webdataset", "extract", "train") == set()
 
 
-@pytest.mark.parametrize("module", ["train", "train.__main__", "train.data", "train.evaluate", "train.task"])
+@pytest.mark.parametrize(
+    "module", ["train", "train.__main__", "train.data.datamodule", "train.scoring.evaluate", "train.task"]
+)
 def test_train_loads_neither_diffusers_nor_extract(module: str) -> None:
     assert loaded_after(f"import {module}", "diffusers", "extract") == set()
 
 
-@pytest.mark.parametrize("module", ["extract", "extract.__main__", "extract.pipeline", "extract.pack"])
+@pytest.mark.parametrize("module", ["extract", "extract.__main__", "extract.run.pipeline", "extract.packing.pack"])
 def test_extract_never_loads_train(module: str) -> None:
     assert loaded_after(f"import {module}", "train", "lightning") == set()

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from cache_schema import CacheError
-from train.cli import run_lightning
-from train.commands import COMMANDS
+from train.commands.lightning import run_lightning
+from train.commands.scoring import COMMANDS
 
 logger = logging.getLogger("train")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from train.calibration import Calibration
 from train.model import WEIGHTS_NAME, LareClassifier
-from train.provenance import TRAINED_ON, describe_code
+from train.record import TRAINED_ON, describe_code
+from train.scoring.calibration import Calibration
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ A `LareClassifier` with its weights (`model.safetensors`) and settings (`config.
 
 ```python
 import torch
-from train.calibration import Calibration
+from train.scoring.calibration import Calibration
 from train.model import WEIGHTS_NAME, LareClassifier
 
 model = LareClassifier.from_pretrained("<this folder>")

@@ -11,10 +11,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from train import metrics
-from train.calibration import Calibration, fit_calibration
 from train.model import LareClassifier
-from train.provenance import TRAINED_ON, check_same_features, describe_features, describe_training
+from train.record import TRAINED_ON, check_same_features, describe_features, describe_training
+from train.scoring import metrics
+from train.scoring.calibration import Calibration, fit_calibration
 
 Batch = dict[str, Tensor]
 MONITORS = ("val_auroc", "val_average_precision", "val_accuracy", "val_balanced_accuracy")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.authors import AuthorsWay
-from bench.extraction import Comparison, Setting
+from bench.measures.extraction import Comparison, Setting
 from bench.runner import Context
 from cache_schema import open_cache
 from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise

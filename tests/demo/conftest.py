@@ -6,10 +6,10 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from cache_schema import Dataset
-from demo.photos import Photo, Tile, cut_tiles, load_table
-from demo.sources import make_images, pack_images, plain_task
-from demo.toy_images import CLASS_NAMES, SourceConfig, ToyModel
-from demo.toy_model import ToyConfig, build_pipeline
+from demo.toy.images import CLASS_NAMES, SourceConfig, ToyModel
+from demo.toy.model import ToyConfig, build_pipeline
+from demo.toy.photos import Photo, Tile, cut_tiles, load_table
+from demo.toy.sources import make_images, pack_images, plain_task
 
 ROLE_OF_SCENE = {"coffee": "train", "road": "validation", "astronaut": "test", "roof": "test"}
 

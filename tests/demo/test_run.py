@@ -5,10 +5,10 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from demo.__main__ import main
-from demo.photos import TABLE
+from demo.report.summary import TITLES
 from demo.run import DemoConfig
-from demo.stages import run_module
-from demo.summary import TITLES
+from demo.toy.photos import TABLE
+from workflow.stages import run_module
 
 
 @pytest.fixture(scope="module")

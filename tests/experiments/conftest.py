@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from cache_schema import RULES, Dataset, Fingerprint, create_cache, store_name
-from demo.photos import Tile
-from demo.stages import ROOT
-from demo.toy_images import SourceConfig, ToyModel
-from experiments import study as study_module
-from experiments.study import Study
-from experiments.study_config import StudyConfig
-from experiments.toy_photos import load_photo_tiles
+from demo.toy.images import SourceConfig, ToyModel
+from demo.toy.photos import Tile
+from experiments.study import study as study_module
+from experiments.study.config import StudyConfig
+from experiments.study.study import Study
+from experiments.toy.photos import load_photo_tiles
 from tests.experiments.made_up import run_here
 from tests.models import save_tiny_sd
 from tests.samples import make_shard
+from workflow.stages import ROOT
 
 SOURCES = SourceConfig(
     strengths=(0.3, 0.5, 0.7), img2img_guidance=3.0, sample_guidances=(3.0, 5.0), num_steps=4, batch_size=16

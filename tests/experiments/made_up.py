@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from experiments.comparisons import MEAN
-from experiments.over_sources import Means
-from experiments.settings import Scored
-from train.scores import Reading
+from experiments.study.comparisons import MEAN
+from experiments.study.over_sources import Means
+from experiments.study.settings import Scored
+from train.scoring.scores import Reading
 
 COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
 
@@ -54,7 +54,7 @@ def make_mean_lare(rows: list[tuple]) -> Reading:
 
 
 def run_here(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:
-    """As `demo.stages.run_module`, without a process of its own."""
+    """As `workflow.stages.run_module`, without a process of its own."""
     before, sys.argv = sys.argv, [module, *map(str, arguments)]
     try:
         status = import_module(f"{module}.__main__").main()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.answers import Answer, Chart, Curve, Picture, Table
+from experiments.answers.answer import Answer, Chart, Curve, Picture, Table
 
 HOSTILE = "<script>alert('|')</script> & *stars*"
 

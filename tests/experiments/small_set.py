@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from cache_schema import Dataset, Sample, decode_image, write_dataset
-from demo.crops import list_photographs
-from demo.sources import REAL
-from demo.stages import ROOT
-from experiments.study import Study
-from experiments.study_config import StudyConfig
+from demo.toy.crops import list_photographs
+from demo.toy.sources import REAL
+from experiments.study.config import StudyConfig
+from experiments.study.study import Study
 from tests.samples import encode_png, make_sample
+from workflow.stages import ROOT
 
 ROUNDTRIP = "vae-roundtrip-a"
 SPLITS = ("train",) * 6 + ("validation",) * 3 + ("test",) * 3

@@ -6,11 +6,11 @@ import pytest
 
 from experiments import ablate
 from experiments.ablate import as_markdown, list_rows, run
-from experiments.answers import Answer
+from experiments.answers.answer import Answer
 from experiments.caches import derive
 from experiments.questions import FROM_CACHES
-from experiments.settings import summarize
-from experiments.study import Study
+from experiments.study.settings import summarize
+from experiments.study.study import Study
 from tests.experiments.made_up import make_scored
 from tests.test_imports import loaded_after
 

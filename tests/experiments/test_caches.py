@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from cache_schema import Dataset, FingerprintMismatch, open_cache
-from experiments import study as study_module
 from experiments.caches import run
 from experiments.passes import plan
-from experiments.study import Study
+from experiments.study import study as study_module
+from experiments.study.study import Study
 from tests.models import save_tiny_sd
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cache_schema import CacheError
-from demo.command import Command, run_command
-from demo.stages import ROOT
 from experiments.__main__ import COMMANDS
 from experiments.questions import FROM_CACHES, QUESTIONS
-from experiments.study_config import StudyConfig
+from experiments.study.config import StudyConfig
+from workflow.command import Command, run_command
+from workflow.stages import ROOT
 
 
 @dataclass(frozen=True)

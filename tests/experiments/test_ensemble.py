@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.ensemble import answer, compare_with_fewest, describe, find_smallest, load_giga_macs, sum_up, tabulate
-from experiments.study import Study
+from experiments.study.study import Study
 from tests.experiments.made_up import make_scored
 
 CORRELATIONS = {1: 0.98, 2: 0.99, 4: 1.0}

@@ -4,7 +4,7 @@ import pytest
 
 from cache_schema import Dataset, open_cache
 from experiments.precision import describe, find_smallest, list_precisions, measure_bytes, tabulate, tabulate_losses
-from experiments.study import Study
+from experiments.study.study import Study
 from tests.experiments.made_up import make_means, make_scored
 
 PRECISIONS = list_precisions("t200-e4", (4, 7))

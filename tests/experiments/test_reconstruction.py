@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import study as study_module
-from experiments.answers import Answer
+from experiments.answers.answer import Answer
 from experiments.reconstruction import (
     METHODS,
     READINGS,
@@ -20,7 +19,8 @@ from experiments.reconstruction import (
     tabulate_differences,
     tabulate_shares,
 )
-from experiments.settings import Scored
+from experiments.study import study as study_module
+from experiments.study.settings import Scored
 from tests.experiments.made_up import make_mean_lare, make_scored, run_here
 from tests.experiments.small_set import make_study, write_small_set
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from experiments.__main__ import main
-from experiments.answers import Answer, Table
-from experiments.markdown import as_document
+from experiments.answers.answer import Answer, Table
+from experiments.answers.markdown import as_document
 from experiments.questions import QUESTIONS
 from experiments.report import KEPT, ReportConfig, find_texts, load_answers
 from tests.experiments.sample_answers import HOSTILE, make_answer

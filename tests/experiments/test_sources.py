@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
-from experiments.answers import Answer
-from experiments.comparisons import MEAN, Scores
+from experiments.answers.answer import Answer
 from experiments.sources import PICTURE, answer, compare_with_own, describe, score_others, tabulate
-from experiments.study import Study
+from experiments.study.comparisons import MEAN, Scores
+from experiments.study.study import Study
 from tests.experiments.made_up import make_means
 from tests.samples import make_sample, make_shard
-from train.calibration import Calibration
-from train.matrix import ALL, METRICS, add_up
-from train.readings import COLUMNS
-from train.scores import Reading
+from train.scoring.calibration import Calibration
+from train.scoring.matrix import ALL, METRICS, add_up
+from train.scoring.readings import COLUMNS
+from train.scoring.scores import Reading
 
 AUROCS = {
     "gan": {"gan": 0.9, "sd": 0.6, "later": 0.5},

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cache_schema import Dataset, read_image_bytes
+from tests.extract.run.test_pipeline import draw
 from tests.extract.test_lare import alpha_bar
-from tests.extract.test_pipeline import draw
 
 
 class Formulas:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor
 
-from extract.diffusion import Diffusion, load_scheduler
-from extract.model_folder import ModelFolder
+from extract.models.folder import ModelFolder
+from extract.models.stable_diffusion import Diffusion, load_scheduler
 from extract.reconstruction import Ddim, cell_errors, denoise_in_one_step, reconstruct_by_ddim
 from tests.extract.test_lare import ConstantUNet, alpha_bar, ddpm, inputs
 from tests.models import scheduler

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cache_schema import Dataset, open_cache, write_dataset
-from extract.progress import load_progress
+from extract.run.progress import load_progress
 from tests.extract.conftest import make_images
 from tests.models import save_tiny_sd
 from tests.samples import make_sample

@@ -20,7 +20,7 @@ from cache_schema import (
     write_dataset,
 )
 from tests.samples import make_sample, make_shard
-from train.data import LareDataModule
+from train.data.datamodule import LareDataModule
 
 CANVAS_PX, MAP_CELLS, CROP_PX = 16, 8, 12
 STRIDE = CANVAS_PX // MAP_CELLS

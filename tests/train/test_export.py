@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from train.__main__ import main
-from train.calibration import Calibration
 from train.export import export_checkpoint, load_checkpoint
 from train.model import LareClassifier
+from train.scoring.calibration import Calibration
 from train.task import LareTask
 
 TINY = {"backbone": "resnet_tiny_clip", "image_size": 16, "map_channels": 2}

@@ -14,11 +14,17 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from cache_schema import FingerprintMismatch
-from train import metrics
-from train.calibration import Calibration, fit_calibration
-from train.predictions import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD, PredictionWriter, prediction_table
-from train.provenance import describe_code
-from train.readings import COLUMNS
+from train.commands.prediction_writer import (
+    ALLOWED_DIFFERENCES,
+    CALIBRATION,
+    THRESHOLD,
+    PredictionWriter,
+    prediction_table,
+)
+from train.record import describe_code
+from train.scoring import metrics
+from train.scoring.calibration import Calibration, fit_calibration
+from train.scoring.readings import COLUMNS
 from train.task import LareTask, generated_score
 
 TINY = {"backbone": "resnet_tiny_clip", "image_size": 16, "map_channels": 2}

@@ -1,0 +1,1 @@
+"""The demo's page: pictures, charts, and what the numbers say."""

@@ -1,0 +1,107 @@
+"""results.json, predictions, dataset and cache → one self-contained page."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cache_schema import Dataset
+from demo.report.certain import Certain
+from demo.report.charts import matrix_charts, reliability_charts, score_charts, source_charts
+from demo.report.summary import TITLES, describe_results, order_readings
+from train.pictures.charts import colors_of
+from train.scoring.calibration import Calibration
+from train.scoring.readings import COLUMNS
+from train.scoring.scores import Reading, load_reading
+from workflow.figures import color_bar
+from workflow.gallery import Gallery
+from workflow.pages import load_template
+
+TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html.j2"
+DETECTOR = "full"
+"""The reading whose most certain cases are shown."""
+
+
+def load_readings(results: Mapping[str, Any], predictions: Mapping[str, Path], index: pa.Table) -> dict[str, Reading]:
+    """Predictions with what was fitted on validation, in the order in which they are shown.
+
+    Args:
+        results: Content of results.json.
+        predictions: {reading: predictions file}.
+        index: The dataset's index, at least `COLUMNS`.
+
+    Raises:
+        ValueError: If a file does not belong to the index.
+    """
+    readings = {}
+    for name in order_readings(results):
+        fitted = [one and Calibration.from_dict(one) for one in results["settings"]["calibrations"][name]]
+        readings[name] = replace(load_reading(index, [predictions[name]]), calibrations=tuple(fitted))
+    return readings
+
+
+def write_report(
+    results: Path,
+    predictions: Mapping[str, Path],
+    data: Path,
+    cache: Path,
+    out: Path,
+    *,
+    title: str,
+    intro: str,
+    limits: str,
+    about: Mapping[str, Mapping[str, Any]],
+    ckpt: Path | None = None,
+    matrix: Path | None = None,
+    benchmark: Path | None = None,
+) -> None:
+    """Write the page: summary, tables, controls, pairs, charts, certain cases, gallery, settings. No external loads.
+
+    Args:
+        results: results.json.
+        predictions: {reading: test predictions (Parquet)}.
+        data: Dataset folder.
+        cache: Cache folder whose maps are shown.
+        out: HTML file to write.
+        title: Heading of the page.
+        intro: One or two sentences: what was run on what.
+        limits: One or two sentences: what such a run cannot show, whatever its numbers.
+        about: {heading: {name: value}} for the foot of the page: commit, versions, settings.
+        ckpt: Checkpoint behind the predictions of `DETECTOR`, to show what it is most certain about.
+        matrix: matrix.json of `python -m train matrix`, shown if it is there.
+        benchmark: toy-benchmark.json of the toy benchmark, shown if it is there.
+    """
+    content = json.loads(results.read_text())
+    readings = load_readings(content, predictions, Dataset.open(data).table([*COLUMNS]))
+    titles = {name: TITLES.get(name, name) for name in readings}
+    colors = dict(zip(readings, colors_of(len(readings)), strict=True))
+    first = content["readings"][next(iter(readings))]
+    gallery = Gallery(data, cache)
+    page = load_template(TEMPLATE).render(
+        title=title,
+        intro=intro,
+        limits=limits,
+        summary=describe_results(content),
+        readings={name: content["readings"][name] for name in readings},
+        titles=titles,
+        colors=colors,
+        sources=list(first["sources"]),
+        controls=list(first["controls"]),
+        pairs=content.get("pairs", {}),
+        curves=source_charts(readings, content["readings"], titles, colors),
+        scores=score_charts(readings, titles),
+        reliability=reliability_charts(readings, titles),
+        matrix=matrix_charts(json.loads(matrix.read_text())) if matrix and matrix.is_file() else [],
+        benchmark=json.loads(benchmark.read_text()) if benchmark and benchmark.is_file() else None,
+        detector=titles.get(DETECTOR),
+        certain=Certain.load(readings[DETECTOR], data, cache, ckpt) if ckpt and DETECTOR in readings else None,
+        families=[[gallery.picture(k) for k in family] for family in gallery.families],
+        samples=[gallery.picture(k) for k in gallery.samples],
+        color_bar=color_bar(),
+        color_top=gallery.top,
+        about=about,
+    )
+    out.write_text(page)

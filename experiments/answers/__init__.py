@@ -1,0 +1,1 @@
+"""The one form of an answer, and how it is shown: tables, charts, pictures, Markdown."""

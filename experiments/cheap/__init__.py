@@ -1,0 +1,1 @@
+"""Question: what does a cheaper stage 1 lose?"""

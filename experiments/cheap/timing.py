@@ -1,0 +1,80 @@
+"""How long stage 1's models take for an image on one core, several settings measured in turns."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from extract.config import ExtractConfig
+from extract.models.stable_diffusion import Diffusion
+
+Name = TypeVar("Name")
+NUM_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Milliseconds:
+    """Time an image: median over the rounds, and the fastest and slowest one."""
+
+    median: float
+    fastest: float
+    slowest: float
+
+    def __str__(self) -> str:
+        """As "1.23 (1.20 to 1.31)"."""
+        return f"{self.median:.3g} ({self.fastest:.3g} to {self.slowest:.3g})"
+
+
+def measure_in_turns(
+    works: Mapping[Name, Callable[[], object]], num_images: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[Name, Milliseconds]:
+    """Time of each work, all of them once a round, so that whatever slows the machine down slows all of them.
+
+    Args:
+        works: What is measured. Each is done once before, unmeasured.
+        num_images: Images that each is done for.
+        clock: Seconds.
+    """
+    for work in works.values():
+        work()
+    seconds: dict[Name, list[float]] = {name: [] for name in works}
+    for _ in range(NUM_ROUNDS):
+        for name, work in works.items():
+            start = clock()
+            work()
+            seconds[name].append(clock() - start)
+    times = {name: 1000 / num_images * np.array(values) for name, values in seconds.items()}
+    return {name: Milliseconds(float(np.median(t)), float(t.min()), float(t.max())) for name, t in times.items()}
+
+
+def make_work(config: ExtractConfig, diffusion: Diffusion, batch_size: int) -> Callable[[], object]:
+    """The models' part of stage 1 for a batch of pictures of noise, which take as long as any other.
+
+    Args:
+        config: Decides canvas, timestep and ensemble size.
+        diffusion: The loaded models.
+        batch_size: Images.
+    """
+    shape = diffusion.folder.latent_shape(config.image_size)
+    images = torch.rand(batch_size, 3, config.image_size, config.image_size) * 2 - 1
+    posterior_noise, noise = torch.randn(batch_size, *shape), torch.randn(batch_size, config.ensemble_size, *shape)
+    embeds = None
+    if diffusion.folder.text_encoder is not None:  # once for all images, so that it is not measured
+        embeds = diffusion.encode_prompt(config.prompt).expand(batch_size, -1, -1)
+    return partial(diffusion.compute_maps, images, posterior_noise, noise, config.variants, embeds)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,103 @@
+"""What is left of a detector's score after its images went through what images go through, and under attack.
+
+The test images are degraded, photographs and generated images by one codec, stage 1 makes their maps again, and
+detectors that were trained on clean images, with thresholds from clean validation images, score them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cache_schema import Dataset, open_cache
+from experiments.answers.answer import Answer
+from experiments.degradation.attack import attack
+from experiments.degradation.attack_scores import chart_attacks, describe_attacks, summarize_attacks, tabulate_attacks
+from experiments.degradation.scores import (
+    AS_THEY_ARE,
+    REFERENCE_PX,
+    chart,
+    describe,
+    entitle,
+    score_copies,
+    sum_up,
+    summarize,
+    tabulate,
+)
+from experiments.study.image_sets import unite
+from experiments.study.some_images import choose_images
+from experiments.study.stage_1 import make_cache_like
+from experiments.study.study import VARIANTS, Study, run_name
+from extract.packing.copies import parse_degradation
+
+LIMITS = (
+    "One degradation at a time, none of them seen in training: what training on degraded images would give is not "
+    "asked. Photographs and generated images are degraded alike, which on the way of a real image need not be so. "
+    "Sides and blurs are named for images of 256 px and are those of an image of that size as stage 1 sees it; images "
+    "that come in other sizes meet them at their own. The attack is one step that knows the detector, on the pixels "
+    "alone; stronger attacks exist, and one on the map through the diffusion model is not tried."
+)
+
+
+def answer(study: Study) -> Answer:
+    """What do JPEG, blur, low resolution, noise, crops and an attack on the pixels leave of each score?"""
+    name = study.default_cache
+    cache = study.cache(name)
+    image_px = int(open_cache(cache).fields["image_size"])
+    degradations = {each: scale_to(each, image_px) for each in study.config.degradations}
+    copies, copies_cache = make_copies(study, degradations, cache)
+    runs = {v: study.fit(run_name(v, name), cache, variant=v) for v in VARIANTS}
+    readings = {v: study.predict(runs[v], copies_cache, name="degraded", data=copies) for v in VARIANTS}
+    without_detector = study.readings(copies_cache, copies, threshold_from=(cache, study.config.data))
+    readings["mean_lare"] = without_detector["mean_lare"]
+    results, left_out = score_copies(readings, degradations)
+    attacks = attack(study, copies, copies_cache, runs, readings, AS_THEY_ARE)
+    return Answer(
+        name="degradation",
+        question="What is left of the scores after degradation, and under attack?",
+        headline=sum_up(results),
+        finding=f"{describe(results, left_out)}\n{describe_attacks(attacks)}",
+        limits=LIMITS,
+        command=study.command("degradation"),
+        settings={
+            **study.describe(),
+            "max_test_images": study.config.max_test_images,
+            "degradations": [entitle(*each) for each in degradations.items()],
+        },
+        tables=(*tabulate(results, degradations), *tabulate_attacks(attacks)),
+        charts=(*chart(results), *chart_attacks(attacks)),
+        numbers={"degradations": summarize(results), "left_out": left_out, "attacks": summarize_attacks(attacks)},
+    )
+
+
+def scale_to(degradation: str, image_px: int) -> str:
+    """The degradation with the side or sigma that an image of `image_px` has in proportion to one of `REFERENCE_PX`.
+
+    Raises:
+        ValueError: If there is no such degradation.
+    """
+    kind, number = parse_degradation(degradation)
+    number *= image_px / REFERENCE_PX
+    if kind == "resize":
+        return f"resize:{max(1, round(number))}"
+    return f"blur:{number:g}" if kind == "blur" else degradation
+
+
+def make_copies(study: Study, degradations: Mapping[str, str], cache: Path) -> tuple[Path, Path]:
+    """Test images as they are and under each degradation, as one dataset, and its cache with the settings of another.
+
+    Args:
+        study: Whose test images they are.
+        degradations: Name → as packing does it.
+        cache: The one with the settings.
+
+    Returns:
+        Dataset folder, whose keys begin with the degradation's name, and cache folder.
+    """
+    images, signature = choose_images(study, "test-images", study.config.max_test_images, ("test",))
+    united = images.parent / "degraded"
+    copies = {AS_THEY_ARE: images}
+    for name, degrade in degradations.items():
+        place = f"degraded-{degrade.replace(':', '-')}"
+        copies[name] = study.pack(place, images, f"--degrade={degrade}", after=signature)
+    parts = {name: Dataset.open(copy).dataset_id for name, copy in copies.items()}
+    study.steps.run("unite-degraded", [united], parts, lambda: unite(copies, united), after=signature)
+    return united, make_cache_like(study, "degraded", cache, united)

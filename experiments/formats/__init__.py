@@ -1,0 +1,1 @@
+"""Question: how much of a score comes from file format and size?"""

@@ -1,0 +1,1 @@
+"""Question: is LaRE more than a measure of local detail?"""

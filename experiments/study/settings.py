@@ -1,0 +1,104 @@
+"""The readings of one cache, scored on validation and test: what the questions on stage 1's settings have in common."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from experiments.answers.answer import Cell, Curve
+from experiments.study import comparisons
+from experiments.study.comparisons import MEAN, Scores, describe_value, score_sources
+from experiments.study.over_sources import Means
+from experiments.study.study import Study, run_name
+from train.scoring.readings import READINGS
+from train.scoring.scores import Reading
+
+SPLITS = ("validation", "test")
+METRICS = {"auroc": "AUROC", "average_precision": "AP"}
+"""What tables of several metrics show."""
+TITLES = {
+    "mean_lare": "mean LaRE",
+    "map_only": "detector, map only",
+    "full": "detector, image + map",
+    "gradient_energy": "gradient energy",
+}
+"""Readings in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A reading of one cache.
+
+    Attributes:
+        validation: `MEAN` and each image source that has validation images → metric → values.
+        test: The same of the test images.
+        keys: Of the test images, in their order.
+    """
+
+    validation: Scores
+    test: Scores
+    keys: pa.ChunkedArray
+
+
+def score(study: Study, cache: str, reading: str, arguments: Sequence[str] = ()) -> Scored:
+    """Score a cache's reading, after training the detector where it is one's.
+
+    Args:
+        study: What makes detectors and predictions, once.
+        cache: Name of the cache.
+        reading: One of `TITLES`.
+        arguments: What differs from the detector's recipe, where this cache needs it.
+
+    Raises:
+        CacheError: If the cache is not there.
+    """
+    folder = study.cache(cache)
+    if reading in READINGS:
+        return score_splits([study.readings(folder, split=split)[reading] for split in SPLITS])
+    runs = study.fit(run_name(reading, cache), folder, variant=reading, arguments=arguments)
+    return score_runs(study, runs, folder)
+
+
+def score_runs(study: Study, runs: Sequence[Path], cache: Path, **how: Any) -> Scored:
+    """Score validation and test with trained detectors; `how` are more arguments of `Study.predict`."""
+    return score_splits([study.predict(runs, cache, split=split, **how) for split in SPLITS])
+
+
+def score_splits(readings: Sequence[Reading]) -> Scored:
+    """Scores of a reading on each of `SPLITS`."""
+    validation, test = map(score_sources, readings)
+    return Scored(validation, test, readings[-1].table["key"])
+
+
+def subtract_means(one: Scored, other: Scored, metric: str = "auroc") -> dict[str, Means]:
+    """Split → by how much the one's mean over the image sources is better, paired.
+
+    Raises:
+        ValueError: If they score different test images.
+    """
+    if one.keys != other.keys:
+        raise ValueError(
+            "two caches hold features of different images, so that their readings cannot be compared. "
+            "`python -m cache_schema status` tells which images were rejected in which."
+        )
+    return {split: getattr(one, split)[MEAN][metric] - getattr(other, split)[MEAN][metric] for split in SPLITS}
+
+
+def summarize(scored: Mapping[str, Scored]) -> dict[str, Any]:
+    """Split → name → image source → metric → mean, sd and interval, as plain values."""
+    return {
+        split: {name: comparisons.summarize(getattr(each, split)) for name, each in scored.items()} for split in SPLITS
+    }
+
+
+def value_cells(scored: Scored, metric: str = "auroc") -> tuple[Cell, ...]:
+    """Means over the sources on validation and on test, as they are shown."""
+    return tuple(describe_value(getattr(scored, split)[MEAN][metric]) for split in SPLITS)
+
+
+def make_curve(name: str, x: Sequence[float], values: Iterable[Means]) -> Curve:
+    """A line with its intervals, where all points have one."""
+    values = tuple(values)
+    return Curve.with_intervals(name, x, [value.mean for value in values], [value.interval for value in values])

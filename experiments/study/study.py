@@ -1,0 +1,291 @@
+"""What every question works with: a dataset, caches of its images, and the two stages' commands, done once.
+
+A question asks for a cache, for readings or for detectors, and gets the files; what is done already and unchanged is
+not done again. Stage 1 runs only where a question says so (`Study.extract`): questions that are answered from caches
+alone use `Study.cache`, which never makes one.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cache_schema import CacheError, Dataset, check_dataset, open_cache
+from experiments.answers.answer import Answer
+from experiments.study.config import StudyConfig
+from train.record import describe_code
+from train.scoring.readings import COLUMNS, READINGS
+from train.scoring.scores import Reading, load_reading
+from workflow.code_hash import hash_code
+from workflow.stages import CODE, run_module
+from workflow.steps import Steps, do_at_once, hash_files
+
+VARIANTS = ("full", "map_only", "image_only")
+"""Detectors: image and map, the map alone, the image alone."""
+
+
+def run_name(variant: str, cache: str) -> str:
+    """Name of a detector in `Study.fit`, "full-t200-e4": questions that need the same one name it alike and share it.
+
+    Args:
+        variant: One of `VARIANTS`, or another word for arguments of its own.
+        cache: Name of the cache. The image alone does not look at maps, so that it has one name: fit it on the default.
+    """
+    return variant if variant == "image_only" else f"{variant}-{cache}"
+
+
+def cache_name(timestep: int, ensemble_size: int) -> str:
+    """Folder of a cache below `StudyConfig.caches`, as a sweep of stage 1 names it."""
+    return f"t{timestep}-e{ensemble_size}"
+
+
+class Study:
+    """The stages' commands over one dataset, each done once.
+
+    Args:
+        config: Places and lengths.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        """Start with what is there."""
+        self.config = config
+        self.steps = Steps(config.out)
+        self.answers = config.out / "answers"
+        self.answers.mkdir(exist_ok=True)
+
+    @property
+    def default_cache(self) -> str:
+        """Name of the cache with the default settings."""
+        return cache_name(self.config.timestep, self.config.ensemble_size)
+
+    def cache(self, name: str, data: Path | None = None) -> Path:
+        """A cache that is there.
+
+        Args:
+            name: Its folder below `caches`.
+            data: Dataset that it must belong to; None: the study's.
+
+        Raises:
+            CacheError: If it is not there or belongs to another dataset; says which command makes caches.
+        """
+        folder = self.config.caches / name
+        if not (folder / "cache.json").is_file():
+            raise CacheError(
+                f"there is no cache {folder}. `python -m experiments caches` with this study's settings makes it."
+            )
+        check_dataset(open_cache(folder), Dataset.open(data or self.config.data).dataset_id)
+        return folder
+
+    def extract(
+        self, name: str, *arguments: str, data: Path | None = None, is_sweep: bool = False, share: int = 1
+    ) -> Path:
+        """Stage 1: make a cache, or go on with one that was begun. Stores that are there stay.
+
+        Args:
+            name: Folder below `caches`; of a sweep "", its caches are t200-e4 and so on below `caches`.
+            arguments: What differs from the study's stage 1 settings, "--timestep=100".
+            data: Dataset; None: the study's.
+            is_sweep: Whether the arguments ask for several caches.
+            share: How many such commands run at once.
+        """
+        config = self.config
+        folder = config.caches / name
+        if not is_sweep and self.is_whole(name, data):
+            return folder
+        places = (f"--model={config.model}", f"--data={data or config.data}", f"--cache={folder}")
+        run_module("extract", "run", "--config", config.extract_config, *places, *arguments, share=share)
+        return folder
+
+    def is_whole(self, name: str, data: Path | None = None) -> bool:
+        """Whether a cache has a store for every tar.
+
+        Args:
+            name: Its folder below `caches`.
+            data: Dataset; None: the study's.
+
+        Raises:
+            CacheError: If it belongs to another dataset.
+        """
+        folder = self.config.caches / name
+        if not (folder / "cache.json").is_file():
+            return False
+        cache, dataset = open_cache(folder), Dataset.open(data or self.config.data)
+        check_dataset(cache, dataset.dataset_id)
+        return len(cache.shards()) == len(dataset.tars)
+
+    def pack(self, name: str, src: Path, *arguments: str, after: str = "") -> Path:
+        """Stage 1: pack a source.
+
+        Args:
+            name: Name of the dataset within the study.
+            src: What is packed, in any layout.
+            arguments: What differs from packing's own settings, "--match=common".
+            after: Signature of the step that made the source.
+
+        Returns:
+            Dataset folder.
+        """
+        folder = self.config.out / "data" / name
+        code = hash_code(*CODE["pack"])
+        command = (f"--src={src}", f"--out={folder}", *arguments)
+        work = partial(run_module, "extract", "pack", *command)
+        self.steps.run(f"pack-{name}", [folder], [code, *arguments], work, after=after)
+        return folder
+
+    def settings_of(self, cache: Path) -> tuple[str, ...]:
+        """Arguments of `extract` that make other images' features comparable with those of a cache."""
+        fields = open_cache(cache).fields
+        names = ("image_size", "timestep", "ensemble_size", "noise_seed", "compute_dtype", "stored_dtype")
+        return tuple(f"--{name}={fields[name]}" for name in (*names, "mantissa_bits"))
+
+    def readings(
+        self,
+        cache: Path,
+        data: Path | None = None,
+        split: str = "test",
+        *,
+        threshold_from: tuple[Path, Path] | None = None,
+    ) -> dict[str, Reading]:
+        """The scores that need no detector, with thresholds from validation.
+
+        Args:
+            cache: Folder of the maps.
+            data: Dataset; None: the study's.
+            split: What is scored.
+            threshold_from: Cache and dataset whose validation images give the thresholds; None: these.
+
+        Returns:
+            Reading → scores.
+        """
+        data = data or self.config.data
+        scored = self._score_without_detector(cache, data, split)
+        other_cache, other_data = threshold_from or (cache, data)
+        validation = self._score_without_detector(other_cache, other_data, "validation")
+        index, fitted_on = (Dataset.open(each).table([*COLUMNS]) for each in (data, other_data))
+        readings = {}
+        for name in READINGS:
+            fitted = load_reading(fitted_on, [validation[name]], [validation[name]])
+            readings[name] = replace(load_reading(index, [scored[name]]), calibrations=fitted.calibrations)
+        return readings
+
+    def _score_without_detector(self, cache: Path, data: Path, split: str) -> dict[str, Path]:
+        """Reading → predictions file."""
+        folder = self.config.out / "readings" / self._place_name(cache, data) / split
+        files = {name: folder / f"{name}.parquet" for name in READINGS}
+        arguments = (f"--data={data}", f"--cache={cache}", f"--split={split}", f"--out_folder={folder}")
+        work = partial(run_module, "train", "readings", *arguments, quiet=True)
+        settings = [hash_code(*CODE["readings"]), *self._describe(cache, data)]
+        self.steps.run(f"readings-{folder.parent.name}-{split}", list(files.values()), settings, work)
+        return files
+
+    def fit(
+        self,
+        run: str,
+        cache: Path,
+        *,
+        variant: str = "full",
+        arguments: Sequence[str] = (),
+        data: Path | None = None,
+        num_seeds: int | None = None,
+    ) -> list[Path]:
+        """Stage 2: train a detector with each seed.
+
+        Args:
+            run: Name of the detector within the study.
+            cache: Folder of the maps.
+            variant: One of `VARIANTS`.
+            arguments: What differs from the recipe, "--model.spatial=false".
+            data: Dataset; None: the study's.
+            num_seeds: Other than the study's.
+
+        Returns:
+            The run's folder for each seed.
+        """
+        data, folders = data or self.config.data, []
+        common = [*self._recipe(variant), f"--data.data={data}", f"--data.cache={cache}"]
+        changes = [f"--trainer.max_epochs={self.config.num_epochs}", *self.config.fit_overrides, *arguments]
+        files = [hash_files(Path(arg)) for arg in self._recipe(variant) if arg != "-c"]
+        settings = [hash_code(*CODE["fit"]), files, changes, *self._describe(cache, data)]
+        works = []
+        for seed in range(num_seeds or self.config.num_seeds):
+            folder = self.config.out / "detectors" / run / f"seed-{seed}"
+            command = [*common, f"--out={folder}", f"--seed_everything={seed}", *changes]
+            work = partial(self._run_train, "fit", *command)
+            works.append(partial(self.steps.run, f"fit-{run}-seed-{seed}", [folder], [*settings, seed], work))
+            folders.append(folder)
+        do_at_once(works, self.config.num_jobs)
+        return folders
+
+    def predict(
+        self,
+        runs: Sequence[Path],
+        cache: Path,
+        *,
+        split: str = "test",
+        name: str = "",
+        arguments: Sequence[str] = (),
+        data: Path | None = None,
+    ) -> Reading:
+        """Stage 2: score a split with trained detectors, weights, threshold and temperature being validation's best.
+
+        Args:
+            runs: Folders from `fit`.
+            cache: Folder of the maps to score with; may be another than that trained on.
+            split: What is scored.
+            name: What is particular about these predictions; names their files.
+            arguments: What differs from training, "--data.permute_maps=true".
+            data: Dataset; None: the study's.
+        """
+        data, files, works = data or self.config.data, [], []
+        for folder in runs:
+            target = folder / "predictions" / f"{'-'.join(filter(None, (split, name)))}.parquet"
+            command = [
+                *("-c", folder / "config.yaml", f"--data.data={data}", f"--data.cache={cache}", f"--out={folder}"),
+                *(f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", f"--data.predict_split={split}"),
+                *(f"--predictions.path={target.resolve()}", "--return_predictions=false", *arguments),
+            ]
+            fitted = json.loads((self.steps.folder / f"fit-{folder.parent.name}-{folder.name}.json").read_text())
+            name_of_step = f"predict-{folder.parent.name}-{folder.name}-{target.stem}"
+            settings, after = [*arguments, *self._describe(cache, data)], fitted["signature"]
+            work = partial(self._run_train, "predict", *command)
+            works.append(partial(self.steps.run, name_of_step, [target], settings, work, after=after))
+            files.append(target)
+        do_at_once(works, self.config.num_jobs)
+        return load_reading(Dataset.open(data).table([*COLUMNS]), files)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides an answer, without places on this machine."""
+        config = self.config
+        return {
+            "preset": config.preset,
+            "num_seeds": config.num_seeds,
+            "num_epochs": config.num_epochs,
+            "fit_overrides": list(config.fit_overrides),
+            "dataset_id": Dataset.open(config.data).dataset_id,
+            **describe_code(),
+        }
+
+    def command(self, name: str) -> str:
+        """What makes the answer of a question again."""
+        return f"python -m experiments {name} {self.config.arguments}"
+
+    def write(self, answer: Answer) -> Path:
+        """Keep an answer."""
+        return answer.save(self.answers)
+
+    def _run_train(self, *command: str | Path) -> None:
+        run_module("train", *command, share=self.config.num_jobs)
+
+    def _recipe(self, variant: str) -> list[str]:
+        config = self.config
+        more = {"full": None, "map_only": config.map_only, "image_only": config.image_only}[variant]
+        return [arg for file in (config.recipe, more) if file for arg in ("-c", str(file))]
+
+    def _describe(self, cache: Path, data: Path) -> list[str]:
+        dataset = Dataset.open(data)
+        return [dataset.dataset_id, hash_files(dataset.folder / "index.parquet"), open_cache(cache).fingerprint]
+
+    def _place_name(self, cache: Path, data: Path) -> str:
+        return cache.name if data == self.config.data else f"{data.name}-{cache.name}"

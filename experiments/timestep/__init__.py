@@ -1,0 +1,1 @@
+"""Question: which timestep separates generated from real images best?"""

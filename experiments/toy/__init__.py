@@ -1,0 +1,1 @@
+"""The toy benchmark: does LaRE see more than smoothness and the trace of a decoder?"""

@@ -1,0 +1,173 @@
+"""The toy benchmark: does LaRE tell generated from real, beyond smoothness and beyond the decoder's trace?
+
+Two toy diffusion models make images from photographs and from class prompts; detectors are trained on the first one's
+only. The same images serve two tasks. *plain*: photographs against generated images. *decoder-matched*: the round trip
+of each photograph through the autoencoder of the model whose images it meets, so that the decoder's trace stands on
+both sides. LaRE maps are those of the first model, whatever made an image.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cache_schema import Dataset
+from demo.run import IMAGE_CODE, MODELS, check_model, model_parts
+from demo.toy.crops import SHORT_SIDES_PX, list_photographs
+from demo.toy.images import SourceConfig, load_models
+from demo.toy.photos import ROLES
+from experiments.answers.markdown import as_section
+from experiments.toy.answers import answer
+from experiments.toy.data import GUIDANCES, TASKS, build_datasets
+from experiments.toy.photos import (
+    check_disjoint,
+    load_generator_tiles,
+    load_other_domain_tiles,
+    load_photo_tiles,
+)
+from experiments.toy.tables import as_answer
+from train.record import write_json
+from workflow.code_hash import hash_code
+from workflow.stages import PERMUTED, Stages
+from workflow.steps import Steps, hash_files
+
+logger = logging.getLogger(__name__)
+
+CODE = (*IMAGE_CODE, "experiments.toy.photos", "experiments.toy.data")
+"""What decides the images besides settings, photographs and models."""
+DIFFERENCES = ("full:image_only", f"full:{PERMUTED}")
+
+
+def default_sources() -> SourceConfig:
+    """How the benchmark's images are made."""
+    return SourceConfig(strengths=(0.3, 0.5, 0.7), img2img_guidance=3.0, sample_guidances=(3.0, 5.0))
+
+
+@dataclass(frozen=True)
+class ToyBenchmarkConfig:
+    """The whole benchmark: photo tiles, images of two toy models, LaRE maps, detectors for two tasks, answers."""
+
+    photos: Path
+    """Folder of <class>/<photograph>, with a short side of 144 px or more. None of them may have trained a model."""
+    generator_photos: Path | None = None
+    """Folder of the photographs that trained the models, for the control `generator-real`."""
+    out: Path = Path("runs/toy-benchmark")
+    """Folder that everything is written to. Steps that are done there already are skipped."""
+    model: Path = MODELS / "toy-a"
+    """Diffusers folder of the toy model that detectors are trained on and that all maps come from."""
+    model_b: Path = MODELS / "toy-b"
+    """Diffusers folder of the toy model whose images are in the test only."""
+    tiles_per_photo: int = 2
+    """Tiles that are cut from each photograph."""
+    num_seeds: int = 3
+    """Detectors of each kind, trained with the seeds from 0."""
+    num_epochs: int = 14
+    """Passes over the training images: four minutes for the largest detector at 1,800 photographs on two cores."""
+    num_jobs: int = 2
+    """Detectors trained at once, each with its share of the processor's cores."""
+    sources: SourceConfig = field(default_factory=default_sources)
+    """How the images are made."""
+    overrides: tuple[str, ...] = ()
+    """More arguments of `python -m train fit`."""
+
+    def __post_init__(self) -> None:
+        """Check what would fail only after minutes."""
+        check_model("model", self.model)
+        check_model("model_b", self.model_b)
+        for name in ("tiles_per_photo", "num_seeds", "num_epochs", "num_jobs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+        list_photographs(self.photos)
+        if self.generator_photos is not None:
+            check_disjoint(self.photos, self.generator_photos)
+
+
+class ToyBenchmark:
+    """One run.
+
+    Args:
+        config: Its settings.
+    """
+
+    def __init__(self, config: ToyBenchmarkConfig) -> None:
+        """Choose the places of everything."""
+        self.config, self.out = config, config.out
+        self.steps = Steps(self.out)
+        cache, readings = self.out / "cache", self.out / TASKS[0] / "predictions"
+        overrides = (f"--trainer.max_epochs={config.num_epochs}", *config.overrides)
+        self.stages = {
+            task: Stages(
+                self.out / task,
+                self.out / task / "data",
+                cache,
+                overrides=overrides,
+                seeds=range(config.num_seeds),
+                readings=readings,
+                num_jobs=config.num_jobs,
+            )
+            for task in TASKS
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Do all steps, write answers.json, toy-benchmark.json (for pages) and RESULTS.md; return the answers."""
+        first = self.stages[TASKS[0]]
+        signature = first.make_maps(self.config.model, self.make_data())
+        first.make_readings(signature)
+        for stages in self.stages.values():
+            stages.make_detectors(signature)
+            stages.evaluate(*DIFFERENCES)
+        results = {task: json.loads(stages.results.read_text()) for task, stages in self.stages.items()}
+        answers = {"settings": self.describe(), **answer(self.stages, results)}
+        write_json(self.out / "answers.json", answers)
+        shown = as_answer(answers, results)
+        shown.save(self.out)
+        (self.out / "RESULTS.md").write_text(as_section(shown), encoding="utf-8")
+        return answers
+
+    def make_data(self) -> str:
+        """Photo tiles and the images made from them, packed for both tasks."""
+        config = self.config
+        folders = {task: stages.data for task, stages in self.stages.items()}
+        parts = [*model_parts(config.model), *model_parts(config.model_b)]
+        inputs = [config.photos, config.generator_photos, *parts]
+        settings = [
+            asdict(config.sources),
+            config.tiles_per_photo,
+            hash_files(*(path for path in inputs if path)),
+            hash_code(*CODE),
+        ]
+
+        def work() -> None:
+            seed = config.sources.seed
+            tiles = load_photo_tiles(config.photos, config.tiles_per_photo, seed)
+            test = [tile for tile in tiles if tile.role == "test"]
+            models = load_models(config.sources, config.model, config.model_b)
+            about = {
+                **asdict(config.sources),
+                "short_side_px": SHORT_SIDES_PX,
+                "tiles_per_photo": config.tiles_per_photo,
+                "num_photographs": {role: len({t.photo for t in tiles if t.role == role}) for role in ROLES},
+                "guidances": GUIDANCES,
+            }
+            generator = load_generator_tiles(config.generator_photos, test, seed) if config.generator_photos else []
+            build_datasets(folders, tiles, models, load_other_domain_tiles(seed), generator, about)
+
+        return self.steps.run("data", list(folders.values()), settings, work)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the answers, without places on this machine."""
+        return {
+            **Dataset.open(self.stages[TASKS[0]].data).settings,
+            "num_seeds": self.config.num_seeds,
+            "num_epochs": self.config.num_epochs,
+            "overrides": list(self.config.overrides),
+            "generator_photos": self.config.generator_photos is not None,
+        }
+
+
+def run(config: ToyBenchmarkConfig) -> None:
+    """Run the toy benchmark, and print its answers."""
+    answers = ToyBenchmark(config).run()
+    sys.stdout.write(f"\n{answers['verdict']}\n\n{config.out / 'answers.json'}\n{config.out / 'RESULTS.md'}\n")

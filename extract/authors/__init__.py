@@ -1,0 +1,1 @@
+"""Maps that the LaRE² authors' scripts made, taken into a cache."""

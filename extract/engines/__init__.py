@@ -1,0 +1,1 @@
+"""Where the tasks of a launch run: SLURM, or the devices of this machine."""

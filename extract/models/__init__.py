@@ -1,0 +1,1 @@
+"""Diffusion models: their folders, their parts, and what one use of them costs."""

@@ -1,0 +1,88 @@
+"""What an extraction costs: operations an image by the model's configuration alone, and images a second."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cache_schema.report import ShardReport
+from extract.models.folder import ModelFolder
+from extract.models.stable_diffusion import MODEL_CLASSES
+
+ASSUMED_MACS_PER_SECOND = {"cuda": 40e12, "cpu": 0.1e12}
+"""What a task is taken to compute in a second before any store tells: a quarter of an A100's bf16 peak of 156e12
+multiply-accumulates; a processor of a few cores in fp32."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast one device is expected to be."""
+
+    images_per_second: float
+    source: str
+    """Where the figure is from, in words."""
+
+
+def count_macs(folder: ModelFolder, image_size: int, num_unet_calls: int, num_decoder_calls: int = 0) -> int:
+    """Multiply-accumulate operations for one image: the encoder once, UNet and decoder once a call.
+
+    Args:
+        folder: The model.
+        image_size: Side of the canvas in px.
+        num_unet_calls: Noise predictions an image.
+        num_decoder_calls: Reconstructions an image.
+    """
+    macs = count_macs_by_part(folder, image_size)
+    return macs["vae_encoder"] + num_unet_calls * macs["unet"] + num_decoder_calls * macs["vae_decoder"]
+
+
+def count_macs_by_part(folder: ModelFolder, image_size: int) -> dict[str, int]:
+    """Multiply-accumulate operations of one call of VAE encoder, VAE decoder and UNet for one image.
+
+    No weights are read. Without a UNet its count is 0.
+    """
+    shape = folder.latent_shape(image_size)
+    with torch.device("meta"), torch.no_grad():  # shapes without numbers
+        vae = MODEL_CLASSES[folder.vae.class_name].from_config(folder.vae.config)
+        images, latents, timestep = torch.empty(1, 3, image_size, image_size), torch.empty(1, *shape), torch.zeros(1)
+        macs = {
+            "vae_encoder": _count(lambda: vae.encode(images)),
+            "vae_decoder": _count(lambda: vae.decode(latents)),
+            "unet": 0,
+        }
+        if folder.unet is not None:
+            unet = MODEL_CLASSES[folder.unet.class_name].from_config(folder.unet.config)
+            condition = {}
+            if folder.text_encoder is not None:
+                num_tokens = folder.text_encoder.config["max_position_embeddings"]
+                condition["encoder_hidden_states"] = torch.empty(1, num_tokens, unet.config.cross_attention_dim)
+            macs["unet"] = _count(lambda: unet(latents, timestep, **condition))
+    return macs
+
+
+def _count(call: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops()) // 2
+
+
+def expected_rate(given: float | None, reports: Iterable[ShardReport], macs: int, device: str) -> Rate:
+    """Images a second of one device: as given, else as the finished stores took, else from the operations.
+
+    Args:
+        given: The user's figure.
+        reports: What is known of the stores.
+        macs: Operations an image.
+        device: `cuda` or `cpu`.
+    """
+    if given is not None:
+        return Rate(given, "as given")
+    timed = [report for report in reports if report.seconds > 0]
+    if timed:
+        rate = sum(report.num_rows for report in timed) / sum(report.seconds for report in timed)
+        return Rate(rate, f"the mean of {len(timed)} finished stores")
+    assumed = ASSUMED_MACS_PER_SECOND[device]
+    return Rate(
+        assumed / max(macs, 1), f"assuming {assumed / 1e12:g} TMAC/s; pass --images_per_second if you know better"
+    )

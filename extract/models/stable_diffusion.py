@@ -1,0 +1,261 @@
+"""The loaded models: images to latents and back, texts to conditions, and both to LaRE maps."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from extract.config import ComputeDtype, Variant
+from extract.lare import PREDICTION_TYPES, lare_map, reconstruction_error
+from extract.models.folder import Component, ModelFolder
+from extract.reconstruction import Ddim, denoise_in_one_step, reconstruct_by_ddim
+
+_TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MODEL_CLASSES: dict[str, Any] = {
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "UNet2DModel": UNet2DModel,
+    "AutoencoderKL": AutoencoderKL,
+    "AutoencoderTiny": AutoencoderTiny,
+}
+
+
+def load_scheduler(folder: ModelFolder, timesteps: Iterable[int]) -> Any:
+    """The model's noise schedule; whatever sampler the folder names, noising is DDPM's.
+
+    Raises:
+        ValueError: If the prediction type is not supported, or a timestep is outside the schedule.
+    """
+    scheduler: Any = DDPMScheduler.from_config(folder.scheduler_config)  # type: ignore[no-untyped-call]
+    if scheduler.config.prediction_type not in PREDICTION_TYPES:
+        raise ValueError(
+            f"the model's prediction type is {scheduler.config.prediction_type!r}: supported are {PREDICTION_TYPES}"
+        )
+    for timestep in timesteps:
+        if not 0 <= timestep < scheduler.config.num_train_timesteps:
+            raise ValueError(f"timestep is {timestep}: the model has 0 … {scheduler.config.num_train_timesteps - 1}")
+    return scheduler
+
+
+def alphas_cumprod_sha256(scheduler: Any) -> str:
+    """Hash of ten values of the noise schedule, rounded to four decimals.
+
+    Not all values and not all digits: the last bit differs between processors, and a cache made on one machine must
+    be accepted on the next.
+    """
+    alphas_cumprod = scheduler.alphas_cumprod.double().numpy()
+    step = max(1, len(alphas_cumprod) // 10)
+    # From the middle of each tenth: Stable Diffusion's first value, 0.99915, lies between two roundings.
+    probes = alphas_cumprod[step // 2 :: step]
+    return hashlib.sha256(np.rint(probes * 10_000).astype("<i4").tobytes()).hexdigest()
+
+
+class Diffusion:
+    """A model's parts on one device.
+
+    Args:
+        folder: The model.
+        scheduler: Its noise schedule; None without a UNet.
+        compute_dtype: Number format of UNet and autoencoder. Under `fp16` the autoencoder stays in fp32, where its
+            activations do not overflow; the text encoder is always fp32, as it runs once a text.
+        device: Where it runs.
+        channels_last: Whether tensors are kept in channels-last order.
+        with_decoder: Whether latents can be decoded; LaRE needs no decoder, which is half of the autoencoder's memory.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        scheduler: Any,
+        compute_dtype: ComputeDtype,
+        device: torch.device,
+        channels_last: bool = False,
+        with_decoder: bool = False,
+    ) -> None:
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self.folder, self.scheduler, self.compute_dtype, self.device = folder, scheduler, compute_dtype, device
+        self.with_decoder = with_decoder
+        dtype = _TORCH_DTYPES[compute_dtype]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.unet: Any = None
+        if folder.unet is not None:
+            self.unet = _load(folder.unet, dtype).to(device, memory_format=layout)
+        vae = _load(folder.vae, torch.float32 if compute_dtype == "fp16" else dtype)
+        if not with_decoder:
+            vae.decoder = nn.Identity()
+        self.vae: Any = vae.to(device, memory_format=layout)
+
+    def compile(self) -> None:
+        """Have UNet, encoder and decoder, as far as they are used, compiled at their next call, for one batch size."""
+        parts = [self.unet, self.vae.encoder, *([self.vae.decoder] if self.with_decoder else [])]
+        for part in parts:
+            if part is not None:
+                part.compile(dynamic=False)
+
+    @cached_property
+    def _text(self) -> tuple[Any, Any]:
+        assert self.folder.tokenizer is not None and self.folder.text_encoder is not None
+        tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder.tokenizer, local_files_only=True)
+        encoder: Any = CLIPTextModel.from_pretrained(
+            self.folder.text_encoder.folder, use_safetensors=True, local_files_only=True
+        )
+        return tokenizer, encoder.float().to(self.device).eval().requires_grad_(False)
+
+    @cached_property
+    def in_fp32(self) -> "Diffusion":
+        """The same model in fp32, for images whose map overflows; loaded when first needed."""
+        return Diffusion(self.folder, self.scheduler, "fp32", self.device, with_decoder=self.with_decoder)
+
+    @torch.inference_mode()
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """Text to the UNet's condition, (tokens, dim), float32; a long text is cut off."""
+        tokenizer, encoder = self._text
+        length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+        ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+        with _tf32(False):
+            embeds: Tensor = encoder(ids.to(self.device)).last_hidden_state[0]
+        return embeds
+
+    @torch.inference_mode()
+    def encode_images(self, images: Tensor, posterior_noise: Tensor | None) -> Tensor:
+        """Images to scaled latents.
+
+        Args:
+            images: (b, 3, S, S), float32 in [-1, 1].
+            posterior_noise: (b, c, h, w), float32, unit variance; None for the posterior's mean. An `AutoencoderTiny`
+                has no posterior and ignores it.
+
+        Returns:
+            Latents, (b, c, h, w), float32: (mean + std · noise − shift) · scale.
+        """
+        images = images.to(self.vae.dtype)
+        with _tf32(self.compute_dtype == "tf32"):
+            if self.folder.vae.class_name == "AutoencoderTiny":
+                latents = self.vae.encode(images).latents.float()
+            else:
+                posterior = self.vae.encode(images).latent_dist
+                latents = posterior.mean.float()
+                if posterior_noise is not None:
+                    latents = latents + posterior.std.float() * posterior_noise
+        config = self.vae.config
+        scaled: Tensor = (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+        return scaled
+
+    @torch.inference_mode()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Scaled latents to images, by a model that was loaded with its decoder.
+
+        Args:
+            latents: (b, c, h, w), float32.
+
+        Returns:
+            Images, (b, 3, S, S), float32, clamped to [-1, 1]; NaN all over where latents or pixels are not finite.
+        """
+        config = self.vae.config
+        unscaled = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+        with _tf32(self.compute_dtype == "tf32"):
+            pixels: Tensor = self.vae.decode(unscaled.to(self.vae.dtype)).sample.float()
+        # Clamping, and AutoencoderTiny's tanh, would make an innocent number of an infinity.
+        is_finite = latents.isfinite().all(dim=(1, 2, 3)) & pixels.isfinite().all(dim=(1, 2, 3))
+        return pixels.clamp(-1, 1).where(is_finite[:, None, None, None], torch.nan)
+
+    @torch.inference_mode()
+    def reconstruct_by_ddim(self, latents: Tensor, ddim: Ddim, prompt_embeds: Tensor | None) -> Tensor:
+        """`extract.reconstruction.reconstruct_by_ddim` of this model: latents, (b, c, h, w), float32."""
+        with _tf32(self.compute_dtype == "tf32"):
+            return reconstruct_by_ddim(self.unet, ddim, latents, prompt_embeds)
+
+    @torch.inference_mode()
+    def denoise_in_one_step(
+        self, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None
+    ) -> Tensor:
+        """`extract.reconstruction.denoise_in_one_step` of this model: latents, (b, draw, c, h, w), float32."""
+        with _tf32(self.compute_dtype == "tf32"):
+            return denoise_in_one_step(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds)
+
+    @torch.inference_mode()
+    def compute_maps(
+        self,
+        images: Tensor,
+        posterior_noise: Tensor,
+        noise: Tensor,
+        variants: Sequence[Variant],
+        prompt_embeds: Tensor | None,
+    ) -> Tensor:
+        """LaRE maps of a batch of images, (variant, b, c, h, w), float32. Images are encoded once.
+
+        Args:
+            images: As in `encode_images`.
+            posterior_noise: As in `encode_images`.
+            noise: (b, draw, c, h, w), float32, with as many draws as the largest variant.
+            variants: What is wanted.
+            prompt_embeds: (b, tokens, dim), or None for a UNet without text condition.
+        """
+        latents = self.encode_images(images, posterior_noise)
+        return average_draws(variants, lambda t, num: self.compute_errors(latents, noise[:, :num], t, prompt_embeds))
+
+    @torch.inference_mode()
+    def compute_errors(self, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None) -> Tensor:
+        """`extract.lare.reconstruction_error` of this model: squared errors, (b, draw, c, h, w), float32."""
+        with _tf32(self.compute_dtype == "tf32"):
+            return reconstruction_error(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds)
+
+
+def draws_of_timesteps(variants: Iterable[Variant]) -> dict[int, list[int]]:
+    """Timestep → the ensemble sizes wanted there, in the order of the variants."""
+    sizes: dict[int, list[int]] = {}
+    for variant in variants:
+        sizes.setdefault(variant.timestep, []).append(variant.ensemble_size)
+    return sizes
+
+
+def average_draws(variants: Sequence[Variant], errors_of: Callable[[int, int], Tensor]) -> Tensor:
+    """Maps of all variants: at each timestep the smaller ensembles average the first draws of the largest.
+
+    Args:
+        variants: What is wanted.
+        errors_of: (timestep, number of draws) → errors, (b, draw, c, h, w).
+
+    Returns:
+        (variant, b, c, h, w).
+    """
+    maps: dict[Variant, Tensor] = {}
+    for timestep, sizes in draws_of_timesteps(variants).items():
+        errors = errors_of(timestep, max(sizes))
+        maps |= {Variant(timestep, size): lare_map(errors[:, :size]) for size in sizes}
+    return torch.stack([maps[variant] for variant in variants])
+
+
+def count_unet_calls(variants: Iterable[Variant]) -> int:
+    """UNet calls an image: the largest ensemble at each timestep."""
+    return sum(max(sizes) for sizes in draws_of_timesteps(variants).values())
+
+
+def _load(part: Component, dtype: torch.dtype) -> Any:
+    model = MODEL_CLASSES[part.class_name].from_pretrained(
+        part.folder,
+        torch_dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        low_cpu_mem_usage=False,  # True needs accelerate
+    )
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Switch TF32 for matrix products and convolutions; torch's default differs between the two."""
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, conv.allow_tf32
+    matmul.allow_tf32 = conv.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, conv.allow_tf32 = before

@@ -1,0 +1,1 @@
+"""Images to tars with an index."""

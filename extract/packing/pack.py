@@ -1,0 +1,215 @@
+"""Images to tars with an index: `python -m extract pack --src SOURCE --out FOLDER`.
+
+Every file is looked at once. What cannot be used (empty, truncated, no image, a second copy) goes to `rejected.csv`
+with its reason; everything else is packed, with its original bytes unless copies are asked for.
+"""
+
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from cache_schema import Dataset, Sample, append_dataset, check_new, lock_folder, write_dataset
+from extract.packing.catalogue import Rows, collect_files, collect_looks, files_at, looks_at
+from extract.packing.choosing import choose, find_photographs, rejected_table
+from extract.packing.copies import SELECT_PX, CopyRule
+from extract.packing.layouts import Listing, SourceFile
+from extract.packing.lists import find_layout, list_source
+from extract.packing.looking import Chosen, look_at, make_sample
+from extract.packing.ordered import map_in_processes, map_in_threads, with_progress
+
+logger = logging.getLogger(__name__)
+
+LOOK_CHUNK = 64
+READ_CHUNK = 4
+REJECTED = "rejected.csv"
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """How a source becomes a dataset."""
+
+    src: Path
+    """Source of the images: a folder or a file in one of the layouts below."""
+    out: Path
+    """New folder for dataset.json, index.parquet, the tars and rejected.csv."""
+    layout: str = "auto"
+    """What lies in the source. `folders`: `real/` and a folder per image source, directly or below `train/`,
+    `validation/`, `test/`. `genimage`: GenImage's tree, or one generator's folder of it. `annotation`: a text file with
+    a path and the label 0 (real) or 1 (generated) a line. `table`: CSV or Parquet with the columns path and label, and
+    optionally image_source, subset, split, group, derived_from, class_name. `dataset`: a packed dataset. `auto`: by
+    looking at the source."""
+    root: Path | None = None
+    """What the paths in an annotation file or a table lie below; null: the folder that the file lies in."""
+    subset: str = "all"
+    """Name of the set that these images are scored in, where the layout does not tell it: generated images meet the
+    reals of their own subset."""
+    match: str | None = None
+    """Pack copies in which file format and size do not tell real from generated: `common` or `select`."""
+    degrade: str | None = None
+    """Pack degraded copies: jpeg:Q, webp:Q, resize:S, blur:SIGMA, noise:SD, crop:F, blend:F or social."""
+    select_px: tuple[int, int] = SELECT_PX
+    """Least and greatest side in px of the photographs that `match: select` keeps."""
+    append: bool = False
+    """Add what the dataset in `out` does not have yet, in new tars; its own stay as they are."""
+    seed: int = 0
+    """Seed of the shuffle that mixes the samples, of the cuts below, and of what is random about copies."""
+    validation_fraction: float = 0.02
+    """Share of the groups of `train` that becomes `validation`, where the source does not say what is validation."""
+    test_fraction: float = 0.2
+    """Share of the groups that becomes `test`, of files for which the source says no split."""
+    max_rows: int = 4096
+    """A tar is closed at this many samples,"""
+    max_bytes: int = 2**30
+    """or when it has reached this size, whichever comes first."""
+    num_workers: int = os.cpu_count() or 1
+    """Processes that look at the files and make copies; 1: this one alone. The dataset does not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Check the settings before any file is read."""
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
+        for name in ("max_rows", "max_bytes", "num_workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+        layout = find_layout(self.src, self.layout)
+        if self.root is not None:
+            if layout not in ("annotation", "table"):
+                raise ValueError(f"root is {self.root}, but layout is {layout}: only lists of paths have a root")
+            if not self.root.is_dir():
+                raise ValueError(f"root is {self.root}: no such folder")
+        _ = self.copy_rule
+
+    @property
+    def copy_rule(self) -> CopyRule:
+        """Which copies are packed in place of the files."""
+        return CopyRule(self.match, self.degrade, self.seed, self.select_px)
+
+    def settings(self, layout: str) -> dict[str, Any]:
+        """What decides the content of the dataset; goes into dataset.json, and must be the same when appending."""
+        names = ("subset", "match", "degrade", "seed", "validation_fraction", "test_fraction", "max_rows", "max_bytes")
+        # Named where it is not the default only, as datasets from before it was a setting can be appended to.
+        selected = {} if self.select_px == SELECT_PX else {"select_px": list(self.select_px)}
+        return {"layout": layout, **{name: getattr(self, name) for name in names}, **selected}
+
+
+def hash_fraction(seed: int, text: str) -> float:
+    """A number in [0, 1) that depends on seed and text alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}|{text}".encode()).digest()[:8], "big") / 2**64
+
+
+def split_of(split: str | None, group: str, config: PackConfig, *, has_validation: bool) -> str:
+    """Split of a file: what its source says, with validation (and test, if it says nothing) cut out by group.
+
+    Args:
+        split: What the source says, or None.
+        group: Its group: all of it comes to one side of a cut.
+        config: Seed and fractions.
+        has_validation: Whether the source itself says what is validation.
+    """
+    if split is None and hash_fraction(config.seed, f"test|{group}") < config.test_fraction:
+        return "test"
+    if split in (None, "train") and not has_validation:
+        return "validation" if hash_fraction(config.seed, group) < config.validation_fraction else "train"
+    return split or "train"
+
+
+def pack(config: PackConfig) -> Dataset:
+    """Pack a source, or append it to a dataset.
+
+    Raises:
+        ValueError: If the source is not in its layout (line or row is named), holds no usable image, or has other bytes
+            for a key of the dataset it is appended to.
+        DatasetError: If `out` exists (or, to append, has other settings or is no dataset), is being written by another
+            process, or a file changes while it is packed.
+    """
+    layout = find_layout(config.src, config.layout)
+    logger.info("%s: packing it as layout %s", config.src, layout)
+    with lock_folder(config.out):
+        dataset = None
+        if config.append:
+            dataset = Dataset.open(config.out)
+            dataset.check_settings(config.settings(layout))
+        else:
+            check_new(config.out)
+        source = _Source.look(config, list_source(config.src, layout, config.root, config.subset))
+        return source.write(dataset, config.settings(layout))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source whose files have been looked at."""
+
+    config: PackConfig
+    listing: Listing
+    files: pa.Table
+    looks: pa.Table
+
+    @classmethod
+    def look(cls, config: PackConfig, listing: Listing) -> "_Source":
+        files = collect_files(with_progress(listing.files, "listing", "file"))
+        look = functools.partial(look_at, listing.root, config.copy_rule)
+        looks = map_in_processes(look, files_at(files), config.num_workers, LOOK_CHUNK)
+        return cls(config, listing, files, collect_looks(with_progress(looks, "looking", "file", len(files))))
+
+    def write(self, dataset: Dataset | None, settings: dict[str, Any]) -> Dataset:
+        """Write the chosen files to a new dataset, or append them to one."""
+        config, rule = self.config, self.config.copy_rule
+        choice = choose(self.files, self.looks, dataset, copies=rule.is_copy)
+        photographs = find_photographs(self.files, self.looks, choice) if rule.needs_photograph else {}
+        earlier = None if dataset is None else _read_rejected(config.out / REJECTED)
+        rejected = rejected_table(self.files, self.looks, choice, earlier)
+        samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
+        sizes = {"max_rows": config.max_rows, "max_bytes": config.max_bytes}
+        if dataset is None:
+            written = write_dataset(config.out, samples, settings, rejected=rejected, is_locked=True, **sizes)
+            num_skipped, num_before = 0, 0
+        else:
+            written, num_skipped = append_dataset(
+                config.out, samples, settings, rejected=rejected, is_locked=True, **sizes
+            )
+            num_before = len(dataset.tars)
+        logger.info(
+            "%d images in %d new tars, %d were there already, %d files in %s",
+            len(choice.rows) - num_skipped,
+            len(written.tars) - num_before,
+            choice.num_known + num_skipped,
+            len(rejected),
+            REJECTED,
+        )
+        return written
+
+    def _samples(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Sample]:
+        make = functools.partial(make_sample, self.listing.root, self.config.copy_rule)
+        chosen, workers = self._chosen(rows, photographs), self.config.num_workers
+        if self.config.copy_rule.is_copy:
+            samples = map_in_processes(make, chosen, workers, READ_CHUNK)
+        else:
+            samples = map_in_threads(make, chosen, workers, READ_CHUNK)
+        return with_progress(samples, "packing", "image", len(rows))
+
+    def _chosen(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Chosen]:
+        files, looks = files_at(self.files, rows), looks_at(self.looks, rows)
+        for row, file, look in zip(rows.tolist(), files, looks, strict=True):
+            photograph: SourceFile | None = None
+            if row in photographs:
+                photograph = next(files_at(self.files, np.array([photographs[row]])))
+            group = file.group or file.key
+            split = split_of(file.split, group, self.config, has_validation=self.listing.has_validation)
+            yield Chosen(file, look, split, photograph)
+
+
+def _read_rejected(path: Path) -> pa.Table | None:
+    if not path.exists():
+        return None
+    types = pa.csv.ConvertOptions(column_types={"path": pa.string(), "reason": pa.string()}, null_values=[])
+    return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=types)

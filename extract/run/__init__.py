@@ -1,0 +1,1 @@
+"""One run over tars: images in, maps out, progress told."""

@@ -1,0 +1,309 @@
+"""A run over tars: what is checked before any model loads, then one tar after the other."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from cache_schema import (
+    RULES,
+    Cache,
+    CacheError,
+    Dataset,
+    DatasetError,
+    Fingerprint,
+    ShardData,
+    ShardStale,
+    Status,
+    create_cache,
+    store_name,
+)
+from cache_schema.report import check_rows
+from extract.config import ExtractConfig, ModelConfig, Variant, parse_shards
+from extract.models.costs import count_macs
+from extract.models.folder import ModelFolder
+from extract.models.prompts import PromptPolicy, prompts_sha256
+from extract.models.stable_diffusion import Diffusion, alphas_cumprod_sha256, load_scheduler
+from extract.run.methods import make_method
+from extract.run.pipeline import RECIPE, Extractor
+from extract.run.progress import ProgressFile
+
+logger = logging.getLogger(__name__)
+
+
+def compute_fingerprint(
+    config: ExtractConfig, variant: Variant, model: "Model", hashes: Mapping[str, str]
+) -> Fingerprint:
+    """Every setting that moves a value of a variant's maps.
+
+    Args:
+        config: The run's settings.
+        variant: Timestep and ensemble size.
+        model: What the maps are made with.
+        hashes: `model.folder.hashes()`, which reads all weights.
+    """
+    fields: dict[str, int | str] = {
+        "recipe": RECIPE,
+        "method": config.method,
+        **hashes,
+        **make_method(config, model.folder).identity(variant),
+        "image_size": config.image_size,
+        **RULES,
+        "compute_dtype": config.compute_dtype,
+        "stored_dtype": config.stored_dtype,
+        "mantissa_bits": config.stored_mantissa_bits,
+    }
+    if config.needs_unet:
+        fields |= {
+            "alphas_cumprod_sha256": alphas_cumprod_sha256(model.scheduler),
+            "prediction_type": model.scheduler.config.prediction_type,
+            "prompt_policy": model.policy.identity,
+        }
+    return Fingerprint(fields)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that passed all checks; its weights are not loaded yet."""
+
+    config: ModelConfig
+    folder: ModelFolder
+    scheduler: Any
+    """None without a UNet."""
+    policy: PromptPolicy
+    device: torch.device
+
+    @classmethod
+    def prepare(cls, config: ModelConfig, dataset: Dataset, timesteps: Iterable[int]) -> "Model":
+        """Check a model's settings against its folder and the dataset.
+
+        Raises:
+            ValueError: If a setting does not fit.
+        """
+        device = _find_device(config.device)
+        folder = ModelFolder.open(
+            config.model, config.pinned_revision, config.vae, config.vae_revision, config.needs_unet
+        )
+        folder.latent_shape(config.image_size)
+        scheduler = load_scheduler(folder, timesteps) if config.needs_unet else None
+        policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
+        if not config.allow_label_dependent_prompts:
+            policy.check_labels(dataset)
+        return cls(config, folder, scheduler, policy, device)
+
+    def load(self) -> Diffusion:
+        """Load the weights."""
+        config = self.config
+        return Diffusion(
+            self.folder, self.scheduler, config.compute_dtype, self.device, config.channels_last, config.needs_decoder
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that passed all checks; its models are not loaded yet."""
+
+    config: ExtractConfig
+    dataset: Dataset
+    model: Model
+    caches: Mapping[Variant, Cache]
+    num_skipped: int
+    """Stores that are there already."""
+    todo: Mapping[int, tuple[Variant, ...]]
+    """Position of a tar → the variants that are still to do."""
+
+    @classmethod
+    def prepare(cls, config: ExtractConfig) -> "Job":
+        """Check a run's settings against dataset, model and caches; makes the cache folders.
+
+        Raises:
+            ValueError: If a setting does not fit.
+            CacheError: If the dataset cannot be read, a cache was made with other settings, or a store that is there
+                was made from something else and is not to be replaced.
+        """
+        dataset = Dataset.open(config.data)
+        selected = parse_shards(config.shard, len(dataset.tars))
+        model = Model.prepare(config, dataset, [v.timestep for v in config.variants])
+        make_method(config, model.folder)  # refuses what does not fit, before the weights are read
+        hashes = model.folder.hashes()
+        caches = {
+            variant: create_cache(
+                config.cache_folder(variant), dataset.dataset_id, compute_fingerprint(config, variant, model, hashes)
+            )
+            for variant in config.variants
+        }
+        job = cls(config, dataset, model, caches, 0, {})
+        wanted = {n: job._unmade(n) for n in selected}
+        todo = {n: variants for n, variants in wanted.items() if variants}
+        num_skipped = len(selected) * len(caches) - sum(map(len, todo.values()))
+        return replace(job, num_skipped=num_skipped, todo=todo)
+
+    def count_macs(self) -> int:
+        """Multiply-accumulate operations for one image, all variants together."""
+        calls = make_method(self.config, self.model.folder).count_calls()
+        return count_macs(self.model.folder, self.config.image_size, *calls)
+
+    def _unmade(self, n: int) -> tuple[Variant, ...]:
+        """The variants whose store of tar n is missing, or is to be replaced."""
+        if self.config.overwrite is True:
+            return tuple(self.caches)
+        name = store_name(self.dataset.tars[n].name)
+        unmade = []
+        for variant, cache in self.caches.items():
+            if cache.has(name):
+                try:
+                    self._check_store(n, cache.attributes(name))
+                    continue
+                except CacheError as error:
+                    if self.config.overwrite != "stale":
+                        raise
+                    logger.warning("replaced: %s", error)
+            unmade.append(variant)
+        return tuple(unmade)
+
+    def _check_store(self, n: int, attributes: Mapping[str, Any]) -> None:
+        entry = self.dataset.tars[n]
+        check_rows(attributes, entry)
+        policy = self.model.policy
+        if policy.is_per_sample and attributes.get("prompts_sha256") != prompts_sha256(
+            policy.prompts(self.dataset.rows(n))
+        ):
+            raise ShardStale(
+                f"the texts of {entry.name} have changed since its features were made. "
+                "Extract this tar again with --overwrite stale."
+            )
+
+    def run(self) -> int:
+        """Extract the tars one by one, each tar's stores being written while the next tar is computed.
+
+        Returns:
+            Number of tars with more rejected images than allowed. Their stores are written all the same.
+
+        Raises:
+            CacheError: If a tar is not what the index says. Stores that were published stay. With `keep_going` the
+                others are extracted first.
+        """
+        if self.num_skipped:
+            logger.info("%d stores are there already (--overwrite true makes them again)", self.num_skipped)
+        if not self.todo:
+            return 0
+        diffusion = self.model.load()
+        extractor = Extractor(self.config, self.dataset, self.model.policy, diffusion)
+        num_images = sum(self.dataset.tars[n].num_rows for n in self.todo)
+        self._log_plan(num_images)
+        if self.config.compile:
+            diffusion.compile()
+        num_above, failed = self._extract_all(extractor, num_images)
+        if failed:
+            raise DatasetError(f"{len(failed)} of {len(self.todo)} tars could not be extracted: {' '.join(failed)}")
+        return num_above
+
+    def _extract_all(self, extractor: Extractor, num_images: int) -> tuple[int, list[str]]:
+        """Number of tars with too many rejected images; what is wrong with each that was passed over."""
+        num_above, failed = 0, list[str]()
+        pending: deque[Future[bool]] = deque()
+        with (
+            ProgressFile(self.config.cache, len(self.todo), num_images) as progress,
+            tqdm(total=num_images, unit="image", disable=None) as bar,
+            ThreadPoolExecutor(1) as writer,
+        ):
+
+            def count(num_images: int) -> None:
+                bar.update(num_images)
+                progress.add_images(num_images)
+
+            for n in self.todo:
+                entry, variants = self.dataset.tars[n], self._unmade(n)
+                if not variants:  # another job has published it since this one was prepared
+                    bar.update(entry.num_rows)
+                    progress.skip_tar(entry.num_rows)
+                    continue
+                progress.start_tar(entry.name)
+                try:
+                    shards = extractor.extract(n, variants, count)
+                except DatasetError as error:
+                    if not self.config.keep_going:
+                        raise
+                    logger.error("passed over: %s", error)
+                    failed.append(str(error))
+                    continue
+                pending.append(writer.submit(self._publish, n, dict(zip(variants, shards, strict=True)), progress))
+                if len(pending) > 1:
+                    num_above += pending.popleft().result()
+            while pending:
+                num_above += pending.popleft().result()
+        return num_above, failed
+
+    def _log_plan(self, num_images: int) -> None:
+        config = self.config
+        timesteps = ", ".join(map(str, config.timesteps or [config.timestep]))
+        logger.info(
+            "%s images, %s, %.3g GMAC each; %d px, %s%s on %s → %s",
+            f"{num_images:,}",
+            config.work,
+            self.count_macs() / 1e9,
+            config.image_size,
+            f"t = {timesteps}, " if config.has_noise else "",
+            config.compute_dtype,
+            self.model.device,
+            config.cache,
+        )
+
+    def _publish(self, n: int, shards: Mapping[Variant, ShardData], progress: ProgressFile) -> bool:
+        """Write a tar's stores and log a line; whether more of it was rejected than allowed."""
+        start = time.perf_counter()
+        for variant, shard in shards.items():
+            self.caches[variant].write(store_name(self.dataset.tars[n].name), shard)
+        progress.finish_tar(next(iter(shards.values())).attributes["reasons"].values())
+        log_shard(next(iter(shards.values())), time.perf_counter() - start)
+        above = [shard for shard in shards.values() if warn_rejected(shard, self.config.max_reject_fraction)]
+        return bool(above)
+
+
+def log_shard(shard: ShardData, seconds_writing: float) -> None:
+    """One line on a tar: counts, rate, and where the time went. Writing overlaps with the next tar's work."""
+    seconds, reading = shard.attributes["seconds"], shard.attributes["seconds_reading"]
+    logger.info(
+        "%s: %d images, %d rejected, %d after an fp32 retry, %.1f images/s "
+        "(read %.0f %%, model %.0f %%, write %.0f %% meanwhile)",
+        shard.attributes["tar"],
+        len(shard.keys),
+        int((shard.status > Status.OK_AFTER_FP32).sum()),
+        int((shard.status == Status.OK_AFTER_FP32).sum()),
+        len(shard.keys) / seconds,
+        100 * reading / seconds,
+        100 * (seconds - reading) / seconds,
+        100 * seconds_writing / seconds,
+    )
+
+
+def warn_rejected(shard: ShardData, max_reject_fraction: float) -> bool:
+    """Whether more of a tar was rejected than allowed; warns if so."""
+    num_rows, rejected = len(shard.keys), int((shard.status > Status.OK_AFTER_FP32).sum())
+    if rejected <= max_reject_fraction * num_rows:
+        return False
+    row, reason = next(iter(shard.attributes["reasons"].items()))
+    logger.warning(
+        "%s: %.1f %% rejected, %.1f %% allowed (max_reject_fraction). The first is row %s, %s: %s",
+        shard.attributes["tar"],
+        100 * rejected / num_rows,
+        100 * max_reject_fraction,
+        row,
+        shard.keys[int(row)],
+        reason,
+    )
+    return True
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

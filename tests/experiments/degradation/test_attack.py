@@ -1,0 +1,90 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from experiments.degradation import attack as attack_module
+from experiments.degradation.attack import AGAIN, BEFORE, EPSILONS, Victim, fgsm
+from experiments.degradation.attack_scores import (
+    TITLES,
+    chart_attacks,
+    describe_attacks,
+    summarize_attacks,
+    tabulate_attacks,
+)
+from experiments.study.study import Study
+from tests.experiments.made_up import make_means
+
+
+class Sum(nn.Module):
+    """Calls bright images generated, and nothing else."""
+
+    def forward(self, image: Tensor, lare: Tensor) -> Tensor:
+        brightness = image.mean(dim=(1, 2, 3)) + 0 * lare.mean(dim=(1, 2, 3))
+        return torch.stack([-brightness, brightness], dim=1)
+
+
+def test_every_pixel_moves_one_step_towards_the_other_class() -> None:
+    image = torch.full((2, 3, 4, 4), 100, dtype=torch.uint8)
+    attacked = fgsm(Sum(), image, torch.ones(2, 4, 2, 2), torch.tensor([0, 1]), (1, 8))
+    assert list(attacked) == [1, 8] and all(each.dtype == torch.uint8 for each in attacked.values())
+    for size, images in attacked.items():
+        assert (images[0] == 100 + size).all() and (images[1] == 100 - size).all()
+
+
+def test_pixels_stay_in_range() -> None:
+    image = torch.tensor([254, 3], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 3, 4, 4)
+    attacked = fgsm(Sum(), image, torch.ones(2, 4, 2, 2), torch.tensor([0, 1]), (8,))[8]
+    assert (attacked[0] == 255).all() and (attacked[1] == 0).all()
+
+
+def test_a_detector_that_sees_other_pixels_than_stage_1_is_refused(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = {"view": "native", "alignment": "whole", "crop_px": 16}
+    model = SimpleNamespace(record={"trained_on": {"view": view}})
+    monkeypatch.setattr(attack_module, "load_checkpoint", lambda _: model)
+    with pytest.raises(ValueError, match="was trained on view native: the attack needs view canvas"):
+        Victim.load(study.config.out / "best.ckpt", study.config.data, study.cache("t200-e2"), "as they are")
+
+
+def make_attacks(**values: tuple[float, ...]) -> dict[str, dict[int, dict[str, Any]]]:
+    """Reading → step → both metrics alike; 0.9, 0.8, … where no values are given."""
+    default = (0.9, 0.8, 0.7, 0.6, 0.55)
+    names = {name: name.replace(AGAIN, "_again").replace(BEFORE, "_before") for name in TITLES}
+    return {
+        name: {
+            size: dict.fromkeys(("accuracy", "average_precision", "auroc"), make_means(value))
+            for size, value in zip((0, *EPSILONS), values.get(short, default), strict=True)
+        }
+        for name, short in names.items()
+    }
+
+
+def test_finding_names_the_step_from_which_a_detector_is_below_chance() -> None:
+    text = describe_attacks(make_attacks(full=(0.9, 0.8, 0.4, 0.2, 0.1)))
+    assert "image and map, maps from before 0.90 → 0.80 → 0.40 → 0.20 → 0.10, below chance from 2/255 on" in text
+    assert "image only 0.90 → 0.80 → 0.70 → 0.60 → 0.55, not below chance at any step" in text
+    assert text.startswith("Attacked with steps of 0/255, 1/255, 2/255, 4/255, 8/255 on the pixels")
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"), [(0.7, "save a part"), (0.3, "take still more"), (0.5, "save nothing that can be told")]
+)
+def test_finding_tells_what_new_maps_change_at_the_largest_step(last: float, expected: str) -> None:
+    before = (0.9, 0.8, 0.7, 0.6, 0.5)
+    text = describe_attacks(make_attacks(full_before=before, full_again=(*before[:-1], last)))
+    assert f"New maps {expected}" in text
+
+
+def test_tables_and_chart_have_every_step_and_reading() -> None:
+    attacks = make_attacks()
+    for table in tabulate_attacks(attacks):
+        assert [row[0] for row in table.rows] == [0, 1, 2, 4, 8] and len(table.columns) == 1 + len(TITLES)
+    (chart,) = chart_attacks(attacks)
+    assert [curve.name for curve in chart.curves] == list(TITLES.values())
+    assert chart.curves[0].x == (0, 1, 2, 4, 8) and np.allclose(chart.curves[0].y, (0.9, 0.8, 0.7, 0.6, 0.55))
+    assert summarize_attacks(attacks)["image only"]["8"]["auroc"]["mean"] == pytest.approx(0.55)

@@ -1,0 +1,216 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cache_schema import Dataset, Sample, decode_image
+from experiments.answers.answer import Answer
+from experiments.degradation import degradation
+from experiments.degradation.attack import EPSILONS
+from experiments.degradation.degradation import scale_to
+from experiments.degradation.scores import (
+    AS_THEY_ARE,
+    READINGS,
+    Result,
+    chart,
+    describe,
+    score_copies,
+    sum_up,
+    summarize,
+    tabulate,
+)
+from experiments.study import study as study_module
+from experiments.study.image_sets import read_samples
+from experiments.study.over_sources import METRICS, Means
+from tests.experiments.made_up import make_means, run_here
+from tests.experiments.small_set import ROUNDTRIP, make_study, write_small_set
+from train.scoring.calibration import Calibration
+from train.scoring.scores import Reading
+
+
+@pytest.mark.parametrize(
+    ("degradation", "image_px", "expected"),
+    [
+        ("resize:112", 64, "resize:28"),
+        ("resize:64", 256, "resize:64"),
+        ("resize:1", 64, "resize:1"),
+        ("blur:3", 64, "blur:0.75"),
+        ("blur:5", 256, "blur:5"),
+        ("jpeg:65", 64, "jpeg:65"),
+        ("crop:0.5", 64, "crop:0.5"),
+        ("social", 64, "social"),
+    ],
+)
+def test_sides_and_blurs_go_with_the_side_of_the_image(degradation: str, image_px: int, expected: str) -> None:
+    assert scale_to(degradation, image_px) == expected
+
+
+def test_unknown_degradations_are_refused() -> None:
+    with pytest.raises(ValueError, match="degrade is 'fog:3': expected one of jpeg:Q"):
+        scale_to("fog:3", 64)
+
+
+def make_copies(parts: dict[str, list[tuple[str, int | None, float]]]) -> Reading:
+    """Copies of images: name of the degradation → (name of the image, label, score); a group an image, one seed."""
+    rows = [(f"{name}/{image}", label, image, score) for name, part in parts.items() for image, label, score in part]
+    keys, labels, images, scores = zip(*rows, strict=True)
+    sources = ["real" if label == 0 else "fake" for label in labels]
+    columns = {"key": keys, "label": pa.array(labels, pa.int8()), "image_source": sources}
+    table = pa.table({**columns, "subset": ["set"] * len(rows), "group": images})
+    return Reading(table, np.array([scores]), (Calibration(0.5),), is_probability=True)
+
+
+IMAGES = [("a", 0, 0.1), ("b", 0, 0.2), ("c", 1, 0.8), ("d", 1, 0.9), ("photograph", None, 0.5)]
+
+
+def test_copies_are_compared_with_the_same_images_as_they_are() -> None:
+    jpeg = [("d", 1, 0.6), ("a", 0, 0.7), ("c", 1, 0.9), ("b", 0, 0.1)]
+    blend = [("a", 0, 0.7), ("b", 0, 0.6), ("c", 1, 0.4)]
+    copies = make_copies({AS_THEY_ARE: IMAGES, "jpeg:65": jpeg, "blend:0.5": blend})
+    results, left_out = score_copies(dict.fromkeys(READINGS, copies), ["jpeg:65", "blend:0.5"])
+    assert list(results) == [AS_THEY_ARE, "jpeg:65", "blend:0.5"] and not left_out
+    means = {name: each["full"].scores["accuracy"].mean for name, each in results.items()}
+    assert means == pytest.approx({AS_THEY_ARE: 1, "jpeg:65": 3 / 4, "blend:0.5": 0})
+    assert [each["full"].num_images for each in results.values()] == [4, 4, 3]
+    assert all(each["full"].unchanged["accuracy"].mean == 1 for each in results.values())
+    numbers = summarize(results)["jpeg:65"]["full"]
+    assert numbers["change"]["accuracy"]["mean"] == pytest.approx(-1 / 4) and numbers["n"] == 4
+    assert numbers["auroc"]["mean"] == pytest.approx(3 / 4)
+
+
+def test_a_degradation_without_generated_images_is_left_out_with_the_reason() -> None:
+    copies = make_copies({AS_THEY_ARE: IMAGES, "blend:0.5": IMAGES[:2]})
+    results, left_out = score_copies(dict.fromkeys(READINGS, copies), ["blend:0.5"])
+    assert list(results) == [AS_THEY_ARE] and "no generated image of the test is known to come" in left_out["blend:0.5"]
+
+
+def make_results(**readings: dict[str, float]) -> dict[str, dict[str, Result]]:
+    """Reading → degradation → value of all metrics; 0.9 elsewhere and of the images as they are."""
+    names = dict.fromkeys([AS_THEY_ARE, *(name for values in readings.values() for name in values)])
+
+    def scores(reading: str, name: str) -> dict[str, Means]:
+        return dict.fromkeys(METRICS, make_means(readings.get(reading, {}).get(name, 0.9)))
+
+    return {name: {r: Result(100, scores(r, name), scores(r, AS_THEY_ARE)) for r in READINGS} for name in names}
+
+
+def test_finding_says_first_where_scores_are_lost() -> None:
+    text = describe(make_results(full={"jpeg:65": 0.505, "blur:3": 0.6}, mean_lare={"jpeg:65": 0.4, "blur:3": 0.3}), {})
+    assert text.startswith(
+        "Not above chance (the AUROC's interval reaches 0.5): image and map under jpeg:65 (1 of 2); image only "
+        "under none; map only under none; mean LaRE under all 2 degradations."
+    )
+    assert (
+        "image and map lose accuracy under all 2 degradations, the most under jpeg:65: accuracy 0.90 → 0.51, AUROC "
+        "0.90 → 0.51." in text
+    )
+
+
+def test_finding_says_what_was_no_better_than_chance_before() -> None:
+    text = describe(make_results(full={"jpeg:65": 0.95}, map_only={AS_THEY_ARE: 0.5, "jpeg:65": 0.5}), {})
+    assert text.startswith(
+        "Not above chance (the AUROC's interval reaches 0.5): map only already on the images as they are; image and "
+        "map under none; image only under none; mean LaRE under none."
+    )
+
+
+def test_finding_when_no_accuracy_is_lost() -> None:
+    assert "image and map lose accuracy under none." in describe(make_results(full={"jpeg:65": 0.95}), {})
+    results = make_results(full={"jpeg:65": 0.89})
+    change = Means(np.array([0.87, 0.91]), np.linspace(0.8, 0.95, 1001))  # too uncertain
+    results["jpeg:65"]["full"] = replace(results["jpeg:65"]["full"], scores=dict.fromkeys(METRICS, change))
+    text = describe(results, {})
+    assert "lose no accuracy that is told apart from no loss; the most under jpeg:65: accuracy 0.90 → 0.89" in text
+
+
+def test_finding_tells_what_the_map_adds_under_which_degradation() -> None:
+    values = {"jpeg:65": 0.8, "blur:3": 0.95, "noise:8": 0.9}
+    text = describe(make_results(full=values), {})
+    verdicts = "worse under jpeg:65 (1 of 3); not told apart under noise:8 (1 of 3); better under blur:3 (1 of 3)."
+    assert f"By AP image and map are, against the image alone, {verdicts}" in text
+    assert sum_up(make_results(full=values)) == (
+        "Image and map lose accuracy at the clean threshold under 1 of 3 degradations; by AP, against the image "
+        f"alone, {verdicts}"
+    )
+    alone = describe(make_results(full={"noise:8": 0.95}), {})
+    assert "against the image alone, better under noise:8." in alone and "worse" not in alone
+
+
+def test_of_many_degradations_the_few_that_are_not_meant_are_named() -> None:
+    values = dict.fromkeys(("jpeg:90", "jpeg:65", "jpeg:30"), 0.9) | {"blur:3": 0.95}
+    text = sum_up(make_results(full=values))
+    assert text.endswith("not told apart under all but blur:3 (3 of 4); better under blur:3 (1 of 4).")
+
+
+def test_finding_has_the_protocol_that_was_asked_and_what_was_left_out() -> None:
+    text = describe(make_results(full={"jpeg:65": 0.5, "blur:3": 0.7, "noise:8": 0.1}), {"blend:0.5": "no pairs"})
+    assert "Mean AP and accuracy over GenImage's jpeg:65, blur:3: image and map 0.60 and 0.60;" in text
+    assert text.endswith("blend:0.5 was not asked: no pairs.")
+    assert "GenImage's" not in describe(make_results(full={"noise:8": 0.1}), {})
+
+
+def test_charts_go_by_strength_and_start_at_the_images_as_they_are() -> None:
+    results = make_results(full={"blur:5": 0.6, "blur:1": 0.8, "jpeg:65": 0.7, "jpeg:30": 0.5, "social": 0.4})
+    charts = {each.title: each for each in chart(results)}
+    assert list(charts) == [
+        *("JPEG: Accuracy", "JPEG: AP", "Gaussian blur: Accuracy", "Gaussian blur: AP"),
+    ]
+    blur, jpeg = charts["Gaussian blur: AP"].curves[0], charts["JPEG: AP"].curves[0]
+    assert (blur.name, blur.x, blur.y) == ("image and map", (0, 1, 5), (0.9, 0.8, 0.6))
+    assert jpeg.x == (30, 65) and jpeg.low is not None and jpeg.low[0] < jpeg.y[0]
+
+
+def test_tables_have_a_row_a_degradation_and_name_what_was_done() -> None:
+    results = make_results(full={"blur:5": 0.6, "jpeg:65": 0.7})
+    tables = tabulate(results, {"blur:5": "blur:1.25", "jpeg:65": "jpeg:65"})
+    for table in tables:
+        assert [row[0] for row in table.rows][-2:] == ["blur:5 (blur:1.25)", "jpeg:65"]
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    assert tables[0].rows[1][1:3] == (100, "0.60 (0.59 to 0.61) ±0.000")
+    assert str(tables[-1].rows[1][1]).startswith("−0.300") and str(tables[-2].rows[0][1]).startswith("−0.300")
+
+
+@pytest.mark.slow
+def test_answer_from_test_images_to_the_attack_and_again(
+    photographs: Path, model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "run_module", run_here)
+    data = write_small_set(tmp_path / "small", photographs, is_matched=True)
+    asked = ("jpeg:30", "resize:112", "crop:0.5", "blend:0.25")
+    study = make_study(data.folder, model_folders["a"], tmp_path, degradations=asked)
+    answer = degradation.answer(study)
+    assert Answer.load(study.write(answer)).finding == answer.finding
+    assert answer.settings["degradations"] == ["jpeg:30", "resize:112 (resize:28)", "crop:0.5", "blend:0.25"]
+    numbers = answer.numbers["degradations"]
+    num_photographs, num_test = 3, 3 * 2 * 3  # photographs × tiles × (round trip, derived, free)
+    assert {name: each["full"]["n"] for name, each in numbers.items()} == {
+        **dict.fromkeys((AS_THEY_ARE, "jpeg:30", "resize:112", "crop:0.5"), num_test),
+        "blend:0.25": num_photographs * 2 * 2,  # those that come from no photograph are left out
+    }
+    united = Dataset.open(study.config.out / "data" / "degraded").table().to_pylist()
+    sizes = {(row["key"].split("/")[0], row["format"], row["width"]) for row in united}
+    assert {(AS_THEY_ARE, "PNG", 64), ("jpeg:30", "JPEG", 64), ("resize:112", "PNG", 28)} <= sizes
+    assert {row["image_source"] for row in united if row["label"] == 0} == {ROUNDTRIP}
+    attacked = Dataset.open(study.config.out / "data" / "attacked")
+    assert len(attacked.table()) == len(EPSILONS) * num_test
+    check_attacked_pixels(attacked, Dataset.open(study.config.data))
+    assert list(answer.numbers["attacks"]["image only"]) == ["0", *map(str, EPSILONS)]
+    stamps = {path: path.stat() for path in study.config.out.rglob("*.parquet")}
+    assert json.dumps(degradation.answer(study).numbers) == json.dumps(answer.numbers)
+    assert {path: path.stat() for path in study.config.out.rglob("*.parquet")} == stamps
+
+
+def check_attacked_pixels(attacked: Dataset, before: Dataset) -> None:
+    """Pixels move by no more than the step, by just that somewhere, and not at all outside the detector's box."""
+    originals = {sample.key: pixels_of(sample) for sample in read_samples(before)}
+    for sample in read_samples(attacked):
+        size, _, key = sample.key.partition("/")
+        change = np.abs(pixels_of(sample) - originals[key])
+        assert change.max() == int(size) and not change[56:].any() and not change[:, 56:].any()  # 7 of 8 map cells
+
+
+def pixels_of(sample: Sample) -> np.ndarray:
+    return np.asarray(decode_image(sample.image)).astype(int)

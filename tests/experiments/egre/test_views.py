@@ -1,0 +1,162 @@
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
+from experiments.egre import views
+from experiments.egre.size_leak import (
+    CANVAS,
+    CROP,
+    WHOLE,
+    SizeLeak,
+    compute_roughness,
+    find_smaller,
+    measure_size_leak,
+)
+from experiments.egre.views import (
+    MIXED,
+    STUDY,
+    Views,
+    _load_box,
+    describe_views,
+    name_views,
+    summarize_views,
+    tabulate_views,
+)
+from experiments.study.settings import Scored
+from experiments.study.study import Study
+from tests.experiments.made_up import make_scored
+from tests.samples import make_sample, make_shard
+from train.data.join import Join
+
+
+def make_sized(folder: Path, sizes_px: Mapping[str, tuple[int, ...]]) -> Path:
+    """A dataset whose images have these sizes in turn, by split, and beside it a cache of random maps for 16 px."""
+    samples, i = [], 0
+    for split, sizes in sizes_px.items():
+        for size in sizes:
+            samples.append(make_sample(i, split=split, size_px=size))
+            i += 1
+    dataset = write_dataset(folder / "data", samples, {}, max_rows=16)
+    fields = {"method": "lare", "timestep": 200, "ensemble_size": 2, "compute_dtype": "fp32", "image_size": 16}
+    fields |= {"stored_dtype": "float32", "mantissa_bits": 23}
+    cache = create_cache(folder / "cache", dataset.dataset_id, Fingerprint(fields | RULES))
+    for n, tar in enumerate(dataset.tars):
+        cache.write(store_name(tar.name), make_shard(dataset.rows(n), tar, seed=n))
+    return dataset.folder
+
+
+def test_roughness_is_the_step_between_neighbours_over_the_mean() -> None:
+    assert compute_roughness(np.array([[[1, 3], [1, 3]]])) == pytest.approx((0 + 2) / 2 / 2)
+    assert compute_roughness(np.full((4, 3, 3), 7.0)) == 0
+    assert compute_roughness(5 * np.array([[[1, 3], [1, 3]]])) == pytest.approx(0.5)
+
+
+def test_smaller_is_below_the_median_or_at_it() -> None:
+    assert find_smaller(np.array([3, 1, 2])).tolist() == [False, True, False]
+    assert find_smaller(np.array([1, 1, 1, 2])).tolist() == [True, True, True, False]
+    assert find_smaller(np.array([2, 2])) is None and find_smaller(np.array([], dtype=int)) is None
+
+
+def test_a_map_sampled_under_the_box_tells_the_size_and_the_whole_map_does_not(tmp_path: Path) -> None:
+    # Even samples are real: 16, 32, 16, 32 …, and one of 8 px, which the box does not fit into.
+    sizes = (16, 16, 32, 16) * 20 + (8,)
+    data = make_sized(tmp_path, {"test": sizes})
+    leak = measure_size_leak(Join.open(data, [tmp_path / "cache"]), crop_px=16)
+    assert leak is not None and leak.num_images == 40
+    assert leak.aurocs[CROP] == (1.0, (1.0, 1.0))  # half of the map on as many cells is smoother
+    for view in (CANVAS, WHOLE):
+        auroc, (low, high) = leak.aurocs[view]
+        assert low < auroc < high and 0.3 < auroc < 0.7
+    alike = make_sized(tmp_path / "alike", {"test": (16, 32, 16, 64)})
+    assert measure_size_leak(Join.open(alike, [tmp_path / "alike" / "cache"]), crop_px=16) is None
+
+
+def test_views_are_compared_with_the_canvas_only(tmp_path: Path) -> None:
+    for view in ("canvas", "native"):
+        (tmp_path / "config.yaml").write_text(f"data: {{view: {view}, crop_px: 56}}")
+        assert _load_box(tmp_path, WHOLE) == 56
+    with pytest.raises(ValueError, match="the recipe sees view native"):
+        _load_box(tmp_path, CANVAS)
+
+
+def test_images_of_several_sizes_are_those_named_or_those_of_the_question_on_formats(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Path, str]] = []
+
+    def score_views(_: Study, data: Path, name: str) -> Views:
+        seen.append((data, name))
+        return ONE_SIZE if data == study.config.data else SEVERAL
+
+    monkeypatch.setattr(views, "score_views", score_views)
+    packed, named = study.config.out / "data" / "mixed", tmp_path / "named"
+    for folder in (packed, named):
+        folder.mkdir(parents=True)
+        (folder / "dataset.json").touch()
+    assert views.compare_views(study) == {STUDY: ONE_SIZE, MIXED: None}
+    assert seen == [(study.config.data, "t200-e2")]  # there is no cache
+    (study.config.caches / "mixed-t200-e2").mkdir()
+    (study.config.caches / "mixed-t200-e2" / "cache.json").touch()
+    for each, mixed in ((study, packed), (Study(replace(study.config, mixed_data=named)), named)):
+        seen.clear()
+        assert views.compare_views(each) == {STUDY: ONE_SIZE, MIXED: SEVERAL}
+        assert seen == [(study.config.data, "t200-e2"), (mixed, "mixed-t200-e2")]
+
+
+def test_where_the_studys_own_images_have_several_sizes_no_others_are_missed(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "score_views", lambda *_: SEVERAL)
+    assert views.compare_views(study) == {STUDY: SEVERAL}
+
+
+SCORED = {CANVAS: make_scored({"a": 0.8}, {"a": 0.7}), WHOLE: make_scored({"a": 0.7}, {"a": 0.6})}
+ONE_SIZE = Views(((64, 64),), SCORED | {CROP: make_scored({"a": 0.7}, {"a": 0.7})}, {}, None)
+SEVERAL = Views(
+    ((64, 64), (80, 80)),
+    SCORED,
+    {CROP: "they have 2 sizes"},
+    SizeLeak(
+        40, {view: (auroc, (auroc - 0.1, auroc + 0.1)) for view, auroc in ((CANVAS, 0.5), (WHOLE, 0.6), (CROP, 0.9))}
+    ),
+)
+
+
+def test_the_finding_tells_what_was_not_done() -> None:
+    text = describe_views({STUDY: ONE_SIZE, MIXED: None})
+    assert text.startswith("Views on images of several sizes were not compared")
+    assert "on the study's images (64 × 64 px): Worse: native, whole map than canvas, −0.100" in text
+    assert "Not told apart: native, map under the crop and canvas, +0.000" in text and "refused" not in text
+    rows = tabulate_views({STUDY: ONE_SIZE, MIXED: None})[0].rows
+    assert [row[:2] for row in rows[-2:]] == [
+        ("the study's images, 64 × 64 px", "native, map under the crop"),
+        ("images of several sizes", "not done"),
+    ]
+    assert len(tabulate_views({STUDY: ONE_SIZE, MIXED: None})) == 1
+
+
+def test_a_refused_view_is_a_row_with_its_reason_and_what_the_map_tells() -> None:
+    both = {STUDY: ONE_SIZE, MIXED: SEVERAL}
+    text = describe_views(both)
+    assert "Native, map under the crop is refused there: the roughness of a map" in text
+    assert "native, map under the crop 0.90 (0.80 to 1.00)" in text and "not compared" not in text
+    table, leaks = tabulate_views(both)
+    assert table.rows[-1] == ("images of several sizes, 2 sizes", "native, map under the crop: refused", *[None] * 5)
+    assert "native, map under the crop: they have 2 sizes" in table.note
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert leaks.rows == ((MIXED, 40, "0.50 (0.40 to 0.60)", "0.60 (0.50 to 0.70)", "0.90 (0.80 to 1.00)"),)
+    without = Views(SEVERAL.sizes, SCORED, SEVERAL.refused, None)
+    assert "is refused there, as its smoothness would tell the size." in describe_views({STUDY: without})
+
+
+def test_every_view_that_was_scored_has_a_name_and_plain_numbers() -> None:
+    both = {STUDY: ONE_SIZE, MIXED: SEVERAL}
+    names = name_views(both)
+    assert len(names) == 5 and isinstance(names["native, whole map, images of several sizes"], Scored)
+    numbers = summarize_views({**both, "none": None})
+    assert numbers[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0]}
+    assert numbers[STUDY]["less_canvas"][WHOLE]["mean"] == pytest.approx(-0.1) and numbers["none"] is None

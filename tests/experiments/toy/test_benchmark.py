@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from demo.report.summary import TITLES
+from experiments.__main__ import main
+from experiments.answers.answer import Answer
+from experiments.answers.markdown import as_section, escape
+from experiments.toy.benchmark import ToyBenchmarkConfig
+from experiments.toy.data import TASKS
+from experiments.toy.tables import QUESTION
+
+SOURCES = {"toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"}
+
+
+def test_wrong_settings_are_refused_before_the_work(
+    photographs: Path, model_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = {"model": model_folders["a"], "model_b": model_folders["b"]}
+    with pytest.raises(ValueError, match=r"model_b is .*, which holds no model_index.json"):
+        ToyBenchmarkConfig(photographs, model=model_folders["a"], model_b=tmp_path)
+    with pytest.raises(ValueError, match="num_seeds is 0: expected at least 1"):
+        ToyBenchmarkConfig(photographs, num_seeds=0, **models)
+    with pytest.raises(ValueError, match=r"12 photographs of .* are in .* too"):
+        ToyBenchmarkConfig(photographs, generator_photos=photographs, **models)
+    with pytest.raises(SystemExit) as ended:
+        main(["toy-benchmark", f"--photos={tmp_path}", *(f"--{k}={v}" for k, v in models.items())])
+    assert ended.value.code == 2 and "no .jpg or .png below it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_benchmark_runs_from_photographs_to_answers_and_again(
+    photographs: Path,
+    generator_photographs: Path,
+    model_folders: dict[str, Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["toy-benchmark", f"--photos={photographs}", f"--generator_photos={generator_photographs}"]
+    arguments += [f"--model={model_folders['a']}", f"--model_b={model_folders['b']}", f"--out={out}"]
+    arguments += ["--sources.num_steps=4", "--num_seeds=1", "--num_epochs=1"]
+    arguments.append('--overrides=["--trainer.accelerator=cpu", "--data.batch_size=8"]')
+    assert main(arguments) == 0
+    answers = json.loads((out / "answers.json").read_text())
+    shown = Answer.load(out / "toy-benchmark.json")
+    assert shown.numbers["aims"] == answers["aims"] and sum(shown.settings["num_photographs"].values()) == 12
+    text = (out / "RESULTS.md").read_text()
+    assert text == as_section(shown)
+    paragraphs = [escape(line) for line in answers["verdict"].splitlines()]
+    assert text.startswith("\n\n".join([f"## {QUESTION}", *paragraphs, "**Limits.** "]))
+    assert answers["verdict"] in capfd.readouterr().out and str(tmp_path) not in text
+    assert set(answers["pairs"]) == {"toy-a-img2img", "toy-b-img2img"}
+    for task in TASKS:
+        results = json.loads((out / task / "results.json").read_text())
+        assert list(results["readings"]) == list(TITLES)
+        negatives = "vae-roundtrip-a" if task == "plain" else "real"
+        for reading in results["readings"].values():
+            assert set(reading["sources"]) == SOURCES and len(reading["controls"]) == 8 - (task != "plain")
+            assert negatives in reading["controls"] and f"| ({negatives}) |" in text
+        assert set(results["differences"]["full − image_only"]) == SOURCES
+        assert results["settings"]["readings"]["mean_lare"] == [str(out / "plain/predictions/test/mean_lare.parquet")]
+        assert all(None not in thresholds for thresholds in results["settings"]["thresholds"].values())
+    weights = {path: path.stat() for path in out.rglob("best.ckpt")}
+    assert len(weights) == 6
+    assert main(arguments) == 0
+    assert {path: path.stat() for path in out.rglob("best.ckpt")} == weights
+    assert json.loads((out / "answers.json").read_text()) == answers

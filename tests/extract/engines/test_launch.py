@@ -1,0 +1,267 @@
+"""Launching: what becomes a task, what it costs, the batch file, and engine local with its failures and its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cache_schema import Dataset, open_cache
+from extract.__main__ import main
+from extract.engines.config import LaunchConfig
+from extract.engines.launch import Launch
+from extract.engines.slurm import ExtractTask
+from extract.lare import reconstruction_error
+from extract.models.costs import count_macs, expected_rate
+from extract.models.folder import ModelFolder
+from extract.models.stable_diffusion import Diffusion, load_scheduler
+from tests.extract.conftest import Run, pack, read_maps
+from tests.models import macs_of_run
+
+Arguments = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(models: dict[str, Path], tmp_path: Path) -> Arguments:
+    """Settings of a launch of the tiny model, as keywords."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        defaults: dict[str, Any] = {
+            "data": str(tmp_path / "data"),
+            "cache": str(tmp_path / "cache"),
+            "model": str(models["sd"]),
+            "image_size": 64,
+            "ensemble_size": 2,
+            "batch_size": 4,
+            "num_workers": 0,
+            "stored_dtype": "float32",
+            "device": "cpu",
+        }
+        return {**defaults, **changes}
+
+    return make
+
+
+def as_flags(settings: dict[str, Any]) -> list[str]:
+    return [f"--{name}={json.dumps(v) if isinstance(v, dict) else v}" for name, v in settings.items()]
+
+
+def test_a_dry_run_tells_batch_file_and_costs_and_starts_nothing(
+    packed: Dataset, settings: Arguments, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level("INFO")
+    given = settings(partition="gpu", account="lab", sbatch={"constraint": "a100"}, concurrency=7, tars_per_task=1)
+    given |= {"images_per_second": 14, "dry_run": "true", "device": "auto"}
+    assert main(["launch", *as_flags(given)]) == 0
+    for words in (
+        "7 images in 2 tars (0 stores are there), e = 2, 0.0136 GMAC each: 0.00014 GPU-hours at 14.0 images/s (as",
+        "2 tasks, at most 7 at a time",
+        "#SBATCH --array=0-1%2",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --account=lab",
+        "#SBATCH --constraint=a100",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=USR2@90",
+        " --cpus-per-task=2 ",
+        f"# each task: {sys.executable} -u -m extract run --config={tmp_path / 'cache' / '.logs'}/settings-",
+    ):
+        assert words in caplog.text
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["cache.json"]
+
+
+def test_only_what_is_missing_or_stale_becomes_a_task(
+    packed: Dataset, settings: Arguments, run: Run, tmp_path: Path
+) -> None:
+    def tasks(**changes: Any) -> list[str]:
+        return list(Launch.prepare(LaunchConfig(**settings(tars_per_task=1, **changes))).tasks)
+
+    assert tasks() == ["0", "1"]
+    assert tasks(shard="1") == ["1"]
+    assert run(shard=0) == 0
+    assert tasks() == ["1"]
+    assert run() == 0
+    assert tasks() == []
+    # the same images in another order: both stores no longer belong to their tars
+    manifest = tmp_path / "data" / "dataset.json"
+    content = json.loads(manifest.read_text())
+    pack(tmp_path / "other", list(range(6, -1, -1)))
+    for path in (tmp_path / "other").iterdir():
+        path.replace(tmp_path / "data" / path.name)
+    changed = json.loads(manifest.read_text()) | {"dataset_id": content["dataset_id"]}
+    manifest.write_text(json.dumps(changed))
+    assert tasks(overwrite="stale") == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("images_in_half_an_hour", "processes", "expected"),
+    [(6.5, 1, 6), (0.3, 1, 1), (1e9, 1, 100), (1e9, 3, 34), (60.5, 50, 2)],
+)
+def test_tasks_take_half_an_hour_and_no_process_is_left_without(
+    images_in_half_an_hour: float, processes: int, expected: int, settings: Arguments, tmp_path: Path
+) -> None:
+    pack(tmp_path / "data", list(range(100)), max_rows=1)
+    given = settings(engine="local", processes=processes, images_per_second=images_in_half_an_hour / 1800)
+    first, _, last = Launch.prepare(LaunchConfig(**given)).tasks[0].partition("-")
+    assert int(last or first) + 1 == expected
+
+
+def test_there_are_never_more_tasks_than_an_array_may_have(
+    settings: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(tmp_path / "data", list(range(10)), max_rows=1)
+    monkeypatch.setattr("extract.engines.launch.MAX_TASKS", 4)
+    assert list(Launch.prepare(LaunchConfig(**settings(images_per_second=1e-9))).tasks) == ["0-2", "3-5", "6-8", "9"]
+
+
+def test_the_rate_is_given_or_measured_or_assumed(packed: Dataset, settings: Arguments, run: Run) -> None:
+    assert Launch.prepare(LaunchConfig(**settings(images_per_second=3))).rate.images_per_second == 3
+    assert Launch.prepare(LaunchConfig(**settings())).rate.source.startswith("assuming 0.1 TMAC/s")
+    assert run() == 0
+    rate = Launch.prepare(LaunchConfig(**settings())).rate
+    assert rate.source == "the mean of 2 finished stores" and rate.images_per_second > 0
+    assert expected_rate(None, [], 496 * 10**9, "cuda").images_per_second == pytest.approx(40e12 / 496e9)
+
+
+@pytest.mark.parametrize("name", ["sd", "unconditional", "tiny_vae"])
+def test_operations_are_counted_without_weights(models: dict[str, Path], name: str) -> None:
+    folder = ModelFolder.open(str(models[name]), None, None, None)
+    loaded = Diffusion(folder, load_scheduler(folder, [200]), "fp32", torch.device("cpu"))
+    latents = torch.zeros(1, *folder.latent_shape(64))
+    embeds = None if folder.text_encoder is None else loaded.encode_prompt("")[None]
+    encoding = macs_of_run(lambda: loaded.encode_images(torch.zeros(1, 3, 64, 64), latents))
+    predicting = macs_of_run(
+        lambda: reconstruction_error(loaded.unet, loaded.scheduler, latents, latents[None], 0, embeds)
+    )
+    assert count_macs(folder, 64, 3) == encoding + 3 * predicting
+
+
+def test_tasks_of_another_method_have_its_costs_and_settings(
+    packed: Dataset, settings: Arguments, models: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    launch = Launch.prepare(LaunchConfig(**settings(method="dire", inversion_steps=3, dry_run=True)))
+    assert launch.macs == count_macs(ModelFolder.open(str(models["sd"])), 64, 6, 1)
+    told = launch.config.run_settings()
+    assert (told["method"], told["inversion_steps"]) == ("dire", 3)
+    launch.run()
+    assert "7 images in 2 tars (0 stores are there), dire, 3 + 3 steps, " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": "k8s"}, "engine is 'k8s': expected slurm or local"),
+        ({"overwrite": True}, "overwrite is true"),
+        ({"tars_per_task": 0}, "tars_per_task is 0: expected 1 or more"),
+        ({"memory_gb": 0}, "memory_gb is 0: expected more than 0"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: Arguments, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LaunchConfig(**settings(**changes))
+
+
+def test_tasks_are_told_absolute_paths_and_a_device_that_must_be_there(
+    settings: Arguments, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models["sd"].parent)
+    config = LaunchConfig(**settings(data="d", cache="c", model="sd", device="auto"))
+    told = config.run_settings()
+    root = models["sd"].parent
+    assert (told["data"], told["cache"], told["model"]) == (f"{root}/d", f"{root}/c", f"{root}/sd")
+    assert told["device"] == "cuda"
+    assert LaunchConfig(**settings(device="auto", gpus_per_task=0)).run_settings()["device"] == "cpu"
+    assert "shard" not in told and "partition" not in told
+
+
+def test_sbatch_that_is_not_there_is_an_error(
+    packed: Dataset, settings: Arguments, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert main(["launch", *as_flags(settings())]) == 1
+    assert 'this machine submits no SLURM jobs: Could not detect "srun"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, None), (3, 3), (1, 1), (-9, 137)])
+def test_a_task_exits_as_its_run_does(
+    status: int, expected: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    end = f"kill {status} $$" if status < 0 else f"exit {status}"
+    monkeypatch.setattr(ExtractTask, "command", lambda self, shards: ["/bin/sh", "-c", end])
+    task = ExtractTask(tmp_path / "settings.yaml", num_gpus=1)
+    if expected is None:
+        task("0")
+        return
+    with pytest.raises(SystemExit) as ended:
+        task("0")
+    assert ended.value.code == expected
+
+
+def test_a_task_with_several_gpus_deals_its_tars_to_them(tmp_path: Path) -> None:
+    one, eight = (ExtractTask(tmp_path / "s.yaml", n).command("0-3")[3:] for n in (1, 8))
+    assert one == ["extract", "run", f"--config={tmp_path / 's.yaml'}", "--shard=0-3"]
+    assert eight == ["extract", "launch", f"--config={tmp_path / 's.yaml'}", "--shard=0-3", "--engine=local"]
+
+
+@pytest.mark.slow
+def test_local_processes_give_the_same_as_one_run(
+    packed: Dataset, settings: Arguments, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    given = settings(engine="local", processes=2, tars_per_task=1, max_reject_fraction=0)
+    assert main(["launch", *as_flags(given)]) == 0
+    assert run(cache=tmp_path / "one") == 0
+    ours, theirs = (read_maps(tmp_path / name) for name in ("cache", "one"))
+    assert ours.keys() == theirs.keys() and all((ours[key] == theirs[key]).all() for key in ours)
+    assert "tars 0: done in" in caplog.text and "tars 1: done in" in caplog.text
+    (config,) = (tmp_path / "cache" / ".logs").glob("settings-*.yaml")
+    assert yaml.safe_load(config.read_text())["max_reject_fraction"] == 0
+    caplog.clear()
+    assert main(["launch", *as_flags(given)]) == 0
+    assert "0 images in 0 tars (2 stores are there)" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_local_task_that_fails_is_reported_and_the_others_go_on(
+    packed: Dataset, settings: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    packed.tar_path(0).unlink()
+    for tars_per_task in (1, 2):  # the second time, only the broken one is left
+        assert main(["launch", *as_flags(settings(engine="local", tars_per_task=tars_per_task))]) == 1
+        assert f"1 of {3 - tars_per_task} tasks failed (SHARD=0)" in capsys.readouterr().err
+    assert open_cache(tmp_path / "cache").shards() == ["train-000001.zarr.zip"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_local_processes_in_order(number: signal.Signals, settings: Arguments, tmp_path: Path) -> None:
+    pack(tmp_path / "data", list(range(60)), max_rows=2)
+    given = settings(engine="local", processes=2, tars_per_task=15, ensemble_size=8)
+    command = [sys.executable, "-m", "extract", "launch", *as_flags(given)]
+    # What runs the tests in the background may ignore SIGINT, and its children with it.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cache").glob("*.zarr.zip")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT), stderr
+    cache = open_cache(tmp_path / "cache")
+    assert 0 < len(cache.shards()) < 30
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [".logs", "cache.json", *cache.shards()]

@@ -1,0 +1,96 @@
+"""Watching: what is shown of tasks that run, are silent or have failed, and of the stores that are there."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache_schema import Dataset, write_dataset
+from extract.__main__ import main
+from extract.engines.watch import Watch, WatchConfig, format_seconds
+from extract.run.progress import FOLDER, Progress
+from tests.extract.conftest import Run, make_images, pack
+from tests.samples import make_sample
+
+NOW = 1_800_000_000.0
+
+
+def write_progress(cache: Path, task: str, **values: Any) -> None:
+    (cache / FOLDER).mkdir(exist_ok=True)
+    state = Progress(task, **{"num_tars": 4, "num_images": 20, "started": NOW - 100, "updated": NOW, **values})
+    (cache / FOLDER / f"{task}.json").write_text(json.dumps(asdict(state)))
+
+
+def test_it_shows_rates_time_left_and_the_slowest_task_first(packed: Dataset, run: Run, tmp_path: Path) -> None:
+    assert run(shard=1) == 0
+    cache = tmp_path / "cache"
+    write_progress(cache, "fast-1", images_done=10, tars_done=2, tar="train-000003.tar", rejected={"x": 3})
+    write_progress(cache, "slow-2", images_done=4, skipped=2)
+    write_progress(cache, "dead-3", updated=NOW - 200, tar="train-000004.tar")
+    write_progress(cache, "gone-4", error="ShardStale: has changed", tar="train-000005.tar")
+    lines = Watch(WatchConfig(cache=str(cache), data=str(packed.folder))).snapshot(NOW).splitlines()
+    assert lines == [
+        f"{cache}: 1 of 2 tars, 2 of 7 images done; 2 tasks at 0.1 images/s, 42 s left",
+        "task (slowest first)         tars  images/s      left  rejected  at",
+        "slow-2                     0 of 4       0.0    13 min         0",
+        "fast-1                     2 of 4       0.1     2 min         3  train-000003.tar",
+        "silent for 3 min: dead-3, at train-000004.tar: hangs, or was killed",
+        "failed: gone-4, at train-000005.tar: ShardStale: has changed",
+    ]
+
+
+def test_rejected_images_of_the_stores_are_counted_by_reason(run: Run, tmp_path: Path) -> None:
+    images = make_images(4)
+    images[1] = images[1][:100]
+    samples = [make_sample(i, image=image) for i, image in enumerate(images)]
+    write_dataset(tmp_path / "data", samples, {}, max_rows=2)
+    assert run() == 3
+    lines = Watch(WatchConfig(cache=str(tmp_path / "cache"))).snapshot(NOW).splitlines()
+    assert lines[0] == f"{tmp_path / 'cache'}: 2 tars, 4 images done; 0 tasks at 0.0 images/s"
+    assert lines[1] == "1 images rejected, numbers in the reasons as #:"
+    assert "1 × PNG cannot be decoded" in lines[2]
+
+
+def test_a_sweep_is_watched_from_the_folder_above(packed: Dataset, run: Run, tmp_path: Path) -> None:
+    assert run(timesteps=[100, 200]) == 0
+    text = Watch(WatchConfig(cache=str(tmp_path / "cache"), data=str(packed.folder))).snapshot(NOW)
+    assert "2 of 2 tars, 7 of 7 images done" in text
+
+
+def test_many_tasks_are_cut_to_the_slowest(packed: Dataset, run: Run, tmp_path: Path) -> None:
+    assert run(shard=1) == 0
+    for n in range(30):
+        write_progress(tmp_path / "cache", f"task-{n}", images_done=n)
+    text = Watch(WatchConfig(cache=str(tmp_path / "cache"))).snapshot(NOW)
+    assert "task-19 " in text and "task-20 " not in text and "… and 10 faster tasks" in text
+
+
+def test_the_command_ends_when_all_is_done_and_shows_once_what_is_not(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = pack(tmp_path / "data", list(range(7)))
+    flags = [f"--cache={tmp_path / 'cache'}", f"--data={dataset.folder}"]
+    assert main(["watch", *flags]) == 1
+    assert "holds no cache.json" in capsys.readouterr().err
+    assert run(shard=0) == 0
+    assert main(["watch", *flags, "--once=true"]) == 0
+    assert "1 of 2 tars" in capsys.readouterr().out
+    assert run() == 0
+    assert main(["watch", *flags]) == 0
+    assert "2 of 2 tars" in capsys.readouterr().out
+
+
+def test_it_loads_no_torch() -> None:
+    code = "import sys, extract.engines.watch, extract.engines.slurm; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (99, "99 s"), (720, "12 min"), (9000, "2.5 h"), (200000, "2.3 days")]
+)
+def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

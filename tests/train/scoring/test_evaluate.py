@@ -1,0 +1,237 @@
+"""results.json from saved predictions: small cases by hand, and files that do not belong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from train.commands.prediction_writer import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD
+from train.scoring.calibration import COVERAGES, Calibration, fit_calibration
+from train.scoring.evaluate import compare_readings, evaluate
+from train.scoring.pairs import compare_pairs
+from train.scoring.readings import COLUMNS
+from train.scoring.scores import Reading, load_reading
+
+# (key, label, image_source, subset, derived_from, score)
+PHOTOS = [("r0", 0, "real", "a", None, 0.1), ("r1", 0, "real", "a", None, 0.6), ("r2", 0, "real", "b", None, 0.2)]
+FAKES = [("f0", 1, "sd", "a", "r0", 0.9), ("f1", 1, "sd", "a", "r1", 0.3), ("g0", 1, "gan", "b", None, 0.8)]
+CONTROLS = [
+    ("v0", None, "vae-roundtrip", "a", "r0", 0.2),
+    ("v1", None, "vae-roundtrip", "a", "r1", 0.7),
+    ("b0", None, "blur", "a", "r0", 0.15),
+]
+
+
+def _index(samples: list[tuple], split: str = "test") -> pa.Table:
+    keys, labels, sources, subsets, derived, _ = zip(*samples, strict=True)
+    columns = {
+        "key": pa.array(keys, pa.string()),
+        "label": pa.array(labels, pa.int8()),
+        "image_source": pa.array(sources, pa.string()),
+        "subset": pa.array(subsets, pa.string()),
+        "split": pa.array([split] * len(keys), pa.string()),
+        "group": pa.array([d or k for k, d in zip(keys, derived, strict=True)], pa.string()),
+        "derived_from": pa.array(derived, pa.string()),
+    }
+    assert set(columns) == set(COLUMNS)
+    return pa.table(columns)
+
+
+def _write(path: Path, index: pa.Table, scores: list[float], rows: list[int] | None = None, **metadata: str) -> Path:
+    rows = list(range(len(index))) if rows is None else rows
+    table = index.take(pa.array(rows, pa.int64())).add_column(0, "row", pa.array(rows, pa.int64()))
+    table = table.append_column("logit_real", pa.array([0.0] * len(rows), pa.float32()))
+    table = table.append_column("logit_generated", pa.array(scores, pa.float32()))
+    table = table.append_column("score", pa.array(scores, pa.float64()))
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+def _reading(
+    samples: list[tuple], *, scores: list[list[float]] | None = None, is_probability: bool = True, threshold=None
+) -> Reading:
+    scores = [[sample[-1] for sample in samples]] if scores is None else scores
+    fitted = None if threshold is None else Calibration(threshold)
+    return Reading(_index(samples), np.array(scores), (fitted,) * len(scores), is_probability)
+
+
+def test_sources_are_scored_against_the_reals_of_their_own_subset() -> None:
+    result = evaluate({"full": _reading(PHOTOS + FAKES + CONTROLS, threshold=0.25)})["readings"]["full"]
+    sd = result["sources"]["sd"]  # reals 0.1 and 0.6, fakes 0.9 and 0.3
+    assert (sd["n_real"], sd["n_generated"]) == (2, 2)
+    assert sd["accuracy"] == sd["balanced_accuracy"] == 0.5
+    assert sd["accuracy_at_val_threshold"] == 0.75
+    assert sd["auroc"] == 0.75
+    assert sd["average_precision"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert sd["tpr_at_fpr_5"] == sd["tpr_at_fpr_1"] == 0.5
+    assert sd["auroc_sd"] is None
+    gan = result["sources"]["gan"]  # real 0.2, fake 0.8
+    assert (gan["n_real"], gan["n_generated"]) == (1, 1)
+    assert gan["accuracy"] == gan["auroc"] == 1.0
+
+
+def test_controls_stand_in_the_generated_place_outside_the_mean() -> None:
+    result = evaluate({"full": _reading(PHOTOS + FAKES + CONTROLS)})["readings"]["full"]
+    assert set(result["controls"]) == {"blur", "vae-roundtrip"}
+    roundtrip = result["controls"]["vae-roundtrip"]  # reals 0.1 and 0.6, round trips 0.2 and 0.7
+    assert (roundtrip["n_real"], roundtrip["n_generated"], roundtrip["auroc"]) == (2, 2, 0.75)
+    assert result["mean"]["auroc"] == pytest.approx((0.75 + 1.0) / 2)
+    assert result["mean"]["accuracy"] == pytest.approx((0.5 + 1.0) / 2)
+    assert result["mean"]["n_generated"] == 3
+    assert result["mean"]["auroc_interval"] is None
+
+
+def test_intervals_resample_groups_and_contain_the_auroc() -> None:
+    rng = np.random.default_rng(0)
+    photos = [(f"r{i}", 0, "real", "a", None, float(rng.random())) for i in range(60)]
+    fakes = [(f"f{i}", 1, "sd", "a", f"r{i}", float(rng.random() + 0.2)) for i in range(60)]
+    block = evaluate({"full": _reading(photos + fakes)})["readings"]["full"]["sources"]["sd"]
+    low, high = block["auroc_interval"]
+    assert 0.5 < low < block["auroc"] < high < 1
+
+
+def test_several_seeds_give_mean_and_sd() -> None:
+    samples = PHOTOS[:2] + FAKES[:2]
+    scores = [[0.1, 0.6, 0.9, 0.3], [0.1, 0.2, 0.9, 0.8]]  # AUROC 0.75 and 1
+    result = evaluate({"full": _reading(samples, scores=scores)})["readings"]["full"]
+    assert result["sources"]["sd"]["auroc"] == pytest.approx(0.875)
+    assert result["sources"]["sd"]["auroc_sd"] == pytest.approx(np.std([0.75, 1.0], ddof=1))
+    assert result["mean"]["auroc_sd"] == pytest.approx(np.std([0.75, 1.0], ddof=1))
+
+
+def test_differences_are_paired_and_have_an_sd_over_seeds() -> None:
+    samples = PHOTOS[:2] + FAKES[:2]
+    better = _reading(samples, scores=[[0.1, 0.2, 0.9, 0.8]] * 2)  # AUROC 1
+    worse = _reading(samples, scores=[[0.1, 0.6, 0.9, 0.3], [0.1, 0.2, 0.9, 0.8]])  # AUROC 0.75 and 1
+    block = compare_readings(better, worse, num_resamples=50)["sd"]
+    assert block["auroc_difference"] == pytest.approx(0.125)
+    assert block["sd"] == pytest.approx(np.std([0.25, 0.0], ddof=1))
+    low, high = block["interval"]
+    assert 0 <= low <= 0.125 <= high
+    assert compare_readings(better, better, num_resamples=5)["sd"]["interval"] == [0, 0]
+    assert compare_readings(better, _reading(samples), num_resamples=5)["sd"]["sd"] is None
+    with pytest.raises(ValueError, match="readings of different samples cannot be compared"):
+        compare_readings(better, _reading(PHOTOS + FAKES))
+
+
+def test_scores_that_are_no_probabilities_have_no_accuracy_at_one_half() -> None:
+    samples = [(*sample[:-1], sample[-1] - 5) for sample in PHOTOS + FAKES]
+    result = evaluate({"mean_lare": _reading(samples, is_probability=False, threshold=-4.75)})
+    sd = result["readings"]["mean_lare"]["sources"]["sd"]
+    assert sd["accuracy"] is sd["balanced_accuracy"] is sd["calibration_error"] is None
+    assert sd["accuracy_at_val_threshold"] == 0.75
+    assert sd["auroc"] == 0.75
+    assert result["readings"]["mean_lare"]["mean"]["accuracy"] is None
+
+
+def test_pairs_compare_with_the_own_photograph_and_its_round_trip() -> None:
+    # score = -mean LaRE: higher is lower. f0 > r0 and > v0; f1 < r1 and < v1; b0 > r0 but < v0
+    pairs = compare_pairs(_reading(PHOTOS + FAKES + CONTROLS))
+    assert pairs["sd"] == {"lower_than_photo": 0.5, "lower_than_roundtrip": 0.5, "n": 2}
+    assert pairs["blur"] == {"lower_than_photo": 1.0, "lower_than_roundtrip": 0.0, "n": 1}
+    assert pairs["vae-roundtrip"] == {"lower_than_photo": 1.0, "lower_than_roundtrip": None, "n": 2}
+    assert "gan" not in pairs
+
+
+def test_pairs_without_round_trips_or_photographs() -> None:
+    assert compare_pairs(_reading(PHOTOS + FAKES))["sd"]["lower_than_roundtrip"] is None
+    assert compare_pairs(_reading(FAKES)) == {}
+    assert evaluate({"full": _reading(PHOTOS + FAKES)})["pairs"] == {}
+    assert evaluate({"mean_lare": _reading(PHOTOS + FAKES)})["pairs"]["sd"]["n"] == 2
+
+
+def test_a_source_without_reals_is_refused() -> None:
+    with pytest.raises(ValueError, match="gan has no real images in its subset b"):
+        evaluate({"full": _reading(PHOTOS[:2] + FAKES)})
+
+
+def test_labels_come_from_the_index_and_rows_may_be_in_any_order(tmp_path: Path) -> None:
+    index = _index(PHOTOS + FAKES)
+    wrong = index.set_column(1, "label", pa.array([1] * 6, pa.int8()))
+    path = _write(tmp_path / "p.parquet", wrong, [0.9, 0.1, 0.6], rows=[3, 0, 1])
+    reading = load_reading(index, [path])
+    assert reading.table["key"].to_pylist() == ["r0", "r1", "f0"]
+    assert reading.table["label"].to_pylist() == [0, 0, 1]
+    assert reading.scores.tolist() == [[0.1, 0.6, 0.9]]
+    assert reading.is_probability
+    assert reading.thresholds == (None,)
+
+
+def test_threshold_comes_from_the_file_or_from_validation(tmp_path: Path) -> None:
+    index = pa.concat_tables([_index(PHOTOS), _index([(f"{s[0]}v", *s[1:]) for s in PHOTOS + FAKES], "validation")])
+    test = _write(tmp_path / "test.parquet", index, [0.1, 0.6, 0.2], [0, 1, 2], **{THRESHOLD.decode(): "0.3125"})
+    validation = _write(tmp_path / "val.parquet", index, [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], [3, 4, 5, 6, 7, 8])
+    assert load_reading(index, [test]).thresholds == (0.3125,)
+    assert load_reading(index, [test], [validation]).thresholds == (0.5,)
+    with pytest.raises(ValueError, match=r"test\.parquet holds samples of test: a threshold is chosen on validation"):
+        load_reading(index, [test], [test])
+    with pytest.raises(ValueError, match="1 predictions files, but 2 of validation"):
+        load_reading(index, [test], [validation, validation])
+
+
+def test_calibration_error_before_and_after_and_the_unsure_bands() -> None:
+    samples = [(f"r{i}", 0, "real", "a", None, s) for i, s in enumerate([0.1, 0.1, 0.1, 0.6])]
+    samples += [(f"f{i}", 1, "sd", "a", None, s) for i, s in enumerate([0.4, 0.9, 0.9, 0.9])]
+    fitted = Calibration(0.5, 2.0, ((0.5, 0.5), (0.3, 0.7), (0.0, 1.0)))
+    reading = Reading(_index(samples), np.array([[s[-1] for s in samples]] * 2), (fitted,) * 2, True)
+    sd = evaluate({"full": reading})["readings"]["full"]["sources"]["sd"]
+    assert sd["calibration_error"] == pytest.approx((3 * 0.1 + 0.6 + 0.6 + 3 * 0.1) / 8)
+    scaled = [1 / (1 + (1 / s - 1) ** 0.5) for s in (0.1, 0.4)]  # log-odds halved; the case is symmetric
+    assert sd["calibration_error_with_temperature"] == pytest.approx((3 * scaled[0] + 1 - scaled[1]) / 4)
+    assert sd["auroc"] == evaluate({"full": _reading(samples)})["readings"]["full"]["sources"]["sd"]["auroc"]
+    assert sd["unsure"] == [
+        {"coverage_on_validation": COVERAGES[0], "coverage": 1.0, "accuracy": 0.75},
+        {"coverage_on_validation": COVERAGES[1], "coverage": 0.75, "accuracy": 1.0},
+        {"coverage_on_validation": COVERAGES[2], "coverage": 0.0, "accuracy": None},
+    ]
+
+
+def test_what_was_fitted_comes_from_the_file_or_from_validation(tmp_path: Path) -> None:
+    index = pa.concat_tables([_index(PHOTOS), _index([(f"{s[0]}v", *s[1:]) for s in PHOTOS + FAKES], "validation")])
+    stored = Calibration(0.25, 1.5, ((0.2, 0.3),) * len(COVERAGES))
+    notes = {
+        CALIBRATION.decode(): json.dumps(stored.to_dict()),
+        ALLOWED_DIFFERENCES.decode(): '["timestep: 200 ≠ 261"]',
+    }
+    test = _write(tmp_path / "test.parquet", index, [0.1, 0.6, 0.2], [0, 1, 2], **notes)
+    scores = [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]
+    validation = _write(tmp_path / "val.parquet", index, scores, [3, 4, 5, 6, 7, 8])
+    reading = load_reading(index, [test])
+    assert reading.calibrations == (stored,)
+    assert reading.allowed_differences == (("timestep: 200 ≠ 261",),)
+    expected = fit_calibration(torch.tensor(scores, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert load_reading(index, [test], [validation]).calibrations == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores", "message"),
+    [
+        ([0, 1], [0.1, float("nan")], "1 of 2 scores are not finite"),
+        ([0, 0], [0.1, 0.2], "holds a sample more than once"),
+        ([], [], "holds no predictions"),
+    ],
+)
+def test_unusable_predictions_are_refused(tmp_path: Path, rows: list[int], scores: list[float], message: str) -> None:
+    index = _index(PHOTOS)
+    with pytest.raises(ValueError, match=message):
+        load_reading(index, [_write(tmp_path / "p.parquet", index, scores, rows)])
+
+
+def test_predictions_of_another_dataset_are_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.parquet", _index(FAKES), [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="made from another dataset: its keys are not those of the index's rows"):
+        load_reading(_index(PHOTOS), [path])
+    with pytest.raises(ValueError, match="made from another dataset"):
+        load_reading(_index(FAKES[:2]), [path])
+
+
+def test_seeds_must_score_the_same_samples(tmp_path: Path) -> None:
+    index = _index(PHOTOS)
+    first = _write(tmp_path / "a.parquet", index, [0.1, 0.2], [0, 1])
+    second = _write(tmp_path / "b.parquet", index, [0.1, 0.2], [0, 2])
+    with pytest.raises(ValueError, match=r"b\.parquet and .*a\.parquet hold different samples"):
+        load_reading(index, [first, second])

@@ -1,0 +1,52 @@
+"""Pairs of images of one photograph, by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from train.scoring.pairs import choose_roundtrip, compare_pairs, match_pairs
+from train.scoring.scores import Reading
+
+# (key, image source, derived from, mean LaRE)
+ROWS = [
+    *(("p0", "real", None, 1.0), ("p1", "real", None, 1.0)),
+    *(("a1", "vae-roundtrip-a", "p1", 0.8), ("a0", "vae-roundtrip-a", "p0", 0.8)),
+    ("b0", "vae-roundtrip-b", "p0", 0.4),
+    *(("fa0", "toy-a-img2img", "p0", 0.6), ("fa1", "toy-a-img2img", "p1", 0.9)),
+    *(("fb0", "toy-b-img2img", "p0", 0.6), ("fb1", "toy-b-img2img", "p1", 0.6)),
+    *(("x0", "blurred-real", "p0", 0.7), ("s0", "toy-a", None, 0.1), ("l0", "toy-a-img2img", "gone", 0.1)),
+]
+
+
+@pytest.fixture
+def reading() -> Reading:
+    keys, sources, derived, means = zip(*ROWS, strict=True)
+    table = pa.table({"key": keys, "image_source": sources, "derived_from": derived})
+    return Reading(table, -np.array([means]), (None,), is_probability=False)
+
+
+def test_each_source_is_compared_with_the_round_trip_through_its_own_autoencoder(reading: Reading) -> None:
+    pairs = compare_pairs(reading)
+    assert pairs == {
+        "toy-a-img2img": {"lower_than_photo": 1.0, "lower_than_roundtrip": 0.5, "n": 2},
+        # Only one of its photographs has a round trip through b, and that has the lower mean.
+        "toy-b-img2img": {"lower_than_photo": 1.0, "lower_than_roundtrip": 0.0, "n": 2},
+        "blurred-real": {"lower_than_photo": 1.0, "lower_than_roundtrip": 1.0, "n": 1},
+        "vae-roundtrip-a": {"lower_than_photo": 1.0, "lower_than_roundtrip": None, "n": 2},
+        "vae-roundtrip-b": {"lower_than_photo": 1.0, "lower_than_roundtrip": None, "n": 1},
+    }
+
+
+def test_matched_positions_are_of_one_photograph(reading: Reading) -> None:
+    images, partners = match_pairs(reading.table, "toy-a-img2img", "vae-roundtrip-a")
+    keys = reading.table["key"].to_pylist()
+    assert [(keys[i], keys[j]) for i, j in zip(images, partners, strict=True)] == [("fa0", "a0"), ("fa1", "a1")]
+    assert [len(p) for p in match_pairs(reading.table, "toy-a")] == [0, 0]
+
+
+def test_round_trip_is_chosen_by_name() -> None:
+    names = ["vae-roundtrip-b", "vae-roundtrip-a"]
+    assert choose_roundtrip("toy-b-img2img", names) == "vae-roundtrip-b"
+    assert choose_roundtrip("blurred-real", names) == "vae-roundtrip-a"
+    assert choose_roundtrip("sd", ["vae-roundtrip"]) == "vae-roundtrip"
+    assert choose_roundtrip("sd", []) is None

@@ -1,0 +1,139 @@
+"""Predictions as Parquet: one row a sample, with its columns of the index, logits and score."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from train.scoring.calibration import Calibration
+from train.scoring.readings import COLUMNS
+from train.task import LareTask, generated_score
+
+logger = logging.getLogger(__name__)
+
+# Entries of the Parquet file's metadata. The threshold is also part of the calibration, which older files lack.
+THRESHOLD = b"threshold"
+CALIBRATION = b"calibration"
+ALLOWED_DIFFERENCES = b"allowed_differences"
+
+
+class PredictionWriter(Callback):
+    """Writes the predictions of all ranks as one file, sorted by row."""
+
+    def __init__(self, path: str = "predictions.parquet", overwrite: bool = False) -> None:
+        """Remember where to write.
+
+        Args:
+            path: The file; a relative path starts at the run's output folder.
+            overwrite: Whether a file that is there is replaced; otherwise it is refused.
+        """
+        self.path = path
+        self.overwrite = overwrite
+        self._batches: list[dict[str, Tensor]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse an existing file before the work.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is off.
+        """
+        if stage == "predict" and not self.overwrite and self._target(trainer).exists():
+            raise FileExistsError(f"{self._target(trainer)} is there already: pass --predictions.overwrite=true")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start collecting."""
+        self._batches = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect a batch's rows and logits."""
+        self._batches.append(outputs)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather the ranks' predictions and write them, whole or not at all."""
+        rows, logits = _gather(trainer, self._batches)
+        if not trainer.is_global_zero:
+            return
+        index = trainer.datamodule.join.dataset.table(COLUMNS)  # type: ignore[attr-defined]
+        assert isinstance(pl_module, LareTask)
+        table = prediction_table(index, rows, logits, pl_module.calibration, pl_module.allowed_differences)
+        target = self._target(trainer)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.tmp")
+        pq.write_table(table, temporary)
+        temporary.replace(target)
+        logger.info("%d predictions in %s", len(table), target)
+
+    def _target(self, trainer: Trainer) -> Path:
+        return Path(trainer.default_root_dir) / self.path
+
+
+def prediction_table(
+    index: pa.Table,
+    rows: Tensor,
+    logits: Tensor,
+    calibration: Calibration,
+    allowed_differences: Sequence[str] = (),
+) -> pa.Table:
+    """Predictions joined with the index.
+
+    Args:
+        index: The whole index, at least `COLUMNS`.
+        rows: Row of each prediction in the index, (n,), int64.
+        logits: (n, 2), float32, column 1 generated.
+        calibration: What was fitted on validation, kept in the table's metadata.
+        allowed_differences: How the features differ from those trained on, kept there too.
+
+    Returns:
+        `row`, `COLUMNS`, logit_real, logit_generated (float32) and score (float64), sorted by row, each row once.
+
+    Raises:
+        ValueError: If a logit is not finite.
+    """
+    if not torch.isfinite(logits).all():
+        bad = rows[~torch.isfinite(logits).all(dim=1)]
+        raise ValueError(f"{len(bad)} of {len(rows)} predictions are not finite, the first is of row {int(bad[0])}")
+    order = torch.argsort(rows, stable=True)
+    order = order[torch.diff(rows[order], prepend=rows.new_tensor([-1])) > 0]
+    rows, logits = rows[order], logits[order]
+    table = index.select(COLUMNS).take(rows.numpy())
+    table = table.add_column(0, "row", pa.array(rows.numpy(), pa.int64()))
+    for name, values in (
+        ("logit_real", logits[:, 0]),
+        ("logit_generated", logits[:, 1]),
+        ("score", generated_score(logits)),
+    ):
+        table = table.append_column(name, pa.array(values.numpy()))
+    metadata = {
+        THRESHOLD: repr(calibration.threshold).encode(),
+        CALIBRATION: json.dumps(calibration.to_dict()).encode(),
+        ALLOWED_DIFFERENCES: json.dumps(list(allowed_differences)).encode(),
+    }
+    return table.replace_schema_metadata(metadata)
+
+
+def _gather(trainer: Trainer, batches: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Rows and logits of all ranks' batches."""
+    parts = [batches]
+    if trainer.world_size > 1:
+        parts = [[] for _ in range(trainer.world_size)]
+        torch.distributed.all_gather_object(parts, batches)
+    everything = [batch for part in parts for batch in part]
+    if not everything:
+        return torch.empty(0, dtype=torch.int64), torch.empty(0, 2)
+    return torch.cat([batch["row"] for batch in everything]), torch.cat([batch["logits"] for batch in everything])

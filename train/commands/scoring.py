@@ -1,0 +1,165 @@
+"""The commands that need no trainer. A new one is a function that takes the arguments after its name."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, auto_cli
+
+from cache_schema import Dataset, check_dataset, open_cache
+from train.export import export_checkpoint
+from train.record import describe_code, write_json
+from train.scoring.evaluate import compare_readings, evaluate
+from train.scoring.matrix import run_matrix
+from train.scoring.readings import COLUMNS, write_readings
+from train.scoring.scores import Reading, load_reading, parse_named_files
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_command(arguments: Sequence[str]) -> None:
+    """Write results.json from saved predictions, and a short table to the standard output."""
+    parser = ArgumentParser(prog="python -m train evaluate", description=evaluate_command.__doc__)
+    parser.add_argument("--config", action="config", help="YAML with these settings")
+    parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
+    parser.add_argument("--cache", type=str, required=True, help="cache folder, for the record")
+    _add_named_files(parser, required=True)
+    parser.add_argument(
+        "--differences",
+        nargs="*",
+        default=[],
+        metavar="NAME:NAME",
+        help="pairs of readings whose AUROCs are subtracted, with intervals from the same resamples",
+    )
+    parser.add_argument("--out", type=str, required=True, help="results.json to write")
+    parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples of an interval")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
+    settings = parser.parse_args(list(arguments))
+    try:
+        files, validation = parse_named_files(settings.readings), parse_named_files(settings.validation)
+        pairs = [tuple(item.partition(":")[::2]) for item in settings.differences]
+        for option, names in (("--validation", [*validation]), ("--differences", [n for pair in pairs for n in pair])):
+            unknown = sorted(set(names) - files.keys())
+            if unknown:
+                raise ValueError(f"{option} names {', '.join(unknown)}, which --readings does not")
+    except ValueError as error:
+        parser.error(str(error))
+    dataset, cache = Dataset.open(settings.data), open_cache(settings.cache)
+    check_dataset(cache, dataset.dataset_id)
+    index = dataset.table([*COLUMNS])
+    readings = {name: load_reading(index, paths, validation.get(name, ())) for name, paths in files.items()}
+    how = {"num_resamples": settings.num_resamples, "seed": settings.seed}
+    record = {
+        **{"dataset_id": dataset.dataset_id, "fingerprint": cache.fingerprint, "fields": dict(cache.fields)},
+        **{"readings": _as_text(files), "validation": _as_text(validation), **_describe_readings(readings), **how},
+        **describe_code(),
+    }
+    results = {"settings": record, **evaluate(readings, **how)}
+    if pairs:
+        differences = {f"{a} − {b}": compare_readings(readings[a], readings[b], **how) for a, b in pairs}
+        results["differences"] = differences
+    write_json(Path(settings.out), results)
+    sys.stdout.write(format_results(results))
+    logger.info("results in %s", settings.out)
+
+
+def _add_named_files(parser: ArgumentParser, *, required: bool) -> None:
+    """The two options of which predictions are read."""
+    named: dict[str, Any] = {"metavar": "NAME=FILE"}
+    parser.add_argument(
+        "--readings",
+        nargs="+",
+        required=required,
+        help="predictions; a name given more than once has as many seeds",
+        **named,
+    )
+    parser.add_argument(
+        "--validation",
+        nargs="*",
+        default=[],
+        help="predictions on validation samples, in the order of the reading's seeds: threshold, temperature and "
+        "unsure bands are fitted on them (default: those stored with the weights)",
+        **named,
+    )
+
+
+def _describe_readings(readings: Mapping[str, Reading]) -> dict[str, Any]:
+    """What was fitted on validation, and how features differed from those trained on, for each seed."""
+    fitted = {name: [one and one.to_dict() for one in reading.calibrations] for name, reading in readings.items()}
+    return {
+        "thresholds": {name: list(reading.thresholds) for name, reading in readings.items()},
+        "calibrations": fitted,
+        "allowed_differences": {name: list(reading.allowed_differences) for name, reading in readings.items()},
+    }
+
+
+def _as_text(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    return {name: [str(path) for path in paths] for name, paths in files.items()}
+
+
+def readings_command(arguments: Sequence[str]) -> None:
+    """Write the scores that need no model."""
+    auto_cli(write_readings, args=list(arguments), prog="python -m train readings", as_positional=False)
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """Write a checkpoint's detector as a folder that can be shared."""
+    auto_cli(export_checkpoint, args=list(arguments), prog="python -m train export", as_positional=False)
+
+
+def matrix_command(arguments: Sequence[str]) -> None:
+    """Train on each image source, test on all, with several seeds."""
+    parser = ArgumentParser(prog="python -m train matrix", description=matrix_command.__doc__)
+    parser.add_argument(
+        "--recipe", nargs="+", required=True, metavar="YAML", help="settings of fit, later files over earlier ones"
+    )
+    parser.add_argument(
+        "--sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="image sources to train on, a row each; all: every one together (default: each of the training split)",
+    )
+    parser.add_function_arguments(run_matrix, as_group=False, skip={"recipe", "sources"})
+    run_matrix(**vars(parser.parse_args(list(arguments))))
+
+
+def plots_command(arguments: Sequence[str]) -> None:
+    """Draw predictions, a matrix, and the most certain right and wrong cases."""
+    from train.pictures.draw import draw_pictures  # loads a library that training does without
+
+    parser = ArgumentParser(prog="python -m train plots", description=plots_command.__doc__)
+    _add_named_files(parser, required=False)
+    parser.add_function_arguments(draw_pictures, as_group=False, skip={"readings", "validation"})
+    draw_pictures(**vars(parser.parse_args(list(arguments))))
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "evaluate": evaluate_command,
+    "readings": readings_command,
+    "export": export_command,
+    "matrix": matrix_command,
+    "plots": plots_command,
+}
+
+
+def format_results(results: dict[str, Any]) -> str:
+    """The main figures of results.json as a text table, a line a reading and source."""
+    lines = [
+        f"{'reading':<20} {'image source':<28} {'n':>6} {'acc@0.5':>8} {'acc@val':>8} {'AP':>6} {'AUROC':>6}  95 %"
+    ]
+    for reading, blocks in results["readings"].items():
+        rows = [*blocks["sources"].items(), *((f"({name})", block) for name, block in blocks["controls"].items())]
+        for name, block in [*rows, ("mean", blocks["mean"])] if blocks["mean"] else rows:
+            interval = block["auroc_interval"]
+            lines.append(
+                f"{reading:<20} {name:<28} {block['n_generated']:>6} {_number(block['accuracy']):>8} "
+                f"{_number(block['accuracy_at_val_threshold']):>8} {_number(block['average_precision']):>6} "
+                f"{_number(block['auroc']):>6}  {'–'.join(map(_number, interval)) if interval else ''}".rstrip()
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

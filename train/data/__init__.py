@@ -1,0 +1,1 @@
+"""From tars and maps to batches: joining, choosing, planning, decoding, cutting."""

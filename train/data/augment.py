@@ -1,0 +1,119 @@
+"""Changes to the image alone: what pictures go through on the way to a viewer. Off by default.
+
+The map stays that of the picture as it was extracted. Geometry, which moves image and map together, is in
+`train.data.views`.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+from torchvision.transforms.v2.functional import (  # type: ignore[import-untyped]
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
+
+from train.data.plan import seeded_rng
+
+
+@dataclass(frozen=True)
+class ImageChanges:
+    """Random changes of training images, each with a probability: colour first, then blur, then JPEG.
+
+    What is drawn is a function of (seed, epoch, key), and each change has a stream of its own: turning one on does not
+    move the others.
+
+    Raises:
+        ValueError: If a probability or a range is none.
+    """
+
+    jpeg_probability: float = 0.0
+    """How many of the images are encoded as JPEG (4:2:0) and decoded again."""
+    jpeg_quality: tuple[int, int] = (50, 95)
+    """Least and greatest quality, of 1 … 100; every whole number between is as likely."""
+    blur_probability: float = 0.0
+    """How many of the images are blurred by a Gaussian (Pillow's: three box filters of together that variance)."""
+    blur_sigma: tuple[float, float] = (0.5, 2.0)
+    """Least and greatest standard deviation, in px."""
+    color_probability: float = 0.0
+    """How many of the images get another brightness, contrast, saturation and hue, in this order."""
+    brightness: float = 0.2
+    """The factor of brightness lies in [1 − this, 1 + this]."""
+    contrast: float = 0.2
+    """That of contrast in the same way."""
+    saturation: float = 0.2
+    """That of saturation in the same way."""
+    hue: float = 0.02
+    """Greatest turn of the hue to either side, as a part of the whole circle, at most 0.5."""
+
+    def __post_init__(self) -> None:
+        """Check probabilities and ranges."""
+        for name in ("jpeg_probability", "blur_probability", "color_probability", "brightness", "contrast"):
+            _check_range(name, (0.0, getattr(self, name)), 1.0)
+        _check_range("saturation", (0.0, self.saturation), 1.0)
+        _check_range("hue", (0.0, self.hue), 0.5)
+        _check_range("blur_sigma", self.blur_sigma, 100.0)
+        _check_range("jpeg_quality", self.jpeg_quality, 100)
+        if self.jpeg_quality[0] < 1:
+            raise ValueError(f"jpeg_quality begins at {self.jpeg_quality[0]}: expected at least 1")
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to do."""
+        return max(self.jpeg_probability, self.blur_probability, self.color_probability) > 0
+
+    def apply(self, frame: np.ndarray, seed: int, epoch: int, key: str) -> np.ndarray:
+        """Change an image.
+
+        Args:
+            frame: (height, width, 3), uint8; it is left as it is.
+            seed: Seed of the run.
+            epoch: Number of the epoch.
+            key: Key of the sample.
+
+        Returns:
+            Same shape, uint8. The very same array if nothing was drawn.
+        """
+        picture = unchanged = Image.fromarray(frame)
+        if (rng := _drawn("color", self.color_probability, seed, epoch, key)) is not None:
+            picture = self._recolor(picture, rng)
+        if (rng := _drawn("blur", self.blur_probability, seed, epoch, key)) is not None:
+            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*self.blur_sigma)))
+        if (rng := _drawn("jpeg", self.jpeg_probability, seed, epoch, key)) is not None:
+            picture = _through_jpeg(picture, int(rng.integers(*self.jpeg_quality, endpoint=True)))
+        return frame if picture is unchanged else np.asarray(picture)
+
+    def _recolor(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        picture = adjust_brightness(picture, 1 + self.brightness * rng.uniform(-1, 1))
+        picture = adjust_contrast(picture, 1 + self.contrast * rng.uniform(-1, 1))
+        picture = adjust_saturation(picture, 1 + self.saturation * rng.uniform(-1, 1))
+        if self.hue:  # turning it by nothing would still round: Pillow keeps hue, saturation and value in 8 bits each
+            picture = adjust_hue(picture, self.hue * rng.uniform(-1, 1))
+        return picture
+
+
+def _drawn(change: str, probability: float, seed: int, epoch: int, key: str) -> np.random.Generator | None:
+    """The stream of a change, after the draw that says it happens; None if it does not."""
+    if not probability:
+        return None
+    rng = seeded_rng(change, seed, epoch, key)
+    return rng if rng.random() < probability else None
+
+
+def _through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return Image.open(buffer, formats=("JPEG",))
+
+
+def _check_range(name: str, bounds: tuple[float, float], most: float) -> None:
+    low, high = bounds
+    if not 0 <= low <= high <= most:
+        raise ValueError(f"{name} is {high if low == 0 else list(bounds)}: expected a number or range in 0 … {most:g}")
+
+
+NO_CHANGES = ImageChanges()
+"""Images as they are."""

@@ -1,0 +1,263 @@
+"""From a plan to tensors: any worker builds any batch, and the cursor counts the batches that were handed out."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cache_schema import DatasetError, ImageRejected
+from train.data.augment import NO_CHANGES, ImageChanges
+from train.data.decoding import decode_pixels, to_canvas
+from train.data.join import Join, JoinedTar
+from train.data.samples import Samples
+from train.data.views import Placement, View
+
+Batch = dict[str, Tensor]
+
+
+class BatchReader(Dataset[Batch]):
+    """Builds whole batches; item (epoch, positions) is the batch of these samples.
+
+    Tars are opened when first needed and the last few are kept, so that a worker holds the maps of one block of the
+    plan. Nothing that is open is sent to a worker.
+
+    Args:
+        join: Dataset and caches.
+        samples: The samples that positions point into.
+        view: What is cut of image and map.
+        seed: Seed of the random boxes and changes; None takes the centre box and changes nothing.
+        flip: Whether random boxes are also mirrored.
+        changes: What is done to images alone, before they are cut.
+        map_positions: For each sample the position of the one whose map it gets; None: its own.
+        maps: Whether batches have maps.
+        images: Whether batches have images.
+        open_tars: Tars kept open.
+    """
+
+    def __init__(
+        self,
+        join: Join,
+        samples: Samples,
+        view: View,
+        *,
+        seed: int | None = None,
+        flip: bool = False,
+        changes: ImageChanges = NO_CHANGES,
+        map_positions: np.ndarray | None = None,
+        maps: bool = True,
+        images: bool = True,
+        open_tars: int = 2,
+    ) -> None:
+        self.samples = samples
+        self._join, self._view = join, view
+        self._seed, self._flip, self._changes = seed, flip, changes
+        self._map_positions = map_positions
+        self._maps, self._images = maps, images
+        self._open_tars = open_tars
+        self._opened: OrderedDict[int, JoinedTar] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": OrderedDict()}
+
+    def close(self) -> None:
+        """Close the tars and let go of their maps; the next batch opens what it needs."""
+        self._opened.clear()
+
+    def __getitem__(self, index: tuple[int, np.ndarray]) -> Batch:
+        """Build a batch.
+
+        Args:
+            index: Epoch and positions (b,).
+
+        Returns:
+            `image` (b, 3, S, S) uint8, in channels-last memory as files are decoded to, and `lare` (b, channels, h, w)
+            float32, cut by the same boxes, as far as asked for; `label` (b,) int64, `NO_LABEL` for a control; `row`
+            (b,) int64, row in the whole index.
+
+        Raises:
+            CacheError: If a tar or a store cannot be used.
+        """
+        epoch, positions = index
+        batch = {"label": self.samples.labels[positions], "row": self.samples.rows[positions]}
+        places = self._place(positions, epoch)
+        if self._images:
+            batch["image"] = self._load_images(positions, places, epoch)
+        if self._maps:
+            batch["lare"] = self._load_maps(positions, places)
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _place(self, positions: np.ndarray, epoch: int) -> list[Placement]:
+        places = [self._view.centre()] * len(positions)
+        if self._seed is not None:
+            for i, tar, row in self._by_tar(positions):
+                places[i] = self._view.random(self._seed, epoch, tar.keys[row], flip=self._flip)
+        return places
+
+    def _load_images(self, positions: np.ndarray, places: list[Placement], epoch: int) -> np.ndarray:
+        images = np.empty((len(positions), self._view.crop_px, self._view.crop_px, 3), dtype=np.uint8)
+        for i, tar, row in self._by_tar(positions):
+            frame = self._view.frame(load_pixels(tar, row))
+            if self._seed is not None and self._changes.any:
+                frame = self._changes.apply(frame, self._seed, epoch, tar.keys[row])
+            images[i] = self._view.cut_image(frame, places[i])
+        return images.transpose(0, 3, 1, 2)
+
+    def _load_maps(self, positions: np.ndarray, places: list[Placement]) -> np.ndarray:
+        source = positions if self._map_positions is None else self._map_positions[positions]
+        maps: np.ndarray | None = None
+        for i, tar, row in self._by_tar(source):
+            assert tar.lare is not None
+            cut = self._view.cut_map(tar.lare[row], places[i])
+            if maps is None:
+                maps = np.empty((len(positions), *cut.shape), dtype=cut.dtype)
+            maps[i] = cut
+        assert maps is not None
+        return torch.from_numpy(maps).float().numpy()  # numpy takes long to widen half precision
+
+    def _by_tar(self, positions: np.ndarray) -> Iterator[tuple[int, JoinedTar, int]]:
+        """Number in the batch, tar and row in it, of each sample: tar by tar, those that are open already first."""
+        tars = self.samples.tars[positions]
+        for n in sorted(set(tars.tolist()), key=lambda n: (n not in self._opened, n)):
+            tar = self._open(n)
+            for i in np.flatnonzero(tars == n):
+                yield int(i), tar, int(self.samples.tar_rows[positions[i]])
+
+    def _open(self, n: int) -> JoinedTar:
+        if n not in self._opened:
+            while len(self._opened) >= self._open_tars:
+                self._opened.popitem(last=False)
+            self._opened[n] = self._join.load_tar(n, maps=self._maps)
+        self._opened.move_to_end(n)
+        return self._opened[n]
+
+
+def load_pixels(tar: JoinedTar, row: int) -> np.ndarray:
+    """The image of a row, decoded by the rule of both stages.
+
+    Returns:
+        (height, width, 3), uint8, at its own size.
+
+    Raises:
+        DatasetError: If the image cannot be read, although extraction could, or is not the one that was packed.
+    """
+    data = tar.read_image(row)
+    try:
+        return decode_pixels(data)
+    except ImageRejected as error:
+        raise DatasetError(
+            f"{tar.path}: {tar.keys[row]} was readable at extraction and is not here, with the same bytes "
+            f"({error.reason}). Use the version of Pillow that it was extracted with."
+        ) from error
+
+
+def load_canvas(tar: JoinedTar, row: int, size_px: int) -> np.ndarray:
+    """The image of a row as extraction saw it.
+
+    Returns:
+        (size_px, size_px, 3), uint8.
+
+    Raises:
+        DatasetError: As `load_pixels`.
+    """
+    return to_canvas(load_pixels(tar, row), size_px)
+
+
+class PlannedLoader:
+    """Batches of one rank in the order of a plan, whatever the number of workers.
+
+    It is no DataLoader, only has one: Lightning would put its own sampler into a DataLoader.
+
+    Args:
+        reader: Builds a batch from (epoch, positions).
+        plan: Epoch → positions of each batch.
+        num_batches: Length of every epoch's plan.
+        num_workers: Processes that build batches; 0 builds them in this one.
+        start_method: How workers start, "fork", "spawn" or "forkserver"; None: the platform's way.
+
+    Attributes:
+        reader: As the argument; single batches can be read with it.
+    """
+
+    def __init__(
+        self,
+        reader: BatchReader,
+        plan: Callable[[int], list[np.ndarray]],
+        num_batches: int,
+        *,
+        num_workers: int,
+        start_method: str | None = None,
+    ) -> None:
+        self.reader, self._plan, self._num_batches = reader, plan, num_batches
+        self._num_workers, self._start_method = num_workers, start_method
+        self._order: list[tuple[int, np.ndarray]] = []
+        self._loader: DataLoader[Batch] | None = None
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches(epoch=0, start=0)
+
+    def close(self) -> None:
+        """End the workers and close the tars; another pass opens them anew."""
+        self._loader = None
+        self.reader.close()
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        # Workers live as long as the DataLoader does; it takes the new order from the same list at every pass.
+        self._order[:] = [(epoch, positions) for positions in self._plan(epoch)[start:]]
+        if self._loader is None:
+            self._loader = DataLoader(
+                self.reader,
+                batch_size=None,
+                sampler=self._order,
+                num_workers=self._num_workers,
+                persistent_workers=self._num_workers > 0,
+                pin_memory=torch.cuda.is_available(),
+                multiprocessing_context=self._start_method if self._num_workers else None,
+                generator=torch.Generator(),  # or every pass would draw a number from the model's random stream
+            )
+        yield from self._loader
+
+
+class TrainingLoader(PlannedLoader):
+    """A loader with a cursor: the epoch and the number of batches handed out in it, which is that of steps taken.
+
+    Attributes:
+        epoch: Epoch that runs, or runs next.
+        step: Batches of it that were handed out.
+    """
+
+    epoch = 0
+    step = 0
+
+    @property
+    def sampler(self) -> "TrainingLoader":
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, or leave the cursor where it is in this one."""
+        if epoch != self.epoch:
+            self.epoch, self.step = epoch, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator, so that nothing is planned before the first batch is asked for: Lightning calls iter() before
+        # it calls set_epoch().
+        if self.step == len(self):
+            self.step = 0
+        for batch in self._batches(self.epoch, self.step):
+            self.step += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The cursor."""
+        return {"epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.epoch, self.step = state["epoch"], state["step"]

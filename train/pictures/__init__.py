@@ -1,0 +1,1 @@
+"""Pictures of predictions: charts, and the most certain cases."""

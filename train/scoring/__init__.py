@@ -1,0 +1,1 @@
+"""From predictions to results: readings, metrics, calibration, pairs, the matrix."""

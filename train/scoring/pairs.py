@@ -1,0 +1,77 @@
+"""How an image made from a photograph scores against that photograph, and against its mere round trip."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from train.scoring.scores import Reading
+
+ROUNDTRIP_PREFIX = "vae-roundtrip"  # of the control that was encoded and decoded without diffusion
+
+
+def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
+    """How often an image derived from a photograph has a lower mean LaRE than that photograph, and than its round trip.
+
+    Args:
+        reading: Of minus the mean LaRE.
+
+    Returns:
+        Image source or control → lower_than_photo (share), n (images whose photograph was scored), lower_than_roundtrip
+        (share of those whose photograph has a scored round trip, see `choose_roundtrip`; null without any, and for
+        round trips themselves).
+    """
+    table, mean_lare = reading.table, -reading.scores.mean(axis=0)
+    sources = table["image_source"].unique().to_pylist()
+    roundtrips = [source for source in sources if source.startswith(ROUNDTRIP_PREFIX)]
+    result = {}
+    for name in sorted(sources):
+        images, photos = match_pairs(table, name)
+        if not len(images):
+            continue
+        roundtrip = None if name in roundtrips else choose_roundtrip(name, roundtrips)
+        ours, theirs = match_pairs(table, name, roundtrip) if roundtrip else (images[:0], images[:0])
+        result[name] = {
+            "lower_than_photo": _share(mean_lare[images] < mean_lare[photos]),
+            "lower_than_roundtrip": _share(mean_lare[ours] < mean_lare[theirs]),
+            "n": len(images),
+        }
+    return result
+
+
+def match_pairs(table: pa.Table, source: str, partner: str | None = None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Images of a source, each with another image of the same photograph.
+
+    Args:
+        table: `key`, `image_source` and `derived_from` of the scored samples.
+        source: Image source that is derived from photographs.
+        partner: Another one; None: the photograph itself.
+
+    Returns:
+        Positions in the table, (pairs,), of the source's images that have a partner, and of the partners.
+    """
+    columns = table.select(["key", "image_source", "derived_from"]).to_pydict()
+    rows = list(zip(columns["key"], columns["image_source"], columns["derived_from"], strict=True))
+    if partner is None:
+        partners = {key: i for i, (key, _, _) in enumerate(rows)}
+    else:
+        partners = {photo: i for i, (_, name, photo) in enumerate(rows) if name == partner and photo is not None}
+    pairs = [(i, partners[photo]) for i, (_, name, photo) in enumerate(rows) if name == source and photo in partners]
+    positions = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    return positions[:, 0], positions[:, 1]
+
+
+def choose_roundtrip(source: str, roundtrips: Sequence[str]) -> str | None:
+    """The round trip through the autoencoder of the model that made a source, None where there are no round trips.
+
+    `vae-roundtrip-b` is that of `toy-b-img2img`: what follows the prefix is a part of the source's name between
+    hyphens. The first by name serves sources that name no model.
+    """
+    own = [r for r in roundtrips if r.removeprefix(f"{ROUNDTRIP_PREFIX}-") in source.split("-")]
+    return min(own or roundtrips, default=None)
+
+
+def _share(statements: NDArray[np.bool_]) -> float | None:
+    return float(np.mean(statements)) if len(statements) else None

@@ -1,0 +1,1 @@
+"""Both stages as steps, and what their programs share: commands, the staleness of steps, the look of pages."""

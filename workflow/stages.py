@@ -1,0 +1,174 @@
+"""Both stages on a packed dataset, by the commands that anyone uses: maps, readings, detectors, results.json."""
+
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from demo.report.summary import TITLES
+from train.scoring.readings import READINGS
+from workflow.code_hash import ROOT, hash_code
+from workflow.steps import Steps, do_at_once, hash_files
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = ROOT / "demo" / "configs"
+DETECTORS = {
+    "full": ("full.yaml",),
+    "map_only": ("full.yaml", "map_only.yaml"),
+    "image_only": ("full.yaml", "image_only.yaml"),
+}
+"""Detector → its settings, later files over earlier ones."""
+PERMUTED = "full_maps_permuted"
+CODE = {
+    "pack": ("extract.packing.pack",),
+    "extract": ("extract.run.job",),
+    "readings": ("train.scoring.readings",),
+    "fit": ("train.data.datamodule", "train.commands.prediction_writer", "train.data.random_state", "train.task"),
+}
+"""Command → the modules that do its work. A step is done again when one of them, or one that they import, changes."""
+
+
+class Stages:
+    """The steps from a dataset to results.json.
+
+    Args:
+        out: Folder of detectors, predictions and results.json. Steps that are done there already are skipped.
+        data: Dataset folder.
+        cache: Cache folder.
+        overrides: More arguments of `python -m train fit`.
+        seeds: A detector of each kind for each.
+        readings: Folder of the scores that need no detector; None: they lie with the other predictions. They do not
+            depend on labels, so that datasets that differ in nothing else can share them.
+        num_jobs: Detectors trained at once, each with its share of the processor's cores. Small ones gain from it: two
+            with a core each are faster than one after the other with both.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        data: Path,
+        cache: Path,
+        *,
+        overrides: Sequence[str] = (),
+        seeds: Sequence[int] = (0,),
+        readings: Path | None = None,
+        num_jobs: int = 1,
+    ) -> None:
+        """Choose the places of everything."""
+        self.data, self.cache, self.overrides, self.seeds = data, cache, tuple(overrides), tuple(seeds)
+        self.detectors, self.predictions, self.results = out / "detectors", out / "predictions", out / "results.json"
+        self.readings = readings or self.predictions
+        self.num_jobs = num_jobs
+        self.steps = Steps(out)
+
+    def make_maps(self, model: Path, after: str) -> str:
+        """Stage 1: the LaRE map of every image."""
+        config = CONFIGS / "extract.yaml"
+        paths = {"model": model, "data": self.data, "cache": self.cache}
+
+        def work() -> None:
+            run_module("extract", "run", "--config", config, *(f"--{k}={v}" for k, v in paths.items()))
+
+        code = [hash_files(config), hash_code(*CODE["extract"])]
+        return self.steps.run("maps", [self.cache], code, work, after=after, resumable=True)
+
+    def make_readings(self, after: str) -> None:
+        """Stage 2, the scores that need no detector, of validation (for a threshold) and test images."""
+
+        def work() -> None:
+            for split in ("validation", "test"):
+                arguments = (f"--split={split}", f"--out_folder={self.readings / split}")
+                run_module("train", "readings", *self._places(""), *arguments)
+
+        outputs = [file for name in READINGS for split in ("validation", "test") for file in self.files(name, split)]
+        self.steps.run("readings", outputs, hash_code(*CODE["readings"]), work, after=after)
+
+    def make_detectors(self, after: str) -> None:
+        """Stage 2: train the detectors, and score the test images with the weights that are best on validation."""
+        works = [partial(self._make_detector, name, seed, after) for seed in self.seeds for name in DETECTORS]
+        do_at_once(works, self.num_jobs)
+
+    def _make_detector(self, name: str, seed: int, after: str) -> None:
+        run = self._run_name(name, seed)
+        folder = self.detectors / run
+        configs = [arg for file in DETECTORS[name] for arg in ("-c", CONFIGS / file)]
+        common = [*configs, *self._places("data."), f"--out={folder}", f"--seed_everything={seed}"]
+
+        def fit() -> None:
+            run_module("train", "fit", *common, *self.overrides, share=self.num_jobs)
+
+        def predict(target: Path, *arguments: str) -> None:
+            weights = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
+            path = f"--predictions.path={target.resolve()}"
+            scoring = (*common, weights, path, "--return_predictions=false", *arguments)
+            run_module("train", "predict", *scoring, share=self.num_jobs)
+
+        settings = [
+            hash_code(*CODE["fit"]),
+            hash_files(*(CONFIGS / file for file in DETECTORS[name])),
+            self.overrides,
+            seed,
+        ]
+        fitted = self.steps.run(f"detector-{run}", [folder], settings, fit, after=after)
+        scored = {name: ()} if name != "full" else {name: (), PERMUTED: ("--data.permute_maps=true",)}
+        for reading, arguments in scored.items():
+            target = self._file(reading, seed)
+            work = lambda t=target, a=arguments: predict(t, *a)  # noqa: E731
+            self.steps.run(f"predict-{self._run_name(reading, seed)}", [target], None, work, after=fitted)
+
+    def evaluate(self, *differences: str) -> None:
+        """Predictions to results.json; takes seconds, and is always done.
+
+        Args:
+            differences: Pairs of readings, "full:image_only", whose AUROCs are subtracted.
+        """
+        validation = [f"{name}={file}" for name in READINGS for file in self.files(name, "validation")]
+        run_module(
+            *("train", "evaluate", f"--data={self.data}", f"--cache={self.cache}", f"--out={self.results}"),
+            *("--readings", *(f"{name}={file}" for name in TITLES for file in self.files(name))),
+            *("--validation", *validation),
+            *(("--differences", *differences) if differences else ()),
+            quiet=True,
+        )
+
+    def files(self, reading: str, split: str = "test") -> list[Path]:
+        """A reading's predictions, a file a seed."""
+        if reading in READINGS:
+            return [self.readings / split / f"{reading}.parquet"]
+        return [self._file(reading, seed, split) for seed in self.seeds]
+
+    def _file(self, reading: str, seed: int, split: str = "test") -> Path:
+        return self.predictions / split / f"{self._run_name(reading, seed)}.parquet"
+
+    def _run_name(self, name: str, seed: int) -> str:
+        return name if len(self.seeds) == 1 else f"{name}-seed-{seed}"
+
+    def _places(self, prefix: str) -> list[str]:
+        return [f"--{prefix}data={self.data}", f"--{prefix}cache={self.cache}"]
+
+
+def run_module(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:
+    """Run `python -m <module> …` from the repository's root, and log the command so that it can be repeated.
+
+    Args:
+        module: Name of a package with a `__main__`.
+        *arguments: Its verb and flags.
+        quiet: Drop what it prints on stdout.
+        share: How many such commands run at once: it computes with one share of the cores (`OMP_NUM_THREADS`).
+
+    Raises:
+        RuntimeError: If it fails; its own message stands above.
+    """
+    command = ["-m", module, *map(str, arguments)]
+    logger.info("python %s", shlex.join(command))
+    stdout = subprocess.DEVNULL if quiet else None
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // share))} if share > 1 else {}
+    run = subprocess.run([sys.executable, *command], stdout=stdout, env={**os.environ, **threads}, check=False)
+    status = run.returncode
+    if status:
+        raise RuntimeError(f"python -m {module} {arguments[0]} ended with status {status}, see above")
