@@ -114,13 +114,16 @@ bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE
 bench-scale: .venv/.installed  ## metadata of 2.68 million samples: opening, planning, status, an epoch's plan
 	$(PY) -m bench.measures.scale $(ARGS)
 
+# One worker a core, one thread a worker; a test module, or tests of one xdist_group, stay on one worker (tests/conftest.py).
+IN_PARALLEL := -n auto --maxprocesses=8 --dist=loadgroup --no-loadscope-reorder
+
 .PHONY: test
 test: .venv/.installed  ## the quick suite: CPU, offline
-	$(PY) -m pytest -q -m "not slow and not gpu and not network and not slurm"
+	$(PY) -m pytest -q $(IN_PARALLEL) -m "not slow and not gpu and not network and not slurm"
 
 .PHONY: test-slow
 test-slow: .venv/.installed  ## kills, resumes, several processes
-	$(PY) -m pytest -q -m "slow and not gpu and not network and not slurm"
+	$(PY) -m pytest -q $(IN_PARALLEL) -m "slow and not gpu and not network and not slurm"
 
 .PHONY: test-slurm
 test-slurm: .venv/.installed  ## a real SLURM on this machine: an array that is killed and launched again

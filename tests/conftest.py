@@ -1,8 +1,9 @@
-"""Fixtures for every test: no network, and small packed datasets."""
+"""Fixtures for every test: no network, and small packed datasets. And how tests are dealt out to workers."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch; tiny models: threads would wait longer than they compute
 
 import socket
 from pathlib import Path
@@ -12,6 +13,14 @@ import pytest
 
 from cache_schema import Dataset, write_dataset
 from tests.samples import make_sample
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the quick tests of a module on one worker, so that its fixtures are built once; slow tests go one by one."""
+    for item in items:
+        if not item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)
