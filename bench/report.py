@@ -16,11 +16,11 @@ def format_number(value: float) -> str:
 
 
 def format_table(figures: Sequence[Figure]) -> str:
-    """One line a figure: name, median, lowest to highest, unit, what was hoped for, what it is of."""
-    rows = [("measure", "value", "lowest … highest", "unit", "hope", "of what")]
+    """One line a figure: name, median, lowest to highest, unit, its target, what it is of."""
+    rows = [("measure", "value", "lowest … highest", "unit", "target", "of what")]
     for figure in figures:
         spread = f"{format_number(figure.low)} … {format_number(figure.high)}" if len(figure.runs) > 1 else ""
-        rows.append((figure.measure, format_number(figure.value), spread, figure.unit, figure.hope, figure.against))
+        rows.append((figure.measure, format_number(figure.value), spread, figure.unit, figure.target, figure.against))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"
@@ -36,7 +36,7 @@ def as_entries(figures: Iterable[Figure], command: str) -> list[dict[str, Any]]:
             "runs": list(figure.runs),
             "how": command,
             "against": figure.against,
-            "hope": figure.hope,
+            "target": figure.target,
         }
         for figure in figures
     ]

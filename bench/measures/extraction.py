@@ -12,12 +12,13 @@ from bench.config import BenchConfig
 from bench.data.pictures import make_jpegs, pack_jpegs, save_jpegs
 from bench.data.sd15 import find_sd15
 from bench.machine import one_core
-from bench.runner import Context, Figure, alternate, peak_gpu_bytes, rates, ratio, reading, timed
+from bench.runner import Context, Figure, device_timed, peak_gpu_bytes, rates, ratio, reading
 from extract.config import ExtractConfig
 from extract.models.costs import count_macs
 from extract.models.stable_diffusion import Diffusion
 from extract.run.images import Batch, RowSettings, load_batches
 from extract.run.job import Job, Model
+from workflow.timing import alternate
 
 MATMUL_REPEATS = 8
 _TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -47,7 +48,7 @@ class Setting:
     num_images: int
     batch_size: int
     is_one_core: bool
-    hope: str = ""
+    target: str = ""
     """For the rate over the authors'."""
 
 
@@ -168,7 +169,7 @@ def compare(context: Context, setting: Setting) -> list[Figure]:
             "models": both.run_models,
             "matmul": both.run_matmul,
         }
-        seconds = alternate({name: timed(work, context.device) for name, work in works.items()}, config.runs)
+        seconds = alternate({name: device_timed(work, context.device) for name, work in works.items()}, config.runs)
         figures = _figures(both, seconds, "one core" if is_pinned else f"{torch.get_num_threads()} threads")
     if context.device.type == "cuda":
         figures += [
@@ -185,7 +186,7 @@ def _figures(both: Comparison, seconds: Mapping[str, list[float]], where: str) -
     peak, achieved = rates(both.matmul_flop, seconds["matmul"]), rates(both.model_flop, seconds["models"])
     sizes = f"{setting.image_size} px, e = {both.config.ensemble_size}, {dtype}, {where}"
     return [
-        ratio(authors, seconds["authors"], seconds["job"], f"images/s over the authors' way; {sizes}", setting.hope),
+        ratio(authors, seconds["authors"], seconds["job"], f"images/s over the authors' way; {sizes}", setting.target),
         reading(f"{authors}.job", rates(num_images, seconds["job"]), "images/s", "tars to stores"),
         reading(f"{authors}.authors", rates(num_images, seconds["authors"]), "images/s", "files to .pt files, fp32"),
         ratio(models, seconds["job"], seconds["models"], "time over the bare models', batches in memory; limit 1"),
@@ -203,7 +204,7 @@ def measure_toy(context: Context) -> list[Figure]:
 
 
 def measure_toy_cores(context: Context) -> list[Figure]:
-    """The same with all cores: small batches keep fewer of them busy."""
+    """The small model with all cores: small batches keep fewer of them busy."""
     return compare(context, _toy_setting(context.config, "toy_cores", is_one_core=False))
 
 
@@ -216,7 +217,7 @@ def _toy_setting(config: BenchConfig, name: str, *, is_one_core: bool) -> Settin
         num_images=config.toy_images,
         batch_size=config.toy_batch_size,
         is_one_core=is_one_core,
-        hope="≥ 2",
+        target="≥ 2",
     )
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from bench.data.pictures import make_jpegs, pack_jpegs
 from bench.machine import one_core
-from bench.runner import Context, Figure, alternate, rates, ratio, reading, timed
+from bench.runner import Context, Figure, rates, ratio, reading
 from cache_schema import Cache, Fingerprint, ShardData, create_cache, decode_image, resize_canvas, store_name
 from extract.config import ExtractConfig
 from extract.models.prompts import PromptPolicy
 from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
 from extract.run.images import RowSettings, load_row
 from extract.run.pipeline import Extractor
+from workflow.timing import alternate, timed
 
 NAME = "feed_rate"
 LATENT_CHANNELS, LATENT_STRIDE = 4, 8
@@ -155,7 +156,7 @@ def measure_feed(context: Context) -> list[Figure]:
     }
     what = f"one core, tar to store, JPEG of {config.feed_picture_px} px and {kilobytes:.0f} kB to {canvas}"
     return [
-        reading(NAME, rates(len(jpegs), seconds["feed"]), unit, what, hope="≥ 100"),
+        reading(NAME, rates(len(jpegs), seconds["feed"]), unit, what, target="≥ 100"),
         *(reading(f"{NAME}.{part}", rates(len(jpegs), seconds[part]), unit, text) for part, text in limits.items()),
         ratio(f"{NAME}.over_parts", seconds["feed"], parts, "time over that of decode_resize + noise + write; limit 1"),
     ]

@@ -17,7 +17,7 @@ NAME = "map_bytes_over_pt"
 SHAPE = (4, 32, 32)
 """Of a map of Stable Diffusion 1.5 at 256 px."""
 STORED = {"f16": (10, "≤ 0.36"), "7bit": (7, "≤ 0.29")}
-"""Name → mantissa bits kept in float16, and what was hoped for."""
+"""Name → mantissa bits kept in float16, and its target."""
 
 
 def disk_bytes(path: Path) -> int:
@@ -90,9 +90,9 @@ def measure_map_bytes(context: Context) -> list[Figure]:
     for kind, (text, batches) in kinds.items():
         pt = [pt_bytes_per_map(context.folder / f"pt{kind}{i}", maps) for i, maps in enumerate(batches)]
         figures.append(reading(f"{NAME}{kind}.pt", pt, "bytes", f"one .pt file on the disk; {text}"))
-        for name, (bits, hope) in STORED.items():
+        for name, (bits, target) in STORED.items():
             folders = [context.folder / f"{name}{kind}{i}" for i in range(len(batches))]
             ours = [store_bytes_per_map(f, maps, bits) for f, maps in zip(folders, batches, strict=True)]
-            figures.append(ratio(f"{NAME}_{name}{kind}", ours, pt, f"bytes on the disk; {text}", hope))
+            figures.append(ratio(f"{NAME}_{name}{kind}", ours, pt, f"bytes on the disk; {text}", target))
             figures.append(reading(f"{NAME}_{name}{kind}.store", ours, "bytes", f"a map, {bits} mantissa bits"))
     return figures

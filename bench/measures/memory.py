@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from bench.data.pictures import make_jpegs, pack_jpegs
 from bench.machine import ONE_THREAD, ROOT
-from bench.runner import Context, Figure, alternate, ratio, reading
+from bench.runner import Context, Figure, ratio, reading
+from workflow.timing import alternate
 
 NAME = "memory_20_over_2"
 PICTURE_PX = 160
@@ -62,7 +63,7 @@ def measure_memory(context: Context) -> list[Figure]:
         sides = {"short": job(short, num_workers), "long": job(long, num_workers)}
         peaks = alternate(sides, config.runs, warm_up=False)
         text = f"{what}; {num_workers} workers, {config.memory_rows} images a tar"
-        figures.append(ratio(name, peaks["long"], peaks["short"], text, hope="≤ 1.1"))
+        figures.append(ratio(name, peaks["long"], peaks["short"], text, target="≤ 1.1"))
         more = [b - a for a, b in zip(peaks["short"], peaks["long"], strict=True)]
         figures.append(reading(f"{name}.short", peaks["short"], "MiB", f"peak of {short} tars"))
         figures.append(reading(f"{name}.more", more, "MiB", f"what {long - short} more tars add"))

@@ -8,12 +8,13 @@ from typing import get_args
 import torch
 
 from bench.data.sd15 import PROMPT, find_sd15, save_tiny_autoencoder
-from bench.runner import Context, Figure, alternate, ratio, reading, timed
+from bench.runner import Context, Figure, device_timed, ratio, reading
 from extract.config import ExtractConfig, MethodName
 from extract.models.costs import count_macs
 from extract.models.folder import ModelFolder
 from extract.models.stable_diffusion import Diffusion, load_scheduler
 from extract.run.methods import Inputs, Method, make_method
+from workflow.timing import alternate
 
 NAME = "dire_over_lare"
 METHOD_NAMES: tuple[MethodName, ...] = get_args(MethodName)
@@ -77,7 +78,7 @@ def measure_reconstruction(context: Context) -> list[Figure]:
     works: dict[str, Callable[[], None]] = {
         f"{NAME}_{a}.{name}": partial(models[a].run, method) for (a, name), method in methods.items()
     }
-    seconds = alternate({name: timed(work, context.device) for name, work in works.items()}, context.config.runs)
+    seconds = alternate({name: device_timed(work, context.device) for name, work in works.items()}, context.config.runs)
 
     figures = []
     for a, model in models.items():
@@ -87,12 +88,12 @@ def measure_reconstruction(context: Context) -> list[Figure]:
         autoencoder = model.folder.vae.class_name
         figures += [
             ratio(f"{NAME}_{a}", of_dire, of_lare, f"time of {steps}; {autoencoder}, one image at a time"),
-            reading(f"{NAME}_{a}.operations", [gmac["dire"] / gmac["lare"]], "×", "the same by operations"),
+            reading(f"{NAME}_{a}.operations", [gmac["dire"] / gmac["lare"]], "×", "by operations instead of time"),
         ]
         for name in METHOD_NAMES:
             what = f"an image of {context.config.sd15_image_size} px: {methods[a, name].config.work}"
             figures += [
                 reading(f"{NAME}_{a}.{name}", seconds[f"{NAME}_{a}.{name}"], "s", what),
-                reading(f"{NAME}_{a}.{name}_operations", [gmac[name]], "GMAC", "the same by operations"),
+                reading(f"{NAME}_{a}.{name}_operations", [gmac[name]], "GMAC", "by operations instead of time"),
             ]
     return figures

@@ -58,10 +58,10 @@ def measure(work: str, folder: Path, model: str, runs: int) -> dict[str, list[fl
 def as_figures(work: str, num_samples: int, found: dict[str, list[float]]) -> list[Figure]:
     """The readings of one piece of work at one size."""
     what = f"{WORK[work].__doc__ or ''}".splitlines()[0].rstrip(".")
-    hopes = {"s": f"≤ {MAX_SECONDS:g}", "MiB": f"≤ {MAX_MIB:g}"}
+    targets = {"s": f"≤ {MAX_SECONDS:g}", "MiB": f"≤ {MAX_MIB:g}"}
     units = {"seconds": "s", "peak": "MiB", "above_imports": "MiB", "sent": "MiB"}
     return [
-        reading(f"scale.{work}.{num_samples}.{name}", runs, units[name], what, hopes[units[name]])
+        reading(f"scale.{work}.{num_samples}.{name}", runs, units[name], what, targets[units[name]])
         for name, runs in found.items()
     ]
 
@@ -107,7 +107,7 @@ def is_above(figure: Figure) -> bool:
     """Whether a reading misses its bound; the peak of a process is judged without its imports."""
     if figure.measure.endswith(".peak"):
         return False
-    return figure.value > float(figure.hope.removeprefix("≤ "))
+    return figure.value > float(figure.target.removeprefix("≤ "))
 
 
 if __name__ == "__main__":

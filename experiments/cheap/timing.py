@@ -12,6 +12,7 @@ import torch
 
 from extract.config import ExtractConfig
 from extract.models.stable_diffusion import Diffusion
+from workflow.timing import alternate, timed
 
 Name = TypeVar("Name")
 NUM_ROUNDS = 5
@@ -33,21 +34,14 @@ class Milliseconds:
 def measure_in_turns(
     works: Mapping[Name, Callable[[], object]], num_images: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[Name, Milliseconds]:
-    """Time of each work, all of them once a round, so that whatever slows the machine down slows all of them.
+    """Time of each work, all of them once a round, as `alternate` orders them; each is done once before, unmeasured.
 
     Args:
-        works: What is measured. Each is done once before, unmeasured.
+        works: What is measured.
         num_images: Images that each is done for.
         clock: Seconds.
     """
-    for work in works.values():
-        work()
-    seconds: dict[Name, list[float]] = {name: [] for name in works}
-    for _ in range(NUM_ROUNDS):
-        for name, work in works.items():
-            start = clock()
-            work()
-            seconds[name].append(clock() - start)
+    seconds = alternate({name: timed(work, clock=clock) for name, work in works.items()}, NUM_ROUNDS)
     times = {name: 1000 / num_images * np.array(values) for name, values in seconds.items()}
     return {name: Milliseconds(float(np.median(t)), float(t.min()), float(t.max())) for name, t in times.items()}
 

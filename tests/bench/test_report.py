@@ -32,7 +32,7 @@ def test_table_shows_the_range_only_of_several_runs():
         [Figure("a", 2.0, "×", [1.0, 3.0], "its limit", "≥ 2"), Figure("long_name", 5.0, "GMAC", [5.0])]
     )
     header, first, second = table.splitlines()
-    assert header.split() == ["measure", "value", "lowest", "…", "highest", "unit", "hope", "of", "what"]
+    assert header.split() == ["measure", "value", "lowest", "…", "highest", "unit", "target", "of", "what"]
     assert first.split() == ["a", "2.00", "1.00", "…", "3.00", "×", "≥", "2", "its", "limit"]
     assert second.split() == ["long_name", "5.00", "GMAC"]
     assert first.index("2.00") == second.index("5.00")
@@ -47,7 +47,7 @@ def test_entries_hold_every_run():
         "runs": [1.0, 3.0],
         "how": "python -m bench",
         "against": "its limit",
-        "hope": "≥ 2",
+        "target": "≥ 2",
     }
 
 

@@ -60,7 +60,7 @@ def test_feed_goes_through_the_real_job_and_names_its_limits(context: Context):
     figures = by_name(measure_feed(context))
     limits = {"decode", "decode_resize", "noise", "rows", "write", "over_parts"}
     assert set(figures) == {"feed_rate", *(f"feed_rate.{limit}" for limit in limits)}
-    assert figures["feed_rate"].hope == "≥ 100"
+    assert figures["feed_rate"].target == "≥ 100"
     assert all(len(figure.runs) == 1 and figure.low > 0 for figure in figures.values())
 
 
@@ -145,7 +145,7 @@ def test_operations_are_told_by_part(context: Context):
 @pytest.mark.slow
 def test_memory_of_child_processes(context: Context):
     figures = by_name(measure_memory(context))
-    assert figures["memory_20_over_2"].hope == "≤ 1.1"
+    assert figures["memory_20_over_2"].target == "≤ 1.1"
     for name in ("memory_20_over_2", "memory_20_over_2.no_workers"):
         assert figures[f"{name}.short"].value > 50  # MiB
         assert len(figures[name].runs) == 1

@@ -24,5 +24,5 @@ def test_growth_is_one_where_time_is_proportional() -> None:
 
 
 def test_the_peak_is_judged_without_imports() -> None:
-    assert not is_above(reading("scale.x.1.peak", [900.0], "MiB", hope="≤ 500"))
-    assert is_above(reading("scale.x.1.above_imports", [900.0], "MiB", hope="≤ 500"))
+    assert not is_above(reading("scale.x.1.peak", [900.0], "MiB", target="≤ 500"))
+    assert is_above(reading("scale.x.1.above_imports", [900.0], "MiB", target="≤ 500"))
