@@ -114,8 +114,8 @@ bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE
 bench-scale: .venv/.installed  ## metadata of 2.68 million samples: opening, planning, status, an epoch's plan
 	$(PY) -m bench.measures.scale $(ARGS)
 
-# One worker a core, one thread a worker; a test module, or tests of one xdist_group, stay on one worker (tests/conftest.py).
-IN_PARALLEL := -n auto --maxprocesses=8 --dist=loadgroup --no-loadscope-reorder
+# One worker a core, one thread a worker; each begins with a run of neighbouring modules, so that most fixtures are built once.
+IN_PARALLEL := -n auto --maxprocesses=8 --dist=worksteal
 
 .PHONY: test
 test: .venv/.installed  ## the quick suite: CPU, offline

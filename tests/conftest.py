@@ -1,4 +1,4 @@
-"""Fixtures for every test: no network, and small packed datasets. And how tests are dealt out to workers."""
+"""Fixtures for every test: no network, and small packed datasets."""
 
 import os
 
@@ -13,14 +13,6 @@ import pytest
 
 from cache_schema import Dataset, write_dataset
 from tests.samples import make_sample
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the quick tests of a module on one worker, so that its fixtures are built once; slow tests go one by one."""
-    for item in items:
-        if not item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)
