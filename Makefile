@@ -134,10 +134,15 @@ format: .venv/.installed  ## format the code and sort imports
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+.PHONY: docs
+docs: .venv/.installed  ## the documentation as a site, every link checked → runs/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(call flag,--site-dir,$(OUT))
+
 .PHONY: check
 check: .venv/.installed  ## format, lint, types, both suites: what CI runs
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy cache_schema extract train
+	$(MAKE) docs
 	$(MAKE) test
 	$(MAKE) test-slow
