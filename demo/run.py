@@ -11,11 +11,12 @@ from typing import Any
 
 from cache_schema import Dataset
 from demo.report.report import DETECTOR, write_report
-from demo.report.summary import INTRO, LIMITS, TITLES, describe_in_a_paragraph
+from demo.report.summary import INTRO, LIMITS, describe_in_a_paragraph
 from demo.toy.images import SourceConfig, load_models
 from demo.toy.photos import SHORT_SIDE_PX, TABLE, load_table, load_tiles
 from demo.toy.sources import make_images, pack_images, plain_task
 from train.commands.scoring import format_results
+from train.scoring.titles import TITLES
 from workflow.code_hash import ROOT, hash_code
 from workflow.stages import Stages
 from workflow.steps import hash_files

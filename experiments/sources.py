@@ -26,7 +26,7 @@ from train.scoring.evaluate import evaluate, score_each_seed
 from train.scoring.matrix import ALL, CORNER, METRICS, add_up, choose_rows, format_cell
 from train.scoring.metrics import mean_interval
 from train.scoring.pairs import ROUNDTRIP_PREFIX
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 
 Numbers = dict[str, Any]

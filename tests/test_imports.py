@@ -1,9 +1,16 @@
 """Who may import whom, proved in fresh interpreters."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.train.packed import extract, pack
+from train.commands.readings import write_readings
+
+TRAINING = ("lightning", "timm", "train.model", "train.task", "diffusers", "extract")
 
 
 def loaded_after(code: str, *names: str) -> set[str]:
@@ -27,3 +34,27 @@ def test_train_loads_neither_diffusers_nor_extract(module: str) -> None:
 @pytest.mark.parametrize("module", ["extract", "extract.__main__", "extract.run.pipeline", "extract.packing.pack"])
 def test_extract_never_loads_train(module: str) -> None:
     assert loaded_after(f"import {module}", "train", "lightning") == set()
+
+
+@pytest.mark.parametrize(
+    "module", ["train.scoring.evaluate", "train.scoring.scores", "train.scoring.readings", "train.pictures.plots"]
+)
+def test_scoring_and_its_pictures_load_no_model_and_no_lightning(module: str) -> None:
+    assert loaded_after(f"import {module}", *TRAINING) == set()
+
+
+def test_evaluate_runs_without_a_model_and_without_lightning(tmp_path: Path) -> None:
+    dataset = pack(tmp_path / "data")
+    cache = extract(dataset, tmp_path / "cache")
+    files = write_readings(dataset.folder, cache.folder, "test", tmp_path)
+    arguments = ["train", "evaluate", f"--data={dataset.folder}", f"--cache={cache.folder}", "--num_resamples=20"]
+    arguments += [f"--readings=mean_lare={files['mean_lare']}", f"--out={tmp_path / 'results.json'}"]
+    program = f"""
+import contextlib, io, sys
+from train.__main__ import main
+sys.argv = {arguments!r}
+with contextlib.redirect_stdout(io.StringIO()):
+    assert main() == 0
+"""
+    assert loaded_after(program, *TRAINING) == set()
+    assert "mean_lare" in json.loads((tmp_path / "results.json").read_text())["readings"]

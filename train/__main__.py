@@ -6,10 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-
 from cache_schema import CacheError
-from train.commands.lightning import run_lightning
 from train.commands.scoring import COMMANDS
 
 logger = logging.getLogger("train")
@@ -22,10 +19,20 @@ def main() -> int:
     try:
         if command in COMMANDS:
             return _run(COMMANDS[command], sys.argv[2:])
-        run_lightning()
+        return _run_lightning()
     except (CacheError, FileExistsError) as error:
         logger.error("%s", error)
         return 1
+
+
+def _run_lightning() -> int:
+    """Run a command that a trainer runs; only these load Lightning and the model."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from train.commands.lightning import run_lightning
+
+    try:
+        run_lightning()
     except SIGTERMException:
         logger.error("ended by SIGTERM")
         return 143

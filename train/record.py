@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from lightning import LightningDataModule
+from typing import TYPE_CHECKING, Any
 
 from cache_schema import Fingerprint, FingerprintMismatch
+
+if TYPE_CHECKING:  # scoring records its code too, and loads no Lightning
+    from lightning import LightningDataModule
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ TRAINED_ON = "trained_on"  # entry of a checkpoint
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "numpy", "zarr", "pyarrow")
 
 
-def describe_features(datamodule: LightningDataModule) -> dict[str, Any]:
+def describe_features(datamodule: "LightningDataModule") -> dict[str, Any]:
     """Data and features as plain values: dataset_id, and a fingerprint and its fields for each cache."""
     join = datamodule.join  # type: ignore[attr-defined]
     return {
@@ -28,7 +29,7 @@ def describe_features(datamodule: LightningDataModule) -> dict[str, Any]:
     }
 
 
-def describe_training(datamodule: LightningDataModule) -> dict[str, Any]:
+def describe_training(datamodule: "LightningDataModule") -> dict[str, Any]:
     """What a checkpoint keeps about its training: `describe_features`, the view, and the code."""
     view = {name: getattr(datamodule, name, None) for name in ("view", "alignment", "crop_px")}
     return {**describe_features(datamodule), "view": view, "code": describe_code()}

@@ -15,22 +15,11 @@ from train.model import LareClassifier
 from train.record import TRAINED_ON, check_same_features, describe_features, describe_training
 from train.scoring import metrics
 from train.scoring.calibration import Calibration, fit_calibration
+from train.scoring.prediction_file import generated_score
 
 Batch = dict[str, Tensor]
 MONITORS = ("val_auroc", "val_average_precision", "val_accuracy", "val_balanced_accuracy")
 """Validation metrics of which more is better."""
-
-
-def generated_score(logits: Tensor) -> Tensor:
-    """Probability of "generated", float64, so that very sure images keep their order.
-
-    Args:
-        logits: (batch, 2), column 1 generated.
-
-    Returns:
-        (batch,), in [0, 1], on the CPU.
-    """
-    return (logits[:, 1] - logits[:, 0]).detach().cpu().double().sigmoid()
 
 
 class LogitsAndLabels(Metric):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from demo.report.summary import TITLES
 from train.scoring.readings import READINGS
+from train.scoring.titles import TITLES
 from workflow.code_hash import ROOT, hash_code
 from workflow.steps import Steps, do_at_once, hash_files
 
@@ -27,7 +27,7 @@ PERMUTED = "full_maps_permuted"
 CODE = {
     "pack": ("extract.packing.pack",),
     "extract": ("extract.run.job",),
-    "readings": ("train.scoring.readings",),
+    "readings": ("train.commands.readings",),
     "fit": ("train.data.datamodule", "train.commands.prediction_writer", "train.data.random_state", "train.task"),
 }
 """Command → the modules that do its work. A step is done again when one of them, or one that they import, changes."""

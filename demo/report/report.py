@@ -11,11 +11,12 @@ import pyarrow as pa
 from cache_schema import Dataset
 from demo.report.certain import Certain
 from demo.report.charts import matrix_charts, reliability_charts, score_charts, source_charts
-from demo.report.summary import TITLES, describe_results, order_readings
+from demo.report.summary import describe_results, order_readings
 from train.pictures.charts import colors_of
 from train.scoring.calibration import Calibration
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading
+from train.scoring.titles import TITLES
 from workflow.figures import color_bar
 from workflow.gallery import Gallery
 from workflow.pages import load_template

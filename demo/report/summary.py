@@ -3,15 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-TITLES = {
-    "gradient_energy": "gradient energy",
-    "mean_lare": "mean LaRE",
-    "map_only": "detector, map only",
-    "image_only": "detector, image only",
-    "full": "detector, image + map",
-    "full_maps_permuted": "the same, maps of other images",
-}
-"""Readings in the order in which they are shown."""
+from train.scoring.titles import TITLES
+
 INTRO = (
     "Tiles of {num_photographs} photographs are compared with images of two latent diffusion models of a few million "
     "weights: toy-a-img2img starts from the photographs themselves and keeps their content, toy-a from class names, "

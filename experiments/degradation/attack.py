@@ -21,7 +21,6 @@ from experiments.study.image_sets import MAX_ROWS, divide, read_samples, with_pi
 from experiments.study.over_sources import Means, compute_means, match_samples
 from experiments.study.stage_1 import make_cache_like
 from experiments.study.study import Study
-from train.commands.prediction_writer import prediction_table
 from train.data.join import Join
 from train.data.loader import Batch, BatchReader
 from train.data.samples import Samples, select_samples
@@ -29,7 +28,7 @@ from train.data.views import CanvasView
 from train.export import load_checkpoint
 from train.model import LareClassifier
 from train.scoring.calibration import Calibration
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS, prediction_table
 from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
 from workflow.steps import hash_files

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cache_schema import Dataset
 from train.scoring.calibration import fit_calibration
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 
 FACTS = ("width", "height", "format", "size")

@@ -16,7 +16,8 @@ from cache_schema import CacheError, Dataset, check_dataset, open_cache
 from experiments.answers.answer import Answer
 from experiments.study.config import StudyConfig
 from train.record import describe_code
-from train.scoring.readings import COLUMNS, READINGS
+from train.scoring.prediction_file import COLUMNS
+from train.scoring.readings import READINGS
 from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
 from workflow.stages import CODE, run_module

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cache_schema import Dataset
-from demo.report.summary import TITLES
 from demo.toy.sources import Making, load_makings
 from experiments.study.comparisons import format_difference, judge_parts
 from experiments.toy.data import GUIDANCES, TASKS, guided_source
 from train.scoring.evaluate import evaluate
 from train.scoring.metrics import mean_interval
 from train.scoring.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading
+from train.scoring.titles import TITLES
 from workflow.stages import PERMUTED, Stages
 
 AIMED_AUROC = 0.7

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from demo.report.summary import TITLES, describe_auroc
+from demo.report.summary import describe_auroc
 from experiments.answers.answer import Answer, Table, with_interval
 from experiments.study.comparisons import RULE
 from experiments.toy.answers import GUIDED, Numbers, describe_difference, describe_share
 from experiments.toy.data import TASKS, guided_source
+from train.scoring.titles import TITLES
 from workflow.stages import PERMUTED
 
 NAME = "toy-benchmark"

@@ -5,9 +5,9 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from demo.__main__ import main
-from demo.report.summary import TITLES
 from demo.run import DemoConfig
 from demo.toy.photos import TABLE
+from train.scoring.titles import TITLES
 from workflow.stages import run_module
 
 

@@ -16,7 +16,7 @@ from tests.experiments.made_up import make_means
 from tests.samples import make_sample, make_shard
 from train.scoring.calibration import Calibration
 from train.scoring.matrix import ALL, METRICS, add_up
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 
 AUROCS = {

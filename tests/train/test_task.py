@@ -14,18 +14,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from cache_schema import FingerprintMismatch
-from train.commands.prediction_writer import (
-    ALLOWED_DIFFERENCES,
-    CALIBRATION,
-    THRESHOLD,
-    PredictionWriter,
-    prediction_table,
-)
+from train.commands.prediction_writer import PredictionWriter
 from train.record import describe_code
 from train.scoring import metrics
 from train.scoring.calibration import Calibration, fit_calibration
-from train.scoring.readings import COLUMNS
-from train.task import LareTask, generated_score
+from train.scoring.prediction_file import (
+    ALLOWED_DIFFERENCES,
+    CALIBRATION,
+    COLUMNS,
+    THRESHOLD,
+    generated_score,
+    prediction_table,
+)
+from train.task import LareTask
 
 TINY = {"backbone": "resnet_tiny_clip", "image_size": 16, "map_channels": 2}
 pytestmark = [

@@ -1,28 +1,19 @@
-"""Predictions as Parquet: one row a sample, with its columns of the index, logits and score."""
+"""The callback that gathers predictions of all ranks and writes the prediction file."""
 
-import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from train.scoring.calibration import Calibration
-from train.scoring.readings import COLUMNS
-from train.task import LareTask, generated_score
+from train.scoring.prediction_file import COLUMNS, prediction_table
+from train.task import LareTask
 
 logger = logging.getLogger(__name__)
-
-# Entries of the Parquet file's metadata. The threshold is also part of the calibration, which older files lack.
-THRESHOLD = b"threshold"
-CALIBRATION = b"calibration"
-ALLOWED_DIFFERENCES = b"allowed_differences"
 
 
 class PredictionWriter(Callback):
@@ -81,50 +72,6 @@ class PredictionWriter(Callback):
 
     def _target(self, trainer: Trainer) -> Path:
         return Path(trainer.default_root_dir) / self.path
-
-
-def prediction_table(
-    index: pa.Table,
-    rows: Tensor,
-    logits: Tensor,
-    calibration: Calibration,
-    allowed_differences: Sequence[str] = (),
-) -> pa.Table:
-    """Predictions joined with the index.
-
-    Args:
-        index: The whole index, at least `COLUMNS`.
-        rows: Row of each prediction in the index, (n,), int64.
-        logits: (n, 2), float32, column 1 generated.
-        calibration: What was fitted on validation, kept in the table's metadata.
-        allowed_differences: How the features differ from those trained on, kept there too.
-
-    Returns:
-        `row`, `COLUMNS`, logit_real, logit_generated (float32) and score (float64), sorted by row, each row once.
-
-    Raises:
-        ValueError: If a logit is not finite.
-    """
-    if not torch.isfinite(logits).all():
-        bad = rows[~torch.isfinite(logits).all(dim=1)]
-        raise ValueError(f"{len(bad)} of {len(rows)} predictions are not finite, the first is of row {int(bad[0])}")
-    order = torch.argsort(rows, stable=True)
-    order = order[torch.diff(rows[order], prepend=rows.new_tensor([-1])) > 0]
-    rows, logits = rows[order], logits[order]
-    table = index.select(COLUMNS).take(rows.numpy())
-    table = table.add_column(0, "row", pa.array(rows.numpy(), pa.int64()))
-    for name, values in (
-        ("logit_real", logits[:, 0]),
-        ("logit_generated", logits[:, 1]),
-        ("score", generated_score(logits)),
-    ):
-        table = table.append_column(name, pa.array(values.numpy()))
-    metadata = {
-        THRESHOLD: repr(calibration.threshold).encode(),
-        CALIBRATION: json.dumps(calibration.to_dict()).encode(),
-        ALLOWED_DIFFERENCES: json.dumps(list(allowed_differences)).encode(),
-    }
-    return table.replace_schema_metadata(metadata)
 
 
 def _gather(trainer: Trainer, batches: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:

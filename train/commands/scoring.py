@@ -1,4 +1,7 @@
-"""The commands that need no trainer. A new one is a function that takes the arguments after its name."""
+"""The commands that need no trainer. A new one is a function that takes the arguments after its name.
+
+Each loads what it needs when it is called, so that scoring loads no model and no Lightning.
+"""
 
 import logging
 import sys
@@ -9,11 +12,9 @@ from typing import Any
 from jsonargparse import ArgumentParser, auto_cli
 
 from cache_schema import Dataset, check_dataset, open_cache
-from train.export import export_checkpoint
 from train.record import describe_code, write_json
 from train.scoring.evaluate import compare_readings, evaluate
-from train.scoring.matrix import run_matrix
-from train.scoring.readings import COLUMNS, write_readings
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading, parse_named_files
 
 logger = logging.getLogger(__name__)
@@ -101,16 +102,22 @@ def _as_text(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
 
 def readings_command(arguments: Sequence[str]) -> None:
     """Write the scores that need no model."""
+    from train.commands.readings import write_readings
+
     auto_cli(write_readings, args=list(arguments), prog="python -m train readings", as_positional=False)
 
 
 def export_command(arguments: Sequence[str]) -> None:
     """Write a checkpoint's detector as a folder that can be shared."""
+    from train.export import export_checkpoint
+
     auto_cli(export_checkpoint, args=list(arguments), prog="python -m train export", as_positional=False)
 
 
 def matrix_command(arguments: Sequence[str]) -> None:
     """Train on each image source, test on all, with several seeds."""
+    from train.commands.matrix import run_matrix
+
     parser = ArgumentParser(prog="python -m train matrix", description=matrix_command.__doc__)
     parser.add_argument(
         "--recipe", nargs="+", required=True, metavar="YAML", help="settings of fit, later files over earlier ones"
@@ -127,7 +134,7 @@ def matrix_command(arguments: Sequence[str]) -> None:
 
 def plots_command(arguments: Sequence[str]) -> None:
     """Draw predictions, a matrix, and the most certain right and wrong cases."""
-    from train.pictures.draw import draw_pictures  # loads a library that training does without
+    from train.pictures.draw import draw_pictures
 
     parser = ArgumentParser(prog="python -m train plots", description=plots_command.__doc__)
     _add_named_files(parser, required=False)

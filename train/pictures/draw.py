@@ -23,7 +23,7 @@ from train.pictures.plots import (
     draw_scores,
     styled_figure,
 )
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading, parse_named_files
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ A *reading* is a way to score images: a model's variant (one predictions file a 
 Labels and sources come from the dataset's index; a predictions file brings rows, keys and scores.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from train.commands.prediction_writer import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD
 from train.scoring.calibration import Calibration, fit_calibration
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import (
+    COLUMNS,
+    allowed_differences,
+    is_probability,
+    read_predictions,
+    stored_calibration,
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
     """
     if validation and len(validation) != len(paths):
         raise ValueError(f"{len(paths)} predictions files, but {len(validation)} of validation: expected one for each")
-    files = [_read_predictions(index, path) for path in paths]
+    files = [read_predictions(index, path) for path in paths]
     rows = files[0]["row"]
     for path, file in zip(paths, files, strict=True):
         if not file["row"].equals(rows):
@@ -86,47 +89,15 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
     return Reading(
         table=index.select(COLUMNS).take(rows),
         scores=np.stack([file["score"].to_numpy() for file in files]),
-        calibrations=tuple(fitted or [_stored_calibration(file) for file in files]),
-        is_probability=all(map(_is_probability, files)),
-        allowed_differences=tuple(tuple(json.loads(_metadata(file, ALLOWED_DIFFERENCES) or "[]")) for file in files),
+        calibrations=tuple(fitted or [stored_calibration(file) for file in files]),
+        is_probability=all(map(is_probability, files)),
+        allowed_differences=tuple(map(allowed_differences, files)),
     )
-
-
-def _read_predictions(index: pa.Table, path: Path) -> pa.Table:
-    """A predictions file, checked against the index; raises ValueError as `load_reading` does."""
-    table = pq.read_table(path).sort_by("row")
-    if not len(table):
-        raise ValueError(f"{path} holds no predictions")
-    rows = table["row"].to_numpy()
-    if (np.diff(rows) == 0).any():
-        raise ValueError(f"{path} holds a sample more than once")
-    if rows[0] < 0 or rows[-1] >= len(index) or not index["key"].take(rows).equals(table["key"]):
-        raise ValueError(f"{path} was made from another dataset: its keys are not those of the index's rows")
-    num_bad = int((~np.isfinite(table["score"].to_numpy())).sum())
-    if num_bad:
-        raise ValueError(f"{path}: {num_bad} of {len(table)} scores are not finite")
-    return table
-
-
-def _metadata(predictions: pa.Table, name: bytes) -> str | None:
-    value = (predictions.schema.metadata or {}).get(name)
-    return None if value is None else value.decode()
-
-
-def _is_probability(predictions: pa.Table) -> bool:
-    return "logit_generated" in predictions.column_names
-
-
-def _stored_calibration(predictions: pa.Table) -> Calibration | None:
-    if stored := _metadata(predictions, CALIBRATION):
-        return Calibration.from_dict(json.loads(stored))
-    threshold = _metadata(predictions, THRESHOLD)
-    return None if threshold is None else Calibration(float(threshold))
 
 
 def _fit_calibration(index: pa.Table, path: Path) -> Calibration:
     """What the labelled samples of a validation predictions file say."""
-    table = _read_predictions(index, path)
+    table = read_predictions(index, path)
     rows = table["row"].to_numpy()
     splits = index["split"].take(rows).unique().to_pylist()
     if splits != ["validation"]:
@@ -134,4 +105,4 @@ def _fit_calibration(index: pa.Table, path: Path) -> Calibration:
     labels = pc.fill_null(index["label"].take(rows), -1).to_numpy()
     known = labels >= 0
     scores = torch.from_numpy(table["score"].to_numpy()[known])
-    return fit_calibration(scores, torch.from_numpy(labels[known]), is_probability=_is_probability(table))
+    return fit_calibration(scores, torch.from_numpy(labels[known]), is_probability=is_probability(table))

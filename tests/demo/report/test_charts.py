@@ -9,7 +9,7 @@ from demo.report.charts import describe_control, describe_reliability, describe_
 from train.pictures.cases import Case
 from train.pictures.charts import Probabilities, score_sources
 from train.scoring.calibration import Calibration
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 from workflow.figures import draw_svg
 

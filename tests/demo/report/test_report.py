@@ -15,14 +15,14 @@ from PIL import Image
 from cache_schema import Dataset, Fingerprint, ShardData, Status, create_cache, store_name
 from demo.report.certain import Certain
 from demo.report.report import load_readings, write_report
-from train.commands.prediction_writer import prediction_table
+from train.commands.readings import write_readings
 from train.data.datamodule import LareDataModule
 from train.pictures.charts import colorize
 from train.record import describe_training
 from train.scoring.calibration import fit_calibration
 from train.scoring.evaluate import evaluate
 from train.scoring.matrix import METRICS, add_up
-from train.scoring.readings import COLUMNS, write_readings
+from train.scoring.prediction_file import COLUMNS, prediction_table
 from train.scoring.scores import load_reading
 from train.task import LareTask
 from workflow.figures import INK

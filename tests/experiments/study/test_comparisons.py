@@ -15,7 +15,7 @@ from experiments.study.comparisons import (
 )
 from experiments.study.over_sources import Means
 from train.scoring.calibration import Calibration
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 
 

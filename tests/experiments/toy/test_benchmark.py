@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from demo.report.summary import TITLES
 from experiments.__main__ import main
 from experiments.answers.answer import Answer
 from experiments.answers.markdown import as_section, escape
 from experiments.toy.benchmark import ToyBenchmarkConfig
 from experiments.toy.data import TASKS
 from experiments.toy.tables import QUESTION
+from train.scoring.titles import TITLES
 
 SOURCES = {"toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"}
 

@@ -13,7 +13,7 @@ from experiments.toy.data import GUIDANCES, TASKS, build_datasets
 from experiments.toy.photos import load_generator_tiles
 from tests.experiments.conftest import SOURCES
 from train.scoring.evaluate import evaluate, select_sources
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 
 GENERATED = ("toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img")

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from demo.report.summary import TITLES
 from experiments.answers.answer import Answer, Table
 from experiments.answers.markdown import as_section
 from experiments.toy.data import GUIDANCES, TASKS
 from experiments.toy.tables import as_answer
+from train.scoring.titles import TITLES
 
 
 def block(auroc: float, sd: float | None = None) -> dict[str, Any]:

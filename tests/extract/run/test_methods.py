@@ -21,7 +21,7 @@ from tests.extract.formulas import maps_by_formula
 from tests.extract.run.test_pipeline import break_images, pack_broken, pack_one_black
 from tests.models import macs_of_run
 from tests.train.packed import module
-from train.scoring.readings import compute_readings
+from train.commands.readings import compute_readings
 
 METHODS = {"dire": {"inversion_steps": 2}, "one_step": {}, "roundtrip": {}}
 COMMON_FIELDS = {"recipe", "method", "vae_sha256", "vae_config_sha256", "latent_rule", "image_size", "resize", "filter"}

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from tests.train.packed import CANVAS_PX, extract, module, pack
-from train.commands.prediction_writer import prediction_table
 from train.model import LareClassifier
 from train.pictures.cases import Case, choose_cases, compute_attention, load_cases, open_data
 from train.pictures.charts import colorize, compute_probabilities
@@ -21,7 +20,7 @@ from train.record import describe_training
 from train.scoring.calibration import Calibration, fit_calibration
 from train.scoring.matrix import METRICS, add_up
 from train.scoring.metrics import precision_recall_points, roc_points
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import COLUMNS, prediction_table
 from train.scoring.scores import Reading, load_reading
 from train.task import LareTask
 

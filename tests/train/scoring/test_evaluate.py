@@ -9,11 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from train.commands.prediction_writer import ALLOWED_DIFFERENCES, CALIBRATION, THRESHOLD
 from train.scoring.calibration import COVERAGES, Calibration, fit_calibration
 from train.scoring.evaluate import compare_readings, evaluate
 from train.scoring.pairs import compare_pairs
-from train.scoring.readings import COLUMNS
+from train.scoring.prediction_file import ALLOWED_DIFFERENCES, CALIBRATION, COLUMNS, THRESHOLD
 from train.scoring.scores import Reading, load_reading
 
 # (key, label, image_source, subset, derived_from, score)

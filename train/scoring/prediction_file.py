@@ -1,0 +1,137 @@
+"""The prediction file, Parquet: one row a sample, with columns of the index and a score; how it is made and read.
+
+| column | type | of |
+| --- | --- | --- |
+| `row` | int64 | the sample in the whole index; rows ascend, each once |
+| `COLUMNS` | as in the index | the sample |
+| `logit_real`, `logit_generated` | float32 | a detector; readings without one lack both |
+| `score` | float64 | higher for generated; a detector's is a probability |
+
+The metadata keeps what was fitted on validation for the weights, and how features differed from those trained on.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from train.scoring.calibration import Calibration
+
+COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
+"""Columns of the index that go with a score, after `row`."""
+
+# Entries of the Parquet file's metadata. The threshold is also part of the calibration, which older files lack.
+THRESHOLD = b"threshold"
+CALIBRATION = b"calibration"
+ALLOWED_DIFFERENCES = b"allowed_differences"
+
+
+def generated_score(logits: Tensor) -> Tensor:
+    """Probability of "generated", float64, so that very sure images keep their order.
+
+    Args:
+        logits: (batch, 2), column 1 generated.
+
+    Returns:
+        (batch,), in [0, 1], on the CPU.
+    """
+    return (logits[:, 1] - logits[:, 0]).detach().cpu().double().sigmoid()
+
+
+def prediction_table(
+    index: pa.Table,
+    rows: Tensor,
+    logits: Tensor,
+    calibration: Calibration,
+    allowed_differences: Sequence[str] = (),
+) -> pa.Table:
+    """Predictions joined with the index.
+
+    Args:
+        index: The whole index, at least `COLUMNS`.
+        rows: Row of each prediction in the index, (n,), int64.
+        logits: (n, 2), float32, column 1 generated.
+        calibration: What was fitted on validation, kept in the table's metadata.
+        allowed_differences: How the features differ from those trained on, kept there too.
+
+    Returns:
+        `row`, `COLUMNS`, logit_real, logit_generated (float32) and score (float64), sorted by row, each row once.
+
+    Raises:
+        ValueError: If a logit is not finite.
+    """
+    if not torch.isfinite(logits).all():
+        bad = rows[~torch.isfinite(logits).all(dim=1)]
+        raise ValueError(f"{len(bad)} of {len(rows)} predictions are not finite, the first is of row {int(bad[0])}")
+    order = torch.argsort(rows, stable=True)
+    order = order[torch.diff(rows[order], prepend=rows.new_tensor([-1])) > 0]
+    rows, logits = rows[order], logits[order]
+    table = index.select(COLUMNS).take(rows.numpy())
+    table = table.add_column(0, "row", pa.array(rows.numpy(), pa.int64()))
+    for name, values in (
+        ("logit_real", logits[:, 0]),
+        ("logit_generated", logits[:, 1]),
+        ("score", generated_score(logits)),
+    ):
+        table = table.append_column(name, pa.array(values.numpy()))
+    metadata = {
+        THRESHOLD: repr(calibration.threshold).encode(),
+        CALIBRATION: json.dumps(calibration.to_dict()).encode(),
+        ALLOWED_DIFFERENCES: json.dumps(list(allowed_differences)).encode(),
+    }
+    return table.replace_schema_metadata(metadata)
+
+
+def read_predictions(index: pa.Table, path: Path) -> pa.Table:
+    """Read a prediction file and check it against the index.
+
+    Args:
+        index: The dataset's index, at least `key`.
+        path: The file.
+
+    Returns:
+        Its table, sorted by row, metadata included.
+
+    Raises:
+        ValueError: If it is empty, holds a sample twice or a score that is not finite, or is of another dataset.
+    """
+    table = pq.read_table(path).sort_by("row")
+    if not len(table):
+        raise ValueError(f"{path} holds no predictions")
+    rows = table["row"].to_numpy()
+    if (np.diff(rows) == 0).any():
+        raise ValueError(f"{path} holds a sample more than once")
+    if rows[0] < 0 or rows[-1] >= len(index) or not index["key"].take(rows).equals(table["key"]):
+        raise ValueError(f"{path} was made from another dataset: its keys are not those of the index's rows")
+    num_bad = int((~np.isfinite(table["score"].to_numpy())).sum())
+    if num_bad:
+        raise ValueError(f"{path}: {num_bad} of {len(table)} scores are not finite")
+    return table
+
+
+def is_probability(predictions: pa.Table) -> bool:
+    """Whether the scores are a detector's probabilities."""
+    return "logit_generated" in predictions.column_names
+
+
+def stored_calibration(predictions: pa.Table) -> Calibration | None:
+    """What was fitted on validation for the weights; a threshold alone in older files, None where nothing was."""
+    if stored := _metadata(predictions, CALIBRATION):
+        return Calibration.from_dict(json.loads(stored))
+    threshold = _metadata(predictions, THRESHOLD)
+    return None if threshold is None else Calibration(float(threshold))
+
+
+def allowed_differences(predictions: pa.Table) -> tuple[str, ...]:
+    """How the features differed from those trained on, a line a field."""
+    return tuple(json.loads(_metadata(predictions, ALLOWED_DIFFERENCES) or "[]"))
+
+
+def _metadata(predictions: pa.Table, name: bytes) -> str | None:
+    value = (predictions.schema.metadata or {}).get(name)
+    return None if value is None else value.decode()
