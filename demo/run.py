@@ -23,6 +23,7 @@ from workflow.steps import hash_files
 
 logger = logging.getLogger(__name__)
 
+CONFIGS = ROOT / "demo" / "configs"
 MODELS = ROOT / "demo" / "models"
 IMAGE_CODE = ("demo.toy.photos", "demo.toy.sources", "demo.toy.images")
 """What decides the images besides settings and models."""
@@ -79,7 +80,7 @@ class Demo:
         """Choose the places of everything."""
         self.config = config
         self.data, self.cache, self.report = (config.out / name for name in ("data", "cache", "report.html"))
-        self.stages = Stages(config.out, self.data, self.cache, overrides=config.overrides)
+        self.stages = Stages(config.out, self.data, self.cache, configs=CONFIGS, overrides=config.overrides)
 
     def run(self) -> dict[str, Any]:
         """Do all steps, and return the content of results.json."""

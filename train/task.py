@@ -11,13 +11,13 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from train.data.loader import Batch
 from train.model import LareClassifier
 from train.record import TRAINED_ON, check_same_features, describe_features, describe_training
 from train.scoring import metrics
 from train.scoring.calibration import Calibration, fit_calibration
 from train.scoring.prediction_file import generated_score
 
-Batch = dict[str, Tensor]
 MONITORS = ("val_auroc", "val_average_precision", "val_accuracy", "val_balanced_accuracy")
 """Validation metrics of which more is better."""
 

@@ -11,18 +11,17 @@ from pathlib import Path
 
 from train.scoring.readings import READINGS
 from train.scoring.titles import TITLES
-from workflow.code_hash import ROOT, hash_code
+from workflow.code_hash import hash_code
 from workflow.steps import Steps, do_at_once, hash_files
 
 logger = logging.getLogger(__name__)
 
-CONFIGS = ROOT / "demo" / "configs"
 DETECTORS = {
     "full": ("full.yaml",),
     "map_only": ("full.yaml", "map_only.yaml"),
     "image_only": ("full.yaml", "image_only.yaml"),
 }
-"""Detector → its settings, later files over earlier ones."""
+"""Detector → files of its settings, later ones over earlier ones."""
 PERMUTED = "full_maps_permuted"
 CODE = {
     "pack": ("extract.packing.pack",),
@@ -40,6 +39,7 @@ class Stages:
         out: Folder of detectors, predictions and results.json. Steps that are done there already are skipped.
         data: Dataset folder.
         cache: Cache folder.
+        configs: Folder of settings: extract.yaml, and the files of `DETECTORS`.
         overrides: More arguments of `python -m train fit`.
         seeds: A detector of each kind for each.
         readings: Folder of the scores that need no detector; None: they lie with the other predictions. They do not
@@ -54,13 +54,15 @@ class Stages:
         data: Path,
         cache: Path,
         *,
+        configs: Path,
         overrides: Sequence[str] = (),
         seeds: Sequence[int] = (0,),
         readings: Path | None = None,
         num_jobs: int = 1,
     ) -> None:
         """Choose the places of everything."""
-        self.data, self.cache, self.overrides, self.seeds = data, cache, tuple(overrides), tuple(seeds)
+        self.data, self.cache, self.configs = data, cache, configs
+        self.overrides, self.seeds = tuple(overrides), tuple(seeds)
         self.detectors, self.predictions, self.results = out / "detectors", out / "predictions", out / "results.json"
         self.readings = readings or self.predictions
         self.num_jobs = num_jobs
@@ -68,7 +70,7 @@ class Stages:
 
     def make_maps(self, model: Path, after: str) -> str:
         """Stage 1: the LaRE map of every image."""
-        config = CONFIGS / "extract.yaml"
+        config = self.configs / "extract.yaml"
         paths = {"model": model, "data": self.data, "cache": self.cache}
 
         def work() -> None:
@@ -96,7 +98,7 @@ class Stages:
     def _make_detector(self, name: str, seed: int, after: str) -> None:
         run = self._run_name(name, seed)
         folder = self.detectors / run
-        configs = [arg for file in DETECTORS[name] for arg in ("-c", CONFIGS / file)]
+        configs = [arg for file in DETECTORS[name] for arg in ("-c", self.configs / file)]
         common = [*configs, *self._places("data."), f"--out={folder}", f"--seed_everything={seed}"]
 
         def fit() -> None:
@@ -110,7 +112,7 @@ class Stages:
 
         settings = [
             hash_code(*CODE["fit"]),
-            hash_files(*(CONFIGS / file for file in DETECTORS[name])),
+            hash_files(*(self.configs / file for file in DETECTORS[name])),
             self.overrides,
             seed,
         ]

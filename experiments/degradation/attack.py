@@ -25,9 +25,8 @@ from train.data.join import Join
 from train.data.loader import Batch, BatchReader
 from train.data.samples import Samples, select_samples
 from train.data.views import CanvasView
-from train.export import load_checkpoint
+from train.detector import Detector
 from train.model import LareClassifier
-from train.scoring.calibration import Calibration
 from train.scoring.prediction_file import COLUMNS, prediction_table
 from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
@@ -70,7 +69,7 @@ def fgsm(
 class Victim:
     """A trained detector before the images that it is attacked with."""
 
-    model: LareClassifier
+    detector: Detector
     join: Join
     samples: Samples
     view: CanvasView
@@ -82,29 +81,28 @@ class Victim:
         Raises:
             ValueError: If it was trained on another view than `canvas`, whose pixels are not those that stage 1 sees.
         """
-        model, join = load_checkpoint(checkpoint), Join.open(data, [cache])
-        assert model.record is not None
-        seen = model.record["trained_on"]["view"]
+        detector, join = Detector.load(checkpoint), Join.open(data, [cache])
+        seen = detector.view
         if seen["view"] != "canvas":
             raise ValueError(f"{checkpoint} was trained on view {seen['view']}: the attack needs view canvas")
         samples = select_samples(join, "test")
         keys = join.dataset.table(["key"])["key"].take(samples.rows)
         view = CanvasView(join.canvas_px, join.load_map_shape()[1], seen["crop_px"])
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model, join, _keep(samples, pc.starts_with(keys, f"{folder}/").to_numpy()), view)
+        detector.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(detector, join, _keep(samples, pc.starts_with(keys, f"{folder}/").to_numpy()), view)
 
     def attack(self) -> Iterator[tuple[np.ndarray, Batch, dict[int, Tensor]]]:
         """Batches in the samples' order: positions, the batch on the model's device, step → attacked images."""
-        reader, device = BatchReader(self.join, self.samples, self.view), next(self.model.parameters()).device
+        reader, device = BatchReader(self.join, self.samples, self.view), next(self.detector.model.parameters()).device
         for start in range(0, len(self.samples), BATCH_SIZE):
             positions = np.arange(start, min(start + BATCH_SIZE, len(self.samples)))
             batch = {name: values.to(device) for name, values in reader[0, positions].items()}
-            yield positions, batch, fgsm(self.model, batch["image"], batch["lare"], batch["label"], EPSILONS)
+            yield positions, batch, fgsm(self.detector.model, batch["image"], batch["lare"], batch["label"], EPSILONS)
 
     @torch.no_grad()
     def predict(self, image: Tensor, lare: Tensor) -> Tensor:
         """Logits (batch, 2), float32, on the CPU."""
-        logits: Tensor = self.model(image, lare).float().cpu()
+        logits: Tensor = self.detector.model(image, lare).float().cpu()
         return logits
 
     def write_predictions(self, folder: Path) -> None:
@@ -115,13 +113,12 @@ class Victim:
             rows.append(batch["row"].cpu())
             for size, images in attacked.items():
                 logits[size].append(self.predict(images, batch["lare"]))
-        assert self.model.record is not None
-        fitted = Calibration.from_dict(self.model.record["calibration"])
         index = self.join.dataset.table(COLUMNS)
         folder.mkdir(parents=True)
         for size, parts in logits.items():
             pq.write_table(
-                prediction_table(index, torch.cat(rows), torch.cat(parts), fitted), folder / f"{size}.parquet"
+                prediction_table(index, torch.cat(rows), torch.cat(parts), self.detector.calibration),
+                folder / f"{size}.parquet",
             )
 
     def write_images(self, folder: Path) -> Dataset:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import Dataset
-from demo.run import IMAGE_CODE, MODELS, check_model, model_parts
+from demo.run import CONFIGS, IMAGE_CODE, MODELS, check_model, model_parts
 from demo.toy.crops import SHORT_SIDES_PX, list_photographs
 from demo.toy.images import SourceConfig, load_models
 from demo.toy.photos import ROLES
@@ -102,6 +102,7 @@ class ToyBenchmark:
                 self.out / task,
                 self.out / task / "data",
                 cache,
+                configs=CONFIGS,
                 overrides=overrides,
                 seeds=range(config.num_seeds),
                 readings=readings,

@@ -16,7 +16,7 @@ from experiments.toy.photos import load_photo_tiles
 from tests.experiments.made_up import run_here
 from tests.models import save_tiny_sd
 from tests.samples import make_shard
-from workflow.stages import ROOT
+from workflow.code_hash import ROOT
 
 SOURCES = SourceConfig(
     strengths=(0.3, 0.5, 0.7), img2img_guidance=3.0, sample_guidances=(3.0, 5.0), num_steps=4, batch_size=16

@@ -11,7 +11,7 @@ from demo.toy.sources import REAL
 from experiments.study.config import StudyConfig
 from experiments.study.study import Study
 from tests.samples import encode_png, make_sample
-from workflow.stages import ROOT
+from workflow.code_hash import ROOT
 
 ROUNDTRIP = "vae-roundtrip-a"
 SPLITS = ("train",) * 6 + ("validation",) * 3 + ("test",) * 3

@@ -9,8 +9,8 @@ from cache_schema import CacheError
 from experiments.__main__ import COMMANDS
 from experiments.questions import FROM_CACHES, QUESTIONS
 from experiments.study.config import StudyConfig
+from workflow.code_hash import ROOT
 from workflow.command import Command, run_command
-from workflow.stages import ROOT
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Exported detectors: the same logits, all that belongs to the weights, and files that are refused."""
 
 import json
-import pickle
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from train.__main__ import main
-from train.export import export_checkpoint, load_checkpoint
+from train.export import export_checkpoint
 from train.model import LareClassifier
 from train.scoring.calibration import Calibration
 from train.task import LareTask
@@ -76,36 +75,6 @@ def test_a_detector_without_images_is_exported_too(tmp_path: Path) -> None:
 def test_a_folder_that_is_there_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="is there already: choose another --out"):
         export_checkpoint(str(checkpoint), str(tmp_path))
-
-
-class _Harmful:
-    def __reduce__(self) -> tuple:
-        return Path.touch, (Path("/tmp/never-made-by-a-test"),)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"no checkpoint", "cannot be read as a checkpoint"),
-        (b"", "cannot be read as a checkpoint"),
-        (pickle.dumps(_Harmful(), protocol=2), "cannot be read as a checkpoint"),
-        ({"epoch": 3}, "is no checkpoint of python -m train fit: it has no 'hyper_parameters'"),
-        (
-            {"hyper_parameters": TINY, "state_dict": {}},
-            "is no checkpoint of python -m train fit: it has no '_extra_state'",
-        ),
-        (
-            {"hyper_parameters": TINY, "state_dict": {"_extra_state": torch.tensor(0.5)}},
-            "are not those of its settings",
-        ),
-    ],
-)
-def test_a_wrong_checkpoint_is_refused(content: bytes | dict, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "wrong.ckpt"
-    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    with pytest.raises(ValueError, match=message):
-        load_checkpoint(path)
-    assert not Path("/tmp/never-made-by-a-test").exists()
 
 
 def test_a_missing_checkpoint_is_one_sentence_on_the_command_line(

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from workflow import stages
+from workflow.code_hash import ROOT
 from workflow.stages import Stages
+
+CONFIGS = ROOT / "demo" / "configs"
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def options(command: list[str], name: str) -> list[str]:
 
 
 def make(out: Path, **settings: Any) -> Stages:
-    return Stages(out, out / "data", out / "cache", **settings)
+    return Stages(out, out / "data", out / "cache", configs=CONFIGS, **settings)
 
 
 def test_each_seed_has_detectors_and_predictions_of_its_own(commands: list[list[str]], tmp_path: Path) -> None:

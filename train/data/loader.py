@@ -17,6 +17,7 @@ from train.data.samples import Samples
 from train.data.views import Placement, View
 
 Batch = dict[str, Tensor]
+"""What `BatchReader` builds: image, lare, label, and the row in the whole index of each sample."""
 
 
 class BatchReader(Dataset[Batch]):

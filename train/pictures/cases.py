@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.datamodule import LareDataModule
-from train.export import load_checkpoint
+from train.detector import Detector
 from train.model import LareClassifier
-from train.record import check_same_features, describe_features
 from train.scoring.scores import Reading
 
 GROUPS = {
@@ -54,23 +53,26 @@ def load_certain_cases(
     """The most certain cases of each of `GROUPS`; none where there are none.
 
     Args:
-        reading: Predictions of the checkpoint.
+        reading: Predictions of the detector.
         data: Dataset folder.
         cache: Cache folders.
-        ckpt: Checkpoint of `python -m train fit`.
+        ckpt: Checkpoint of `python -m train fit`, or folder of `python -m train export`.
         num: As of `choose_cases`.
 
     Raises:
-        FingerprintMismatch: If the maps are not like those that the checkpoint was trained on.
+        FingerprintMismatch: If the maps are not like those that the detector was trained on.
         ValueError: If samples of more than one split were scored, or by something other than a detector, or the
-            checkpoint cannot be used.
+            detector cannot be loaded.
     """
     splits = reading.table["split"].unique().to_pylist()
     if len(splits) != 1 or not reading.is_probability:
         raise ValueError("cases are drawn of a detector's predictions on one split")
-    model = load_checkpoint(ckpt)
-    module = open_data(model, data, cache, splits[0])
-    return {title: load_cases(reading, chosen, module, model) for title, chosen in choose_cases(reading, num).items()}
+    detector = Detector.load(ckpt)
+    module = detector.open_data(data, cache, splits[0])
+    return {
+        title: load_cases(reading, chosen, module, detector.model)
+        for title, chosen in choose_cases(reading, num).items()
+    }
 
 
 def choose_cases(reading: Reading, num: int) -> dict[str, NDArray[np.int64]]:
@@ -157,20 +159,3 @@ def compute_attention(model: LareClassifier, image: Tensor, lare: Tensor) -> Ten
     maps = lare.log1p() if model.map_transform == "log" else lare
     weights = model.spatial.attention_weights(feature_map, maps)[:, :, 1:].mean(dim=1)
     return weights.reshape(-1, *model.spatial.grid) * weights.shape[1]
-
-
-def open_data(model: LareClassifier, data: str, cache: Sequence[str], split: str) -> LareDataModule:
-    """The datamodule with the view that the detector was trained with.
-
-    Raises:
-        FingerprintMismatch: If the maps were made by other settings than those trained on.
-        ValueError: If the detector's record does not say what it was trained on.
-    """
-    trained_on = (model.record or {}).get("trained_on")
-    if not trained_on:
-        raise ValueError("the weights do not say what they were trained on: use a checkpoint of python -m train fit")
-    view = {name: value for name, value in trained_on.get("view", {}).items() if value is not None}
-    view.setdefault("crop_px", model.image_size)  # older checkpoints
-    module = LareDataModule(data, list(cache), num_workers=0, predict_split=split, **view)  # type: ignore[arg-type]
-    check_same_features(trained_on, describe_features(module))
-    return module

@@ -52,7 +52,7 @@ def draw_pictures(
         readings: Predictions as name=file; a name given more than once has as many seeds.
         validation: Predictions on validation samples in the same form, as of `evaluate`.
         matrix: A matrix.json to draw as heat maps.
-        ckpt: Checkpoint behind the first reading, to draw the images that it is most certain about.
+        ckpt: Checkpoint or exported folder behind the first reading, to draw the images that it is most certain about.
         cache: Cache folder, or several, for `ckpt`.
         num_cases: How many images of each kind to draw.
 

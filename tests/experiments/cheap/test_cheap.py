@@ -23,7 +23,7 @@ from experiments.study.study import Study
 from tests.experiments.made_up import make_scored, run_here
 from tests.experiments.small_set import make_study, write_small_set
 from tests.models import save_tiny_sd, tiny_autoencoder_tiny
-from workflow.stages import ROOT
+from workflow.code_hash import ROOT
 
 
 def test_settings_are_the_default_each_change_and_all_changes_at_one_draw() -> None:

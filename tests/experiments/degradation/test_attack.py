@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.degradation import attack as attack_module
 from experiments.degradation.attack import AGAIN, BEFORE, EPSILONS, Victim, fgsm
 from experiments.degradation.attack_scores import (
     TITLES,
@@ -17,6 +16,7 @@ from experiments.degradation.attack_scores import (
 )
 from experiments.study.study import Study
 from tests.experiments.made_up import make_means
+from train.model import LareClassifier
 
 
 class Sum(nn.Module):
@@ -41,14 +41,11 @@ def test_pixels_stay_in_range() -> None:
     assert (attacked[0] == 255).all() and (attacked[1] == 0).all()
 
 
-def test_a_detector_that_sees_other_pixels_than_stage_1_is_refused(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    view = {"view": "native", "alignment": "whole", "crop_px": 16}
-    model = SimpleNamespace(record={"trained_on": {"view": view}})
-    monkeypatch.setattr(attack_module, "load_checkpoint", lambda _: model)
+def test_a_detector_that_sees_other_pixels_than_stage_1_is_refused(study: Study, tmp_path: Path) -> None:
+    record = {"trained_on": {"view": {"view": "native", "alignment": "whole", "crop_px": 16}}}
+    LareClassifier("resnet_tiny_clip", image_size=16, record=record).save_pretrained(tmp_path / "detector")
     with pytest.raises(ValueError, match="was trained on view native: the attack needs view canvas"):
-        Victim.load(study.config.out / "best.ckpt", study.config.data, study.cache("t200-e2"), "as they are")
+        Victim.load(tmp_path / "detector", study.config.data, study.cache("t200-e2"), "as they are")
 
 
 def make_attacks(**values: tuple[float, ...]) -> dict[str, dict[int, dict[str, Any]]]:

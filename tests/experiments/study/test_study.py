@@ -8,8 +8,8 @@ import pytest
 from experiments.study import study as study_module
 from experiments.study.config import StudyConfig
 from experiments.study.study import Study
+from workflow.code_hash import ROOT
 from workflow.command import Command, run_command
-from workflow.stages import ROOT
 
 
 def test_command_names_what_differs_from_the_preset_but_no_place_of_this_machine(tmp_path: Path) -> None:

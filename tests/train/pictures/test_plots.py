@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from tests.train.packed import CANVAS_PX, extract, module, pack
+from train.detector import Detector
 from train.model import LareClassifier
-from train.pictures.cases import Case, choose_cases, compute_attention, load_cases, open_data
+from train.pictures.cases import Case, choose_cases, compute_attention, load_cases
 from train.pictures.charts import colorize, compute_probabilities
 from train.pictures.draw import compute_tops, draw_cases, draw_pictures, format_probability, paint_case
 from train.record import describe_training
@@ -103,10 +104,8 @@ def test_of_samples_that_belong_together_one_is_chosen() -> None:
 
 
 def test_a_case_is_what_the_detector_sees(made: dict[str, Path]) -> None:
-    from train.export import load_checkpoint
-
-    reading, model = _reading(made), load_checkpoint(made["ckpt"])
-    data = open_data(model, str(made["data"]), [str(made["cache"])], "test")
+    reading, detector = _reading(made), Detector.load(made["ckpt"])
+    model, data = detector.model, detector.open_data(made["data"], [made["cache"]], "test")
     cases = load_cases(reading, np.array([3, 0]), data, model)
     batch = next(iter(data.test_dataloader()))
     assert [case.key for case in cases] == reading.table["key"].take([3, 0]).to_pylist()
@@ -130,7 +129,7 @@ def test_attention_of_an_indifferent_model_is_even() -> None:
 
 def test_cases_without_attention_or_alignment_are_drawn(made: dict[str, Path], tmp_path: Path) -> None:
     model = LareClassifier(**TINY, spatial=False, record={"trained_on": describe_training_of(made)}).eval()
-    data = open_data(model, str(made["data"]), [str(made["cache"])], "test")
+    data = Detector(model).open_data(made["data"], [made["cache"]], "test")
     cases = load_cases(_reading(made), np.array([0]), data, model)
     assert cases[0].attention is None
     assert cases[0].is_aligned
@@ -187,7 +186,7 @@ def describe_training_of(made: dict[str, Path]) -> dict:
 
 def test_weights_that_do_not_say_what_they_were_trained_on_are_refused(made: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="do not say what they were trained on"):
-        open_data(LareClassifier(**TINY), str(made["data"]), [str(made["cache"])], "test")
+        Detector(LareClassifier(**TINY)).open_data(made["data"], [made["cache"]], "test")
 
 
 def test_curves_end_where_they_should() -> None:
