@@ -9,14 +9,19 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from bench.config import BenchConfig
+from cache_schema.program import OneSentence, expand_home, run_program
 
 logger = logging.getLogger("bench")
+
+
+class Parser(OneSentence, ArgumentParser):
+    """Tells what is wrong in one sentence."""
 
 
 def build_parser() -> ArgumentParser:
     """The parser of all settings; takes a YAML file by --config, and flags that override it."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = Parser(prog="python -m bench", description=__doc__)
     parser.add_argument("--config", action="config", help="YAML file of settings; flags after it override it.")
     parser.add_argument("--all", action="store_true", help="Short for --measures all.")
     parser.add_class_arguments(BenchConfig)
@@ -44,12 +49,16 @@ def run(config: BenchConfig, selected: Sequence[Any]) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Parse, run, and return the exit status: 0 done, 2 wrong settings."""
+    """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logger.setLevel(logging.INFO)
+    return run_program(lambda: _run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
     parser = build_parser()
     parsed = parser.parse_args(args)
-    settings = {field.name: parsed[field.name] for field in fields(BenchConfig)}
+    settings = {field.name: expand_home(parsed[field.name]) for field in fields(BenchConfig)}
     if parsed.all:
         settings["measures"] = "all"
     try:

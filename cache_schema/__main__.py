@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,14 +12,13 @@ from tqdm import tqdm
 
 from cache_schema.cache import check_dataset, open_cache
 from cache_schema.derive import derive_cache
-from cache_schema.errors import CacheError
 from cache_schema.index import Dataset
 from cache_schema.info import describe
 from cache_schema.keys import store_name
+from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
 from cache_schema.report import STATES, format_status, shard_reports, summarize
 from cache_schema.store import FULL_MANTISSA_BITS
 from cache_schema.verify import strays, verify
-from cache_schema.workers import EXIT_SIGTERM
 
 EXIT_DONE, EXIT_ERROR = 0, 1
 
@@ -105,62 +103,96 @@ def _write_line(line: str) -> None:
     tqdm.write(line, file=sys.stdout)  # goes round a progress bar on the same terminal
 
 
+class Parser(OneSentence, argparse.ArgumentParser):
+    """Tells what is wrong in one sentence."""
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", required=True, help="folder with dataset.json")
+    command.add_argument("--cache", required=True, help="folder with cache.json")
+
+
+def _add_workers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a CPU)")
+
+
+def add_status(command: argparse.ArgumentParser) -> None:
+    """Arguments of `status`."""
+    _add_places(command)
+    command.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+def add_verify(command: argparse.ArgumentParser) -> None:
+    """Arguments of `verify`."""
+    _add_places(command)
+    command.add_argument("--deep", action="store_true", help="read every image and every json copy in the tars too")
+    _add_workers(command)
+
+
+def add_info(command: argparse.ArgumentParser) -> None:
+    """Arguments of `info`."""
+    command.add_argument("store", help="a store file or a cache folder")
+
+
+def add_derive(command: argparse.ArgumentParser) -> None:
+    """Arguments of `derive`."""
+    command.add_argument("--cache", required=True, help="source: a cache of float32 maps with all their bits")
+    command.add_argument("--out", required=True, help="folder of the variant; made if absent")
+    command.add_argument(
+        "--mantissa_bits", "--mantissa-bits", type=int, help="bits to keep; all of the dtype's if not given"
+    )
+    command.add_argument(
+        "--stored_dtype",
+        "--stored-dtype",
+        choices=sorted(FULL_MANTISSA_BITS),
+        default="float16",
+        help="number format of the variant",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace stores that are there")
+    command.add_argument("--data", help="folder with dataset.json: tells which tars have no store to derive from")
+    _add_workers(command)
+
+
+COMMANDS = {
+    "status": (add_status, run_status),
+    "verify": (add_verify, run_verify),
+    "info": (add_info, run_info),
+    "derive": (add_derive, run_derive),
+}
+"""Name → what adds its arguments, and what does its work."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
-    parser = argparse.ArgumentParser(prog="python -m cache_schema", description=__doc__)
+    parser = Parser(prog="python -m cache_schema", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-
-    def add(name: str, run: object) -> argparse.ArgumentParser:
+    for name, (add_arguments, run) in COMMANDS.items():
         command = commands.add_parser(name, help=(run.__doc__ or "").splitlines()[0], description=run.__doc__)
         command.set_defaults(run=run)
-        return command
-
-    status, check = add("status", run_status), add("verify", run_verify)
-    for command in (status, check):
-        command.add_argument("--data", required=True, help="folder with dataset.json")
-        command.add_argument("--cache", required=True, help="folder with cache.json")
-    status.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    check.add_argument("--deep", action="store_true", help="read every image and every json copy in the tars too")
-    info = add("info", run_info)
-    info.add_argument("store", help="a store file or a cache folder")
-    derive = add("derive", run_derive)
-    derive.add_argument("--cache", required=True, help="source: a cache of float32 maps with all their bits")
-    derive.add_argument("--out", required=True, help="folder of the variant; made if absent")
-    derive.add_argument("--mantissa-bits", type=int, help="bits to keep; all of the dtype's if not given")
-    derive.add_argument("--stored-dtype", choices=sorted(FULL_MANTISSA_BITS), default="float16", help="(float16)")
-    derive.add_argument("--overwrite", action="store_true", help="replace stores that are there")
-    derive.add_argument("--data", help="folder with dataset.json: tells which tars have no store to derive from")
-    for command in (check, derive):
-        command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a CPU)")
+        add_arguments(command)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and return the exit status: 0 all is well, 1 an error or problems, 2 wrong settings."""
+    return run_program(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = argparse.Namespace(**expand_home(vars(parser.parse_args(arguments))))
     if getattr(options, "workers", 1) < 1:
         parser.error(f"--workers is {options.workers}: expected 1 or more")
     try:
         status: int = options.run(options)
     except ValueError as error:
         parser.error(str(error))
-    except (CacheError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_ERROR
     return status
-
-
-def _exit_on_sigterm(*_: object) -> NoReturn:
-    # An exception, so that temporary files are removed and worker processes ended on the way out.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(EXIT_SIGTERM)
 
 
 def run_as_program() -> NoReturn:
     """`main` as a process of its own: SIGTERM ends it in order, with exit status 143."""
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    sys.exit(main())
+    run_as_process(main)
 
 
 if __name__ == "__main__":

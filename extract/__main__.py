@@ -1,8 +1,6 @@
 """Command line of stage 1: `python -m extract pack --src … --out …`, `python -m extract run --data … --cache … …`."""
 
 import logging
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
@@ -10,14 +8,14 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cache_schema import CacheError
+from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
 from extract.authors.import_maps import ImportConfig, MapImport
 from extract.config import EXIT_TOO_MANY_REJECTED, ExtractConfig, NoiseStudyConfig
 from extract.engines.config import LaunchConfig
 from extract.engines.watch import Watch, WatchConfig
 from extract.packing.pack import PackConfig, pack
 
-EXIT_DONE, EXIT_ERROR, EXIT_SIGTERM = 0, 1, 143
+EXIT_DONE = 0
 
 
 def prepare_run(config: ExtractConfig) -> Callable[[], int]:
@@ -51,11 +49,7 @@ def prepare_pack(config: PackConfig) -> Callable[[], int]:
     """Pack images, in one of five layouts, into tars with an index."""
 
     def work() -> int:
-        try:
-            pack(config)
-        except ValueError as error:  # a line, a row or a file of the source, met on the way
-            sys.stderr.write(f"error: {error}\n")
-            return EXIT_ERROR
+        pack(config)
         return EXIT_DONE
 
     return work
@@ -98,13 +92,17 @@ COMMANDS = {
 }
 
 
+class Parser(OneSentence, ArgumentParser):
+    """Tells what is wrong in one sentence."""
+
+
 def build_parser() -> ArgumentParser:
     """The parser of all subcommands; each takes a YAML file by --config, and flags that override it."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="python -m extract", description=__doc__)
+    parser = Parser(prog="python -m extract", description=__doc__)
     subcommands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():
-        subparser = ArgumentParser(description=command.prepare.__doc__)
+        subparser = Parser(description=command.prepare.__doc__)
         subparser.add_argument("--config", action="config", help="YAML file of settings; flags after it override it.")
         subparser.add_class_arguments(command.config)
         subcommands.add_subcommand(name, subparser)
@@ -114,44 +112,25 @@ def build_parser() -> ArgumentParser:
 def main(args: Sequence[str] | None = None) -> int:
     """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings, 3 more rejected than allowed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    return run_program(lambda: _run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
     parser = build_parser()
     parsed = parser.parse_args(args)
     command = COMMANDS[parsed.command]
-    settings = {field.name: parsed[parsed.command][field.name] for field in fields(command.config)}
+    settings = {field.name: expand_home(parsed[parsed.command][field.name]) for field in fields(command.config)}
     try:
-        try:
-            work = command.prepare(command.config(**settings))
-        except ValueError as error:
-            parser.error(str(error))
-        with logging_redirect_tqdm():
-            return work()
-    except (CacheError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_ERROR
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        # torch's words for a worker that did not end by itself; it raises them wherever the main process just is.
-        sys.stderr.write(
-            f"error: {str(error).strip(' .')}. A process that reads images died, most often for lack of memory: try "
-            "fewer --num_workers. What was published stays, and the same command goes on from there.\n"
-        )
-        return EXIT_ERROR
-
-
-def _exit_on_sigterm(*_: object) -> NoReturn:
-    # An exception, so that temporary files are removed and workers ended on the way out. A batch system signals the
-    # workers too: their deaths would make the DataLoader raise an error of its own. The handlers are replaced by one
-    # that does nothing: Python complains about a signal that came in under a handler and is then to be ignored.
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
-    raise SystemExit(EXIT_SIGTERM)
+        work = command.prepare(command.config(**settings))
+    except ValueError as error:
+        parser.error(str(error))
+    with logging_redirect_tqdm():
+        return work()
 
 
 def run_as_program() -> NoReturn:
     """`main` as a process of its own: SIGTERM ends it in order, with exit status 143."""
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    sys.exit(main())
+    run_as_process(main)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cache_schema import CacheError
+from cache_schema.program import OneSentence, expand_home, run_program
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Command:
     """The help text."""
 
 
+class Parser(OneSentence, ArgumentParser):
+    """Tells what is wrong in one sentence."""
+
+
 def run_command(program: str, commands: Mapping[str, Callable[[], Command]], args: Sequence[str] | None) -> int:
     """Run one command of a program.
 
@@ -36,12 +40,16 @@ def run_command(program: str, commands: Mapping[str, Callable[[], Command]], arg
         Exit status: 0 done, 1 error. Wrong settings end the process with 2.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     args = sys.argv[1:] if args is None else args
-    parser = ArgumentParser(prog=program)
+    return run_program(lambda: _run(program, commands, args))
+
+
+def _run(program: str, commands: Mapping[str, Callable[[], Command]], args: Sequence[str]) -> int:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = Parser(prog=program)
     subcommands, loaded = parser.add_subcommands(dest="command"), {}
     for name, load in commands.items():
-        subparser = ArgumentParser()
+        subparser = Parser()
         if name in args[:1]:
             loaded[name] = load()
             subparser.description = loaded[name].description
@@ -56,12 +64,8 @@ def run_command(program: str, commands: Mapping[str, Callable[[], Command]], arg
         config = build_config(command.config, parsed[parsed.command])
     except ValueError as error:
         parser.error(str(error))
-    try:
-        with logging_redirect_tqdm():
-            command.run(config)
-    except (CacheError, ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    with logging_redirect_tqdm():
+        command.run(config)
     return 0
 
 
@@ -72,6 +76,6 @@ def build_config(config: type[Any], parsed: Any) -> Any:
         config: The dataclass.
         parsed: jsonargparse's values of its fields.
     """
-    values = {field.name: parsed[field.name] for field in fields(config)}
-    nested = {field.name: field.type for field in fields(config) if is_dataclass(field.type)}
+    values = {field.name: expand_home(parsed[field.name]) for field in fields(config)}
+    nested: dict[str, Any] = {field.name: field.type for field in fields(config) if is_dataclass(field.type)}
     return config(**values | {name: build_config(kind, values[name]) for name, kind in nested.items()})

@@ -1,0 +1,180 @@
+"""A command as a process: one sentence on stderr for what went wrong, and an exit status; text in any encoding.
+
+Every package's `__main__` runs its work through `run_program`. `LARE_DEBUG=1` shows the traceback as well.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, cast
+
+from cache_schema.errors import CacheError
+
+EXIT_ERROR, EXIT_WRONG_SETTINGS, EXIT_SIGINT, EXIT_PIPE, EXIT_SIGTERM = 1, 2, 130, 141, 143
+DEBUG = "LARE_DEBUG"
+OUR_FOLDER = Path(__file__).resolve().parents[1]
+_NAMES_OF_LIBRARIES = {"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
+
+T = TypeVar("T")
+
+
+def run_as_process(main: Callable[[], int]) -> NoReturn:
+    """End this process with a command's exit status; SIGTERM ends it in order, with 143."""
+    exit_on_sigterm()
+    sys.exit(main())
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process in order, with exit status 143."""
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+
+
+def run_program(work: Callable[[], int]) -> int:
+    """Do a command's work. What goes wrong is a sentence on stderr.
+
+    Args:
+        work: Gives the exit status.
+
+    Returns:
+        The work's exit status; 1 for what is wrong with data, files or the machine; 130 after Ctrl-C; 141 if nobody
+        reads the output any more; 143 after SIGTERM.
+
+    Raises:
+        SystemExit: What the work raises itself, for example for wrong settings.
+    """
+    soften_output()
+    try:
+        status = work()
+        sys.stdout.flush()
+        return status
+    except BaseException as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        return _tell(error)
+
+
+def soften_output() -> None:
+    """Write what the terminal's encoding lacks as an escape: output is never a reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # not there where a test has put a stream of its own
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _tell(error: BaseException) -> int:
+    if isinstance(error, BrokenPipeError):
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        sys.stderr.write("stopped by Ctrl-C\n")
+        return EXIT_SIGINT
+    if type(error).__name__ == "SIGTERMException":  # Lightning's; importing it takes seconds
+        sys.stderr.write("ended by SIGTERM\n")
+        return EXIT_SIGTERM
+    sentence = explain(error)
+    if sentence is None:
+        traceback.print_exception(error)
+        sys.stderr.write(f"error: this is a bug in lare, please report it: {type(error).__name__}: {error}\n")
+        return EXIT_ERROR
+    sys.stderr.write(f"error: {sentence}\n")
+    if isinstance(error, subprocess.CalledProcessError) and error.returncode in (EXIT_SIGINT, EXIT_SIGTERM):
+        return error.returncode
+    return EXIT_ERROR
+
+
+def explain(error: BaseException) -> str | None:
+    """What went wrong, for a person who has not written this code; None where it is our bug."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, CacheError):
+        return str(error)
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"a command ended with status {error.returncode}, see above: {shlex.join(map(str, error.cmd))}"
+    if isinstance(error, OSError):
+        return _explain_os_error(error)
+    if isinstance(error, ImportError):
+        name = (error.name or "").partition(".")[0]
+        library = _NAMES_OF_LIBRARIES.get(name, name)
+        return f"{text}. Install it first: pip install {library}" if name else text
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"there is not enough memory: try a smaller --batch_size, or fewer --num_workers ({text[:200]})"
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
+        # torch's words for a worker that did not end by itself; it raises them wherever the main process just is.
+        return (
+            f"{text.strip(' .')}. A process that reads images died, most often for lack of memory: try fewer "
+            "--num_workers. What was published stays, and the same command goes on from there."
+        )
+    if isinstance(error, ValueError | RuntimeError) or type(error).__name__ == "MisconfigurationException":
+        return text if _is_ours(error) else f"{text} ({DEBUG}=1 shows where)"
+    return None
+
+
+def _explain_os_error(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    other = f" → {error.filename2}" if error.filename2 is not None else ""
+    return f"{error.filename}{other}: {error.strerror.lower()}"
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether our own code has raised it, and so has chosen its words."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = Path(frames[-1].filename) if frames else Path()
+    return file.is_relative_to(OUR_FOLDER) and "site-packages" not in file.relative_to(OUR_FOLDER).parts
+
+
+def _exit_on_sigterm(*_: object) -> NoReturn:
+    # An exception, so that temporary files are removed and workers ended on the way out. A batch system signals the
+    # workers too: their deaths would make the DataLoader raise an error of its own. The handlers are replaced by one
+    # that does nothing: Python complains about a signal that came in under a handler and is then to be ignored.
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    raise SystemExit(EXIT_SIGTERM)
+
+
+class OneSentence:
+    """Before a parser class: wrong settings end the process with one sentence and status 2, without a page of usage."""
+
+    def error(self, message: str, *_: object) -> NoReturn:
+        """Write the message and exit with 2."""
+        soften_output()
+        sys.stderr.write(f"error: {shorten(message)}\n")
+        raise SystemExit(EXIT_WRONG_SETTINGS)
+
+
+def shorten(message: str) -> str:
+    """A parser's message as a sentence: "--timestep is abc: expected int"."""
+    text = " ".join(message.split())
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null").replace("typing.", "")
+    key = re.match(r'Parser key "([^"]+)": (.*)', text)
+    if key is None:
+        return re.sub(r"(the following arguments are required:) (?:\w+\.)?", r"\1 --", text)
+    expected = list(dict.fromkeys(re.findall(r"Expected an? (.+?)(?:\.? Got value|\.? - |\.? Given |$)", key[2])))
+    given = re.search(r"(?:Got|Given) value: (.*)", key[2])
+    if not expected:
+        return f"--{key[1]}: {key[2]}"
+    wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", " or ".join(item.strip() for item in expected))
+    return f"--{key[1]} is {given[1] if given else 'something else'}: expected {wanted}"
+
+
+def expand_home(value: T) -> T:
+    """A setting's value, or a collection of such, with `~` at the start of texts and paths put in full."""
+    return cast(T, _expand(value))
+
+
+def _expand(value: Any) -> Any:
+    if isinstance(value, str):
+        return os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
+    if isinstance(value, Path):
+        return value.expanduser() if value.parts[:1] == ("~",) else value
+    if isinstance(value, dict):
+        return {name: _expand(item) for name, item in value.items()}
+    return type(value)(map(_expand, value)) if type(value) in (list, tuple) else value

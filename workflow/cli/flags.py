@@ -1,0 +1,169 @@
+"""One dialect of flags for every verb: underscores, `--flag value` or `--flag=value`, `--config` anywhere.
+
+What a person types is checked against the verb's settings before the work is loaded, and put into the form that the
+work's own parser takes.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from workflow.cli.source import Setting
+from workflow.cli.verbs import Verb
+from workflow.code_hash import ROOT
+
+CONFIG_FOLDERS = ("extract/configs", "train/configs", "experiments/configs")
+"""Folders of settings that `--config` takes by name: "sd15", "lare2"."""
+
+
+class WrongFlags(ValueError):
+    """What was typed does not fit the verb."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag and what follows it."""
+
+    name: str
+    """As typed, without `--`; hyphens are underscores."""
+    values: tuple[str, ...]
+
+
+def parse_flags(arguments: Sequence[str]) -> tuple[list[str], list[Flag]]:
+    """Words before the first flag, and the flags with what follows each.
+
+    A value that begins with `--` stands behind "=": `--fit_args=--trainer.max_epochs=1`.
+    """
+    words: list[str] = []
+    flags: list[Flag] = []
+    for argument in arguments:
+        short = {"-c": "--config", "-h": "--help"}.get(argument, argument)
+        if short.startswith("--") and len(short) > 2:
+            name, equals, value = short[2:].partition("=")
+            flags.append(Flag(name.replace("-", "_"), (value,) if equals else ()))
+        elif flags:
+            flags[-1] = Flag(flags[-1].name, (*flags[-1].values, argument))
+        else:
+            words.append(argument)
+    return words, flags
+
+
+def translate(verb: Verb, arguments: Sequence[str]) -> list[str]:
+    """Arguments for the work's own parser: checked, full names, config files first and as paths.
+
+    Raises:
+        WrongFlags: If a flag is unknown, has no value or too many, or a config file cannot be used.
+    """
+    words, flags = parse_flags(arguments)
+    configs = [value for flag in flags if flag.name == "config" for value in _some(flag)]
+    if configs and not verb.has_config:
+        raise WrongFlags("--config: this verb has no settings that a file could hold")
+    others = [Flag(_full_name(verb, flag.name), flag.values) for flag in flags if flag.name != "config"]
+    num_words = sum(setting.is_positional for setting in verb.known.values())
+    if len(words) > num_words:
+        raise WrongFlags(f"{words[num_words]!r} stands without a flag: expected --flag value")
+    others = [flag for flag in others if not verb.known.get(flag.name, _OTHER).is_positional]
+    positional = [v for f in flags if verb.known.get(f.name, _OTHER).is_positional for v in f.values]
+    translated = [argument for config in configs for argument in ("--config", str(find_config(config)))]
+    return [*translated, *words, *positional, *(word for flag in others for word in _write(verb.known, flag))]
+
+
+_OTHER = Setting("")
+
+
+def _some(flag: Flag) -> tuple[str, ...]:
+    if not flag.values:
+        raise WrongFlags(f"--{flag.name} needs a value")
+    return flag.values
+
+
+def _full_name(verb: Verb, name: str) -> str:
+    """The setting that a flag means."""
+    bare = name.removesuffix("+")
+    if bare in verb.aliases and bare not in verb.known:
+        return verb.aliases[bare] + name[len(bare) :]
+    outer = ".".join(bare.split(".")[:2])
+    if bare in verb.known or (verb.is_open and outer in verb.known and outer != bare):
+        return name
+    raise WrongFlags(f"--{name} is no setting of this verb{suggest(bare, [*verb.known, *verb.aliases, 'config'])}")
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """The end of a message, ": do you mean …?", where a known name is near; otherwise nothing."""
+    short = {each.rpartition(".")[2]: each for each in reversed(known)}
+    near = get_close_matches(name, known, 1, 0.6) or [
+        short[each] for each in get_close_matches(name.rpartition(".")[2], [*short], 1, 0.75)
+    ]
+    return f": do you mean --{near[0]}?" if near else ""
+
+
+def _write(known: Mapping[str, Setting], flag: Flag) -> Iterator[str]:
+    """A flag in the form that argparse and jsonargparse take."""
+    setting = known.get(flag.name, _OTHER)
+    values = [value for value in flag.values if value != ""] if setting.takes_words else list(flag.values)
+    if setting.is_switch and flag.name != "print_config":
+        values = _as_bool(flag)
+        if values == ["true"]:
+            yield f"--{flag.name}"
+        return
+    if flag.name == "print_config":
+        yield "--print_config" + (f"={values[0]}" if values else "")
+        return
+    if not values and setting.is_bool:
+        values = ["true"]
+    _some(Flag(flag.name, tuple(values)))
+    if setting.takes_words:
+        names = [str(find_config(value)) for value in values] if flag.name == "recipe" else values
+        yield from (f"--{flag.name}", *names)
+    elif setting.is_list and (len(values) > 1 or (setting.is_list_only and not values[0].startswith("["))):
+        yield f"--{flag.name}=[{','.join(_as_item(value, setting.kind) for value in values)}]"
+    elif len(values) > 1:
+        raise WrongFlags(f"--{flag.name} takes one value, got {len(values)}: {' '.join(values)}")
+    else:
+        yield f"--{flag.name}={values[0]}"
+
+
+def _as_bool(flag: Flag) -> list[str]:
+    values = [value.lower() for value in flag.values] or ["true"]
+    if values not in (["true"], ["false"]):
+        raise WrongFlags(f"--{flag.name} is {' '.join(flag.values)}: expected true, false or nothing")
+    return values
+
+
+def _as_item(value: str, kind: str) -> str:
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", value)
+    return value if is_number and "str" not in kind else json.dumps(value)
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Name → settings file that comes with the packages."""
+    return {file.stem: file for folder in CONFIG_FOLDERS for file in sorted((ROOT / folder).glob("*.yaml"))}
+
+
+def find_config(name: str) -> Path:
+    """A settings file: a path, or the name of one that comes with the packages.
+
+    Raises:
+        WrongFlags: If there is none, or it cannot be read as YAML with settings.
+    """
+    path, packaged = Path(name).expanduser(), packaged_configs()
+    if not path.exists() and name in packaged:
+        path = packaged[name]
+    if not path.exists():
+        near = get_close_matches(name, packaged, 1, 0.6)
+        instead = f"do you mean {near[0]}?" if near else f"by name there are {', '.join(packaged)}"
+        raise WrongFlags(f"--config is {name}: no such file; {instead}")
+    import yaml  # a tenth of a second that most calls do without
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise WrongFlags(f"--config is {name}, which is not YAML: {' '.join(str(error).split())}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongFlags(f"--config is {name}, which cannot be read: {error}") from error
+    if content is not None and not isinstance(content, dict):
+        raise WrongFlags(f"--config is {name}, which holds no settings: expected lines `name: value`")
+    return path
