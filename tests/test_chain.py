@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from cache_schema import Dataset, open_cache
@@ -29,6 +30,7 @@ def run(module: str, *arguments: str, code: str = "") -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_chain_from_files_to_results(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("validation", 4), ("test", 4)):

@@ -25,22 +25,17 @@ def test_cache_schema_loads_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["train", "train.__main__", "train.data.datamodule", "train.scoring.evaluate", "train.task"]
+    ("modules", "strangers"),
+    [
+        ("train train.__main__ train.data.datamodule train.scoring.evaluate train.task", ("diffusers", "extract")),
+        ("extract extract.__main__ extract.run.pipeline extract.packing.pack", ("train", "lightning")),
+        ("train.scoring.evaluate train.scoring.scores train.scoring.readings train.pictures.plots", TRAINING),
+    ],
+    ids=["train", "extract", "scoring and its pictures"],
 )
-def test_train_loads_neither_diffusers_nor_extract(module: str) -> None:
-    assert loaded_after(f"import {module}", "diffusers", "extract") == set()
-
-
-@pytest.mark.parametrize("module", ["extract", "extract.__main__", "extract.run.pipeline", "extract.packing.pack"])
-def test_extract_never_loads_train(module: str) -> None:
-    assert loaded_after(f"import {module}", "train", "lightning") == set()
-
-
-@pytest.mark.parametrize(
-    "module", ["train.scoring.evaluate", "train.scoring.scores", "train.scoring.readings", "train.pictures.plots"]
-)
-def test_scoring_and_its_pictures_load_no_model_and_no_lightning(module: str) -> None:
-    assert loaded_after(f"import {module}", *TRAINING) == set()
+def test_modules_do_not_load_what_they_do_not_need(modules: str, strangers: tuple[str, ...]) -> None:
+    # One interpreter for all: what any of them loads is still loaded in the end.
+    assert loaded_after(f"import {modules.replace(' ', ', ')}", *strangers) == set()
 
 
 def test_evaluate_runs_without_a_model_and_without_lightning(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.experiments.made_up import make_scored
 from tests.test_imports import loaded_after
 
 
+@pytest.mark.slow
 def test_no_diffusion_model_is_loaded() -> None:
     code = (
         "import experiments.ablate; from experiments.questions import FROM_CACHES, load_question; "

@@ -1,7 +1,6 @@
 """The command line: one run from fit to results, and what it refuses."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -220,12 +219,3 @@ def test_validation_of_an_unknown_reading_is_refused(run, tmp_path: Path, capsys
         run("evaluate", "--data=d", "--cache=c", *named, "--out=o")
     assert stopped.value.code == 2
     assert "--validation names other, which --readings does not" in capsys.readouterr().err
-
-
-def test_train_loads_nothing_of_stage_1() -> None:
-    code = (
-        "import sys, train.__main__; "
-        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'diffusers', 'extract'}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
