@@ -139,9 +139,10 @@ docs: .venv/.installed  ## the documentation as a site, every link checked → r
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(call flag,--site-dir,$(OUT))
 
 .PHONY: check
-check: .venv/.installed  ## format, lint, types, both suites: what CI runs
+check: .venv/.installed  ## format, lint, layers, types, both suites: what CI runs
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	.venv/bin/lint-imports
 	$(PY) -m mypy cache_schema extract train
 	$(MAKE) docs
 	$(MAKE) test
