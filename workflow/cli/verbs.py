@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -242,9 +243,8 @@ def load_questions() -> dict[str, Verb]:
     Raises:
         ModuleNotFoundError: If there is no checkout: they are not installed.
     """
-    from experiments.questions import QUESTIONS
-
-    asked = {name: _study_verb(name, first_sentence(read_docstring(module))) for name, module in QUESTIONS.items()}
+    questions: Mapping[str, str] = import_module("experiments.questions").QUESTIONS  # by name, as all other work
+    asked = {name: _study_verb(name, first_sentence(read_docstring(module))) for name, module in questions.items()}
     toy, report = "experiments.toy.benchmark:ToyBenchmarkConfig", "experiments.report:ReportConfig"
     return {
         **asked,
