@@ -1,56 +1,62 @@
 """`python -m train fit|validate|test|predict|evaluate|readings|export …`: train, apply, score a detector."""
 
 import logging
-import shlex
-import subprocess
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from cache_schema import CacheError
+from cache_schema.program import EXIT_WRONG_SETTINGS, run_as_process, run_program
 from train.commands.scoring import COMMANDS
 
-logger = logging.getLogger("train")
+LIGHTNING_COMMANDS = {
+    "fit": "Train a detector.",
+    "validate": "Measure a detector on the validation split.",
+    "test": "Measure a detector on a split.",
+    "predict": "Score the images of a split.",
+}
+"""Name → what it does. These load Lightning and the model."""
 
 
-def main() -> int:
-    """Run the command that `sys.argv` names. Exit code 0 done, 1 error, 143 ended by SIGTERM."""
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command, and return the exit status.
+
+    Args:
+        args: Name of the command and its flags; None: the arguments of this process.
+
+    Returns:
+        0 done, 1 error, 2 wrong settings, 130 after Ctrl-C, 143 ended by SIGTERM.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    try:
-        if command in COMMANDS:
-            return _run(COMMANDS[command], sys.argv[2:])
-        return _run_lightning()
-    except (CacheError, FileExistsError) as error:
-        logger.error("%s", error)
-        return 1
+    return run_program(lambda: _run(args))
 
 
-def _run_lightning() -> int:
-    """Run a command that a trainer runs; only these load Lightning and the model."""
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
+def _run(args: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if args is None else args
+    command = given[0] if given else "--help"
+    if command in COMMANDS:
+        COMMANDS[command](given[1:])
+    elif command in ("-h", "--help"):
+        sys.stdout.write(describe_commands())
+    elif command in LIGHTNING_COMMANDS or command.startswith("-"):
+        from train.commands.lightning import run_lightning
 
-    from train.commands.lightning import run_lightning
-
-    try:
-        run_lightning()
-    except SIGTERMException:
-        logger.error("ended by SIGTERM")
-        return 143
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # or Lightning would not end a fit in its own order
+        run_lightning(args)
+    else:
+        known = ", ".join((*LIGHTNING_COMMANDS, *COMMANDS))
+        sys.stderr.write(f"error: {command} is no command: expected one of {known}\n")
+        return EXIT_WRONG_SETTINGS
     return 0
 
 
-def _run(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int:
-    """Run a command that needs no trainer; what is wrong with its input is told in a sentence."""
-    try:
-        command(arguments)
-    except ValueError as error:
-        logger.error("%s", error)
-        return 1
-    except subprocess.CalledProcessError as error:
-        logger.error("a command ended with status %d, see above: %s", error.returncode, shlex.join(error.cmd))
-        return error.returncode if error.returncode == 143 else 1
-    return 0
+def describe_commands() -> str:
+    """The commands, a line each."""
+    scoring = {name: (command.__doc__ or "").splitlines()[0] for name, command in COMMANDS.items()}
+    lines = (f"  {name:<10}{text}" for name, text in (LIGHTNING_COMMANDS | scoring).items())
+    return "\n".join(
+        ["Usage: python -m train COMMAND [--flag value …]", "", *lines, "", "COMMAND --help: its flags.\n"]
+    )
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_as_process(main)

@@ -65,13 +65,8 @@ def _run(called: str, verb: Verb, args: Sequence[str]) -> int:
     from cache_schema.program import exit_on_sigterm  # a third of a second that help does without
 
     exit_on_sigterm()
-    arguments = [*verb.command[1:], *arguments]
     work = import_module(f"{verb.command[0]}.__main__").main
-    if verb.command[0] == "train":
-        sys.argv[1:] = arguments
-        trained: int = work()
-        return trained
-    status: int = work(arguments)
+    status: int = work([*verb.command[1:], *arguments])
     return status
 
 

@@ -2,15 +2,20 @@
 
 import itertools
 import json
+import pickle
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import set_parsing_settings
+import torch
+from jsonargparse import Namespace, set_parsing_settings
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
+from cache_schema.program import OneSentence, expand_home
 from train.commands.prediction_writer import PredictionWriter
 from train.commands.scoring import COMMANDS
 from train.data.datamodule import LareDataModule
@@ -40,8 +45,51 @@ class SaveRun(SaveConfigCallback):
         write_json(Path(checkpoints.dirpath) / "provenance.json", content)
 
 
+class Parser(OneSentence, LightningArgumentParser):
+    """Tells what is wrong in one sentence."""
+
+
+def check_checkpoint(path: str) -> None:
+    """Refuse a file that no fit has written, before anything is built.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it cannot be read, or lacks what a fit writes.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        missing = {"state_dict", "hyper_parameters", "pytorch-lightning_version"} - content.keys()
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint of a fit") from error
+    if missing:
+        raise ValueError(f"{path} is no checkpoint of a fit: it has no {' and no '.join(sorted(missing))}")
+
+
+def _expand(settings: Any) -> Any:
+    """Settings with `~` at the start of texts put in full, also within lists of callbacks and loggers."""
+    if isinstance(settings, Namespace):
+        for name, value in vars(settings).items():
+            setattr(settings, name, _expand(value))
+        return settings
+    return [_expand(each) for each in settings] if isinstance(settings, list) else expand_home(settings)
+
+
 class LareCLI(LightningCLI):
     """Settings from YAML and flags; everything a run writes lies below `--out`."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, put paths in full, and look whether the checkpoint is one.
+
+        Raises:
+            FileNotFoundError, ValueError: As `check_checkpoint`.
+        """
+        super().parse_arguments(parser, args)
+        _expand(self.config)
+        ckpt = self.config[self.config.subcommand].get("ckpt_path")
+        if ckpt and ckpt not in ("best", "last", "hpc"):
+            check_checkpoint(str(ckpt))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the output folder and the predictions file, and link what one setting says for several."""
@@ -74,8 +122,14 @@ class LareCLI(LightningCLI):
             logged.rename(out / f"metrics-{number}.csv")
 
 
-def run_lightning() -> None:
-    """Run the Lightning command that `sys.argv` names."""
+def run_lightning(args: Sequence[str] | None = None) -> None:
+    """Run a Lightning command.
+
+    Args:
+        args: Its name and flags; None: the arguments of this process.
+    """
+    # It warns of a program that has arguments of its own, as `lare` has.
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)  # the help of settings that are dataclasses
     LareCLI(
         LareTask,
@@ -85,6 +139,8 @@ def run_lightning() -> None:
         save_config_kwargs={"config_filename": CONFIG_NAME, "overwrite": True},
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        parser_class=Parser,
+        args=None if args is None else [*args],
         load_from_checkpoint_support=False,  # the task's settings are plain values, which checkpoints hold as they are
         parser_kwargs={"description": f"Also: python -m train {'|'.join(COMMANDS)} --help"},
     )

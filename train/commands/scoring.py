@@ -12,6 +12,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, auto_cli
 
 from cache_schema import Dataset, check_dataset, open_cache
+from cache_schema.program import OneSentence, expand_home
 from train.record import describe_code, write_json
 from train.scoring.evaluate import compare_readings, evaluate
 from train.scoring.prediction_file import COLUMNS
@@ -20,9 +21,20 @@ from train.scoring.scores import Reading, load_reading, parse_named_files
 logger = logging.getLogger(__name__)
 
 
+class Parser(OneSentence, ArgumentParser):
+    """Tells what is wrong in one sentence; `~` in a setting is the home folder."""
+
+    def parse_args(self, *args: Any, **how: Any) -> Any:
+        """Parse, and put paths in full."""
+        parsed = super().parse_args(*args, **how)
+        for name, value in list(parsed.items()):
+            parsed[name] = expand_home(value)
+        return parsed
+
+
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Write results.json from saved predictions, and a short table to the standard output."""
-    parser = ArgumentParser(prog="python -m train evaluate", description=evaluate_command.__doc__)
+    parser = Parser(prog="python -m train evaluate", description=evaluate_command.__doc__)
     parser.add_argument("--config", action="config", help="YAML with these settings")
     parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
     parser.add_argument("--cache", type=str, required=True, help="cache folder, for the record")
@@ -66,7 +78,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     logger.info("results in %s", settings.out)
 
 
-def _add_named_files(parser: ArgumentParser, *, required: bool) -> None:
+def _add_named_files(parser: Parser, *, required: bool) -> None:
     """The two options of which predictions are read."""
     named: dict[str, Any] = {"metavar": "NAME=FILE"}
     parser.add_argument(
@@ -104,21 +116,25 @@ def readings_command(arguments: Sequence[str]) -> None:
     """Write the scores that need no model."""
     from train.commands.readings import write_readings
 
-    auto_cli(write_readings, args=list(arguments), prog="python -m train readings", as_positional=False)
+    auto_cli(
+        write_readings, args=list(arguments), prog="python -m train readings", as_positional=False, parser_class=Parser
+    )
 
 
 def export_command(arguments: Sequence[str]) -> None:
     """Write a checkpoint's detector as a folder that can be shared."""
     from train.export import export_checkpoint
 
-    auto_cli(export_checkpoint, args=list(arguments), prog="python -m train export", as_positional=False)
+    auto_cli(
+        export_checkpoint, args=list(arguments), prog="python -m train export", as_positional=False, parser_class=Parser
+    )
 
 
 def matrix_command(arguments: Sequence[str]) -> None:
     """Train on each image source, test on all, with several seeds."""
     from train.commands.matrix import run_matrix
 
-    parser = ArgumentParser(prog="python -m train matrix", description=matrix_command.__doc__)
+    parser = Parser(prog="python -m train matrix", description=matrix_command.__doc__)
     parser.add_argument(
         "--recipe", nargs="+", required=True, metavar="YAML", help="settings of fit, later files over earlier ones"
     )
@@ -136,7 +152,7 @@ def plots_command(arguments: Sequence[str]) -> None:
     """Draw predictions, a matrix, and the most certain right and wrong cases."""
     from train.pictures.draw import draw_pictures
 
-    parser = ArgumentParser(prog="python -m train plots", description=plots_command.__doc__)
+    parser = Parser(prog="python -m train plots", description=plots_command.__doc__)
     _add_named_files(parser, required=False)
     parser.add_function_arguments(draw_pictures, as_group=False, skip={"readings", "validation"})
     draw_pictures(**vars(parser.parse_args(list(arguments))))
