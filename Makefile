@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PY := .venv/bin/python
+LARE = $(PY) -m workflow
 export TORCH ?=
 
 DATA ?=
@@ -25,12 +26,14 @@ PHOTOS ?=
 GENERATOR_PHOTOS ?=
 ARGS ?=
 
+# $(call quote,VALUE): for the shell, whatever is in it: spaces, apostrophes.
+quote = '$(subst ','\'',$(1))'
 # $(call flag,--name,VALUE): the flag only where the variable is set, so that a config file's value stands otherwise.
-flag = $(if $(2),$(1) $(2))
+flag = $(if $(2),$(1) $(call quote,$(2)))
 
 .PHONY: help
 help:
-	@echo "LaRE² Cache. Verbs (variables: DATA= CACHE= MODEL= OUT= CONFIG= ARGS='…'):"
+	@echo "LaRE² Cache. Verbs (variables: DATA= CACHE= MODEL= OUT= CONFIG= ARGS='…'), on top of $(LARE), or lare:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
 
 .venv/.installed: constraints.txt pyproject.toml
@@ -41,74 +44,70 @@ setup: .venv/.installed  ## install .venv with the pinned versions (TORCH=cpu|cu
 
 .PHONY: demo
 demo: .venv/.installed  ## both stages on real photographs with two toy diffusion models → runs/demo (OUT=)
-	$(PY) -m demo run $(call flag,--out,$(OUT)) $(ARGS)
+	$(LARE) demo $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: toy-benchmark
 toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=folder of <class>/… (GENERATOR_PHOTOS=) → runs/toy-benchmark
-	$(PY) -m experiments toy-benchmark $(call flag,--photos,$(PHOTOS)) $(call flag,--generator_photos,$(GENERATOR_PHOTOS)) \
-	    $(call flag,--out,$(OUT)) $(ARGS)
+	$(LARE) question toy-benchmark $(call flag,--photos,$(PHOTOS)) \
+	    $(call flag,--generator_photos,$(GENERATOR_PHOTOS)) $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: caches
-caches: CONFIG := $(or $(CONFIG),experiments/configs/toy-$(PRESET).yaml)
 caches: .venv/.installed  ## what `make ablate` reads: sweeps of timesteps, ensemble sizes, precisions (PRESET= or CONFIG=)
-	$(PY) -m experiments caches --config $(CONFIG) $(call flag,--data,$(DATA)) $(call flag,--caches,$(CACHE)) \
-	    $(call flag,--model,$(MODEL)) $(ARGS)
+	$(LARE) question caches --config $(call quote,$(or $(CONFIG),toy-$(PRESET))) $(call flag,--data,$(DATA)) \
+	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(ARGS)
 
 .PHONY: ablate
-ablate: CONFIG := $(or $(CONFIG),experiments/configs/toy-$(PRESET).yaml)
 ablate: .venv/.installed  ## one table of all settings that caches alone can compare, no UNet (PRESET=quick|full or CONFIG=)
-	$(PY) -m experiments ablate --config $(CONFIG) $(call flag,--data,$(DATA)) $(call flag,--caches,$(CACHE)) \
-	    $(call flag,--out,$(OUT)) $(ARGS)
+	$(LARE) question ablate --config $(call quote,$(or $(CONFIG),toy-$(PRESET))) $(call flag,--data,$(DATA)) \
+	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: report
 report: .venv/.installed  ## all answers as a page: those below runs/, else those of docs/RESULTS.md → runs/report.html (ARGS='--answers FOLDER --toy FOLDER')
-	$(PY) -m experiments report $(call flag,--config,$(CONFIG)) $(call flag,--out,$(OUT)) $(call flag,--data,$(DATA)) $(ARGS)
+	$(LARE) question report $(call flag,--config,$(CONFIG)) $(call flag,--out,$(OUT)) $(call flag,--data,$(DATA)) $(ARGS)
 
 .PHONY: shards
 shards: .venv/.installed  ## pack a folder, a GenImage tree, an annotation file or a table: SRC= OUT=new folder
-	$(PY) -m extract pack $(call flag,--config,$(CONFIG)) $(call flag,--src,$(SRC)) $(call flag,--out,$(OUT)) $(ARGS)
+	$(LARE) pack $(call flag,--config,$(CONFIG)) $(call flag,--src,$(SRC)) $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: extract
-extract: CONFIG := $(or $(CONFIG),extract/configs/sd15.yaml)
-extract: .venv/.installed  ## LaRE of a tar into the cache: SHARD=n | 0-31 | 3,7,9 | all (CONFIG=extract/configs/sd15.yaml)
-	$(PY) -m extract run --config $(CONFIG) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+extract: .venv/.installed  ## LaRE of a tar into the cache: SHARD=n | 0-31 | 3,7,9 | all (CONFIG=sd15)
+	$(LARE) extract --config $(call quote,$(or $(CONFIG),sd15)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
 	    $(call flag,--model,$(MODEL)) $(call flag,--shard,$(SHARD)) $(ARGS)
 
 .PHONY: launch
-launch: CONFIG := $(or $(CONFIG),extract/configs/sd15.yaml)
-launch: .venv/.installed  ## the same as tasks: ENGINE=slurm (a job array) or local (a process a GPU), SHARDS=all
-	$(PY) -m extract launch --config $(CONFIG) $(call flag,--engine,$(ENGINE)) $(call flag,--data,$(DATA)) \
-	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(call flag,--shard,$(SHARDS)) $(ARGS)
+launch: .venv/.installed  ## the same as tasks: ENGINE=slurm (a job array) or local (a process a GPU), SHARD=all
+	$(LARE) launch --config $(call quote,$(or $(CONFIG),sd15)) $(call flag,--engine,$(ENGINE)) $(call flag,--data,$(DATA)) \
+	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(call flag,--shard,$(or $(SHARD),$(SHARDS))) $(ARGS)
 
 .PHONY: noise-study
 noise-study: .venv/.installed  ## how much of LaRE is chance, by ensemble size and source: DATA= MODEL= OUT=file.csv
-	$(PY) -m extract noise-study $(call flag,--config,$(CONFIG)) --data $(DATA) $(call flag,--model,$(MODEL)) \
-	    --out $(OUT) $(ARGS)
+	$(LARE) noise-study $(call flag,--config,$(CONFIG)) $(call flag,--data,$(DATA)) $(call flag,--model,$(MODEL)) \
+	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: status
 status: .venv/.installed  ## what of DATA= is in CACHE=: done, missing, stale, rejected; WATCH=1: the tasks at work
-	$(PY) -m $(if $(WATCH),extract watch,cache_schema status) $(call flag,--data,$(DATA)) --cache $(CACHE) $(ARGS)
+	$(LARE) $(if $(WATCH),watch,status) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) $(ARGS)
 
 .PHONY: verify
 verify: .venv/.installed  ## the same, with every checksum and every join checked; ARGS=--deep: every image too
-	$(PY) -m cache_schema verify --data $(DATA) --cache $(CACHE) $(ARGS)
+	$(LARE) verify $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) $(ARGS)
 
 .PHONY: train
-train: CONFIG := $(or $(CONFIG),train/configs/lare2.yaml)
-train: .venv/.installed  ## train the detector from tars and cache (CONFIG=train/configs/lare2.yaml)
-	$(PY) -m train fit --config $(CONFIG) $(call flag,--data.data,$(DATA)) $(call flag,--data.cache,$(CACHE)) $(ARGS)
+train: .venv/.installed  ## train the detector from tars and cache (CONFIG=lare2)
+	$(LARE) fit --config $(call quote,$(or $(CONFIG),lare2)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: eval
-eval: RUN := $(abspath $(dir $(CKPT))..)
 eval: .venv/.installed  ## score the test tars: CKPT=<run>/checkpoints/best.ckpt DATA= CACHE= → <run>/results.json
-	$(PY) -m train predict -c $(RUN)/config.yaml --out=$(RUN) --ckpt_path=$(CKPT) --data.data=$(DATA) \
-	    --data.cache=$(CACHE) --predictions.overwrite=true --return_predictions=false $(ARGS)
-	$(PY) -m train evaluate --data=$(DATA) --cache=$(CACHE) --readings detector=$(RUN)/predictions.parquet \
-	    --out=$(RUN)/results.json
+	run="$$(dirname "$$(dirname $(call quote,$(CKPT)))")"; \
+	$(LARE) predict $(call flag,--ckpt,$(CKPT)) --out "$$run" $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	    --overwrite $(ARGS) && \
+	$(LARE) evaluate $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	    --readings detector="$$run/predictions.parquet" --out "$$run/results.json"
 
 .PHONY: bench
 bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE=cuda; ARGS=--all for SD 1.5 shapes)
-	$(PY) -m bench $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)
+	$(LARE) bench $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)
 
 .PHONY: bench-scale
 bench-scale: .venv/.installed  ## metadata of 2.68 million samples: opening, planning, status, an epoch's plan

@@ -90,7 +90,7 @@ class Demo:
         self.stages.make_detectors(signature)
         self.stages.evaluate()
         self.write_report()
-        return json.loads(self.stages.results.read_text())  # type: ignore[no-any-return]
+        return json.loads(self.stages.results.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
     @property
     def intro(self) -> str:
@@ -137,7 +137,7 @@ class Demo:
 
     def _about(self) -> dict[str, dict[str, Any]]:
         dataset = Dataset.open(self.data)
-        settings = json.loads(self.stages.results.read_text())["settings"]
+        settings = json.loads(self.stages.results.read_text(encoding="utf-8"))["settings"]
         commit = settings["git_commit"] or "none: not a git work tree"
         versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
         return {

@@ -93,7 +93,7 @@ class Steps:
         text = json.dumps([name, settings, after], sort_keys=True, default=str)
         signature = hashlib.sha256(text.encode()).hexdigest()
         stamp = self.folder / f"{name}.json"
-        before = json.loads(stamp.read_text()) if stamp.is_file() else {}
+        before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
         same = before.get("signature") == signature
         if same and before["done"] and all(path.exists() for path in outputs):
             logger.info("%s: done already", name)
@@ -114,5 +114,5 @@ class Steps:
 
     def _write(self, stamp: Path, signature: str, *, done: bool) -> None:
         temporary = stamp.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"signature": signature, "done": done}))
+        temporary.write_text(json.dumps({"signature": signature, "done": done}), encoding="utf-8")
         temporary.replace(stamp)

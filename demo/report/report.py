@@ -75,7 +75,7 @@ def write_report(
         matrix: matrix.json of `python -m train matrix`, shown if it is there.
         benchmark: toy-benchmark.json of the toy benchmark, shown if it is there.
     """
-    content = json.loads(results.read_text())
+    content = json.loads(results.read_text(encoding="utf-8"))
     readings = load_readings(content, predictions, Dataset.open(data).table([*COLUMNS]))
     titles = {name: TITLES.get(name, name) for name in readings}
     colors = dict(zip(readings, colors_of(len(readings)), strict=True))
@@ -95,8 +95,8 @@ def write_report(
         curves=source_charts(readings, content["readings"], titles, colors),
         scores=score_charts(readings, titles),
         reliability=reliability_charts(readings, titles),
-        matrix=matrix_charts(json.loads(matrix.read_text())) if matrix and matrix.is_file() else [],
-        benchmark=json.loads(benchmark.read_text()) if benchmark and benchmark.is_file() else None,
+        matrix=matrix_charts(json.loads(matrix.read_text(encoding="utf-8"))) if matrix and matrix.is_file() else [],
+        benchmark=json.loads(benchmark.read_text(encoding="utf-8")) if benchmark and benchmark.is_file() else None,
         detector=titles.get(DETECTOR),
         certain=Certain.load(readings[DETECTOR], data, cache, ckpt) if ckpt and DETECTOR in readings else None,
         families=[[gallery.picture(k) for k in family] for family in gallery.families],
@@ -105,4 +105,4 @@ def write_report(
         color_top=gallery.top,
         about=about,
     )
-    out.write_text(page)
+    out.write_text(page, encoding="utf-8")

@@ -25,7 +25,7 @@ SHORT_SIDE_PX, LONGEST_PX, JPEG_QUALITY = 144, 192, 92
 
 def load_table(path: Path = TABLE) -> dict[str, str]:
     """Photograph, "flowers/<class>/<file>" or "clothing/<class>/<file>" → role, "generator" or "benchmark"."""
-    with path.open(newline="") as f:
+    with path.open(newline="", encoding="utf-8") as f:
         return {row["photograph"]: row["role"] for row in csv.DictReader(f)}
 
 

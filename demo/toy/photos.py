@@ -82,7 +82,7 @@ def load_table(path: Path = TABLE) -> list[Photo]:
     Raises:
         ValueError: If a row has both a scene and a reason to be left out, or neither.
     """
-    with path.open(newline="") as f:
+    with path.open(newline="", encoding="utf-8") as f:
         photos = [Photo(**row) for row in csv.DictReader(f)]
     for photo in photos:
         if bool(photo.scene) == bool(photo.left_out):

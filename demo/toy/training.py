@@ -146,7 +146,7 @@ class Part:
         """Put a line into `<name>-log.csv`, in place of those that a sitting which was cut short wrote beyond it."""
         path = self.out / f"{self.name}-log.csv"
         lines = read_log(path) if path.exists() else []
-        with path.open("w", newline="") as f:
+        with path.open("w", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, ["step", *values])
             writer.writeheader()
             writer.writerows(line for line in lines if int(line["step"]) < step)
@@ -155,5 +155,5 @@ class Part:
 
 def read_log(path: Path) -> list[dict[str, str]]:
     """The lines of a training's log."""
-    with path.open(newline="") as f:
+    with path.open(newline="", encoding="utf-8") as f:
         return list(csv.DictReader(f))

@@ -91,7 +91,7 @@ class Launch:
         if running := [p.task for p in load_progress(config.cache) if not p.error]:
             logger.warning("%d tasks are at this cache already; what they finish is skipped", len(running))
         settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(_settings_text(config))
+        settings.write_text(_settings_text(config), encoding="utf-8")
         if config.engine == "slurm":
             submit(config, settings, self.tasks)
             return False

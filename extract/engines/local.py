@@ -102,7 +102,7 @@ def _log_end(task: _Running, num_left: int) -> None:
         words = "done" if not status else "done, with more rejected images than allowed (see the log)"
         logger.info("tars %s: %s in %.1f min; %d tasks left", task.shards, words, minutes, num_left)
         return
-    lines = task.log.read_text(errors="replace").strip().splitlines()
+    lines = task.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     logger.error("tars %s: exit status %d, %s", task.shards, status, lines[-1] if lines else "no output")
 
 

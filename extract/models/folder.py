@@ -43,7 +43,7 @@ class Component:
         path = folder / "config.json"
         if not path.is_file():
             raise _MissingFile(f"{path} does not exist: expected a folder of {' or '.join(supported)}")
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         class_name = config.get("_class_name") or (config.get("architectures") or ["unknown"])[0]
         if class_name not in supported:
             raise ValueError(f"{folder} holds a {class_name}: supported are {', '.join(supported)}")
@@ -130,7 +130,7 @@ class ModelFolder:
                 if vae is None
                 else _open_vae(vae, vae_revision, local_files_only)
             ),
-            scheduler_config=json.loads(scheduler.read_text()),
+            scheduler_config=json.loads(scheduler.read_text(encoding="utf-8")),
             text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS) if has_text else None,
             tokenizer=folder / "tokenizer" if has_text else None,
         )
@@ -205,7 +205,10 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     for stem in _STEMS:
         index = folder / f"{stem}.safetensors.index.json"
         if index.is_file():
-            return tuple(folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values())))
+            return tuple(
+                folder / name
+                for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            )
         if (folder / f"{stem}.safetensors").is_file():
             return (folder / f"{stem}.safetensors",)
     raise _MissingFile(f"{folder} holds no {_STEMS[0]}.safetensors: pickled weights (.bin, .pt, .ckpt) are not loaded")

@@ -141,7 +141,7 @@ class NoiseStudy:
                 line.element_error_over_mean,
             )
         Path(config.out).parent.mkdir(parents=True, exist_ok=True)
-        with Path(config.out).open("x", newline="") as f:
+        with Path(config.out).open("x", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, [field.name for field in fields(StandardErrors)])
             writer.writeheader()
             writer.writerows(map(asdict, results))

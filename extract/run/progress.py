@@ -141,7 +141,7 @@ class ProgressFile:
             temporary = self._folder / f".{self._path.name}.tmp"
             with suppress(OSError):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps(asdict(self._state)) + "\n")
+                temporary.write_text(json.dumps(asdict(self._state)) + "\n", encoding="utf-8")
                 temporary.replace(self._path)
 
 
@@ -158,7 +158,7 @@ def load_progress(cache: str | Path) -> list[Progress]:
     found = []
     for path in sorted(Path(cache, FOLDER).glob("[!.]*.json")):
         with suppress(OSError, ValueError, TypeError):
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             found.append(Progress(**{f.name: content[f.name] for f in fields(Progress) if f.name in content}))
     return found
 

@@ -1,0 +1,6 @@
+"""Another name of `python -m demo.toy.photographs`, for commands from before it was moved."""
+
+import runpy
+
+if __name__ == "__main__":
+    runpy.run_module("demo.toy.photographs", run_name="__main__", alter_sys=True)
