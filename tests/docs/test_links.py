@@ -1,6 +1,7 @@
 """Links of the Markdown files: the file is there, and so is the heading. The build of the site checks its own pages."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,12 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
         assert file.exists(), f"{page.name} links to {target}, which is not there"
         if anchor and file.suffix == ".md":
             assert anchor in anchors(file), f"{page.name} links to {target}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lists_and_tables_of_a_page_start_after_an_empty_line(page: Path) -> None:
+    """Without it the site shows a list as running text, other than GitHub does."""
+    lines = prose(page).splitlines()
+    for before, line in pairwise(lines):
+        starts = re.match(r"[-|] ?", line) and not line.startswith("---")
+        assert not starts or not before or re.match(r"([-|] ?|\s|#)", before), f"{page.name}: {line}"
