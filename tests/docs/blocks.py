@@ -125,7 +125,9 @@ def commands_of(words: list[str]) -> Iterator[Command]:
     elif Path(words[0]).name == "torchrun":
         raise ValueError(f"torchrun without -m: {shlex.join(words)}")
     elif Path(words[0]).name == "lare":
-        yield Command(("lare", *words[1:2]), tuple(words[2:]))
+        num_verbs = 2 if words[1:2] == ["question"] else 1
+        verbs = [word for word in words[1 : 1 + num_verbs] if not word.startswith("-")]
+        yield Command(("lare", *verbs), tuple(words[1 + len(verbs) :]))
     elif words[0] == "sbatch":
         script = next(word for word in words[1:] if not word.startswith("-"))
         if not (ROOT / script).is_file():

@@ -103,10 +103,12 @@ HELP_OF_ALL = """
 import contextlib, io, json, runpy, sys
 texts = []
 for module, *verb in json.loads(sys.argv[1]):
-    sys.argv = [module, *verb, "--help"]
-    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+    sys.argv = [module, *verb, "--help=all" if module == "workflow" and verb else "--help"]
+    text = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         runpy.run_module(module, run_name="__main__", alter_sys=True)
-    texts.append(text.getvalue())
+    text.flush()
+    texts.append(text.buffer.getvalue().decode())
 print(json.dumps(texts))
 """
 
@@ -125,7 +127,7 @@ def test_flags_are_those_of_the_command(package: str) -> None:
     assert done.returncode == 0, done.stderr
     unknown = []
     for program, text in zip(programs, json.loads(done.stdout), strict=True):
-        known = {"--help", *re.findall(r"(?<![\w-])--?[A-Za-z][\w.\-]*", text)}
+        known = {"--help", "--print_config", *re.findall(r"(?<![\w-])--?[A-Za-z][\w.\-]*", text)}
         assert len(known) > 1, f"{' '.join(program)} --help tells no flags"
         unknown += [
             (place, flag) for place, command in DOCUMENTED[program] for flag in command.flags if flag not in known
@@ -134,6 +136,7 @@ def test_flags_are_those_of_the_command(package: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", sorted({b.page for b in of_language("sh") if b.reason is None}))
 def test_shell_blocks_run(page: str, tmp_path: Path) -> None:
     code = "\n".join(block.code for block in of_language("sh") if block.page == page and block.reason is None)
