@@ -70,7 +70,7 @@ def inline_commands() -> list[tuple[str, str]]:
     for page in PAGES:
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
         for line in INLINE.findall(text):
-            if not re.search(r"[…<\\]", line) and not re.fullmatch(r"python -m \w+|python -m|make \w+=\S*", line):
+            if not re.search(r"[…<\\]|VERB", line) and not re.fullmatch(r"python -m \w+|python -m|make \w+=\S*", line):
                 found.append((str(page.relative_to(ROOT)), line))
     return found
 

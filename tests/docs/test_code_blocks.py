@@ -103,10 +103,11 @@ HELP_OF_ALL = """
 import contextlib, io, json, runpy, sys
 texts = []
 for module, *verb in json.loads(sys.argv[1]):
-    sys.argv = [module, *verb, "--help=all" if module == "workflow" and verb else "--help"]
     text = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    for help in ["--help", "--help=all"] if module == "workflow" else ["--help"]:
+        sys.argv = [module, *verb, help]
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     text.flush()
     texts.append(text.buffer.getvalue().decode())
 print(json.dumps(texts))
