@@ -103,7 +103,8 @@ def expand_make(words: list[str]) -> list[list[str]]:
     done = subprocess.run(
         ["make", "-n", "-o", ".venv/.installed", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return shell_lines(done.stdout)
+    parts = re.split(r"&&|;|\n", done.stdout.replace("\\\n", " "))
+    return [words for part in parts if " -m " in part for words in shell_lines(part)]
 
 
 def commands_of(words: list[str]) -> Iterator[Command]:
@@ -114,16 +115,15 @@ def commands_of(words: list[str]) -> Iterator[Command]:
     """
     if words[0] == "make":
         for line in expand_make(words):
-            if "-m" in line or Path(line[0]).name == "lare":
-                yield from commands_of(line)
-    elif "-m" in words and Path(words[0]).name in ("python", "python3", "torchrun"):
+            yield from commands_of(line)
+    elif "-m" in words and words[words.index("-m") + 1] == "workflow":
+        yield from commands_of(["lare", *words[words.index("-m") + 2 :]])
+    elif "-m" in words and re.match(r"python|torchrun", Path(words[0]).name):
         module, *rest = words[words.index("-m") + 1 :]
         if module.partition(".")[0] not in PACKAGES:
             return
         has_verb = bool(rest) and not rest[0].startswith("-")
         yield Command((module, rest[0]) if has_verb else (module,), tuple(rest[has_verb:]))
-    elif Path(words[0]).name == "torchrun":
-        raise ValueError(f"torchrun without -m: {shlex.join(words)}")
     elif Path(words[0]).name == "lare":
         num_verbs = 2 if words[1:2] == ["question"] else 1
         verbs = [word for word in words[1 : 1 + num_verbs] if not word.startswith("-")]
