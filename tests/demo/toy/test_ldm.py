@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,32 @@ TINY = ToyConfig(
 )
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
+@pytest.fixture(autouse=True, scope="module")
+def saved_and_logged_often() -> Iterator[None]:
+    """Every second step is saved, every third measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toy_training, "SAVE_EVERY_STEPS", 2)
+        patch.setattr(toy_training, "LOG_EVERY_STEPS", 3)
+        yield
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four photographs in each of two classes."""
-    folder = tmp_path / "photos"
+    folder = tmp_path_factory.mktemp("photos")
     for name in ("tulips", "t-shirt"):
         (folder / "things" / name).mkdir(parents=True)
         for i in range(4):
             pixels = np.random.default_rng(i).integers(0, 256, (90, 120, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "things" / name / f"{i}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted training. It is only read."""
+    folder = tmp_path_factory.mktemp("whole")
+    toy_ldm.train(photos, folder, TINY)
     return folder
 
 
@@ -49,41 +67,37 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("part", ["vae_loss", "draw_latents"])
 def test_interrupted_training_ends_where_an_uninterrupted_one_does(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+    photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(toy_training, "SAVE_EVERY_STEPS", 2)
-    monkeypatch.setattr(toy_training, "LOG_EVERY_STEPS", 3)
-    toy_ldm.train(photos, tmp_path / "whole", TINY)
-    whole = getattr(toy_ldm, part)
+    uncut = getattr(toy_ldm, part)
     calls = []
 
     def interrupted(*args: object) -> torch.Tensor:
         calls.append(args)
         if len(calls) == 5:
             raise Interrupted
-        return whole(*args)
+        return uncut(*args)
 
     monkeypatch.setattr(toy_ldm, part, interrupted)
     with pytest.raises(Interrupted):
         toy_ldm.train(photos, tmp_path / "cut", TINY)
-    monkeypatch.setattr(toy_ldm, part, whole)
+    monkeypatch.setattr(toy_ldm, part, uncut)
     toy_ldm.train(photos, tmp_path / "cut", TINY)
 
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    expected, found = weights(whole), weights(tmp_path / "cut")
     assert expected.keys() == found.keys() and len(expected) > 100
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     for name in ("vae-log.csv", "unet-log.csv"):
-        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "cut" / name).read_text()
+        assert (whole / name).read_text() == (tmp_path / "cut" / name).read_text()
 
 
-def test_a_sitting_ends_in_time_and_the_next_one_goes_on(photos: Path, tmp_path: Path) -> None:
-    toy_ldm.train(photos, tmp_path / "whole", TINY)
+def test_a_sitting_ends_in_time_and_the_next_one_goes_on(photos: Path, whole: Path, tmp_path: Path) -> None:
     for step in (1, 2):  # a sitting of no time does one step
         toy_ldm.train(photos, tmp_path / "cut", TINY, minutes=0)
         assert torch.load(tmp_path / "cut" / "vae-state.pt", weights_only=True)["step"] == step
         assert not (tmp_path / "cut" / "model").exists()
     toy_ldm.train(photos, tmp_path / "cut", TINY)
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    expected, found = weights(whole), weights(tmp_path / "cut")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
@@ -109,17 +123,15 @@ def test_the_weights_that_are_best_on_held_out_photographs_are_kept(
     assert [float(line["held_out_loss"]) for line in log] == [3.0, 1.0, 2.0, 1.5, 4.0]
 
 
-def test_other_settings_are_refused_on_resuming(photos: Path, tmp_path: Path) -> None:
-    toy_ldm.train(photos, tmp_path / "out", TINY)
+def test_other_settings_are_refused_on_resuming(photos: Path, whole: Path) -> None:
     with pytest.raises(ValueError, match="was trained with"):
-        toy_ldm.train(photos, tmp_path / "out", ToyConfig(seed=1))
+        toy_ldm.train(photos, whole, ToyConfig(seed=1))
 
 
-def test_trained_folder_is_a_stable_diffusion_folder_in_float16(photos: Path, tmp_path: Path) -> None:
-    toy_ldm.train(photos, tmp_path / "out", TINY)
-    assert all(value.dtype == torch.float16 for name, value in weights(tmp_path / "out").items() if "ids" not in name)
+def test_trained_folder_is_a_stable_diffusion_folder_in_float16(whole: Path) -> None:
+    assert all(value.dtype == torch.float16 for name, value in weights(whole).items() if "ids" not in name)
     pipeline = StableDiffusionPipeline.from_pretrained(
-        tmp_path / "out" / "model", dtype=torch.float32, local_files_only=True, low_cpu_mem_usage=False
+        whole / "model", dtype=torch.float32, local_files_only=True, low_cpu_mem_usage=False
     )
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(["a photo of tulips"], num_inference_steps=2, output_type="np").images

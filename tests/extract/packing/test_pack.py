@@ -423,7 +423,7 @@ def test_a_full_disk_ends_packing_with_the_place_and_leaves_nothing(src: Path, t
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
     limited += "from extract.__main__ import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", limited, "pack", f"--src={src}", f"--out={tmp_path / 'out'}", "--num_workers=1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: [Errno 27]") and str(tmp_path / ".out.tmp") in last
