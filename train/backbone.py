@@ -64,7 +64,7 @@ class ImageBackbone(nn.Module):
             freeze: Whether weights and batch-norm statistics stay as they are.
 
         Raises:
-            ValueError: If there is no such network, weights file or pretrained variant, or the size does not fit.
+            ValueError: If the network, its pretrained variant or the weights file is unknown, or the size does not fit.
         """
         super().__init__()
         self.net = _build_net(name, pretrained, image_size)
@@ -108,7 +108,7 @@ def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Args:
         image: (batch, 3, h, w), float in [0, 1] or uint8 in [0, 255].
         mean: (1, 3, 1, 1), of images in [0, 1].
-        std: The same.
+        std: As `mean`.
 
     Returns:
         (batch, 3, h, w), in the type of `mean`; of bytes in channels-last memory.

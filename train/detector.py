@@ -61,7 +61,7 @@ class Detector:
             model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
         except RuntimeError as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"{path}: its weights are not those of its settings: {reason}") from error
+            raise ValueError(f"{path}: its weights do not fit its settings: {reason}") from error
         return cls(model.eval())
 
     @property
@@ -84,7 +84,7 @@ class Detector:
 
     @cached_property
     def view(self) -> dict[str, Any]:
-        """`view`, `alignment` and `crop_px` of training, as `LareDataModule` takes them; only those that are set."""
+        """`view`, `alignment` and `crop_px` of training, as `LareDataModule` takes them, where set."""
         view = {name: value for name, value in self.trained_on.get("view", {}).items() if value is not None}
         view.setdefault("crop_px", self.model.image_size)  # older checkpoints
         return view
@@ -98,7 +98,7 @@ class Detector:
             split: `train`, `validation` or `test`.
 
         Raises:
-            FingerprintMismatch: If the maps were made by other settings than those trained on.
+            FingerprintMismatch: If the maps were made by other settings than in training.
             ValueError: If the weights do not say what they were trained on.
         """
         settings: dict[str, Any] = {"num_workers": 0, "predict_split": split, **self.view}

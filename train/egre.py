@@ -12,8 +12,8 @@ class ErrorGuidedSpatialRefinement(nn.Module):
     """Attention pooling of a feature map, its logits shifted by the LaRE map: softmax(Q Kᵀ / sqrt(d) + E W_E) V.
 
     The only query is the mean feature. It is a token of its own as well, whose error is the mean error. The bias of
-    `error_bias` moves all logits of a head alike, so it never learns anything; it is there because the authors' weights
-    have it.
+    `error_bias` moves all logits of a head alike, so it never learns anything; the authors' weights have it, and so
+    do these.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ErrorGuidedSpatialRefinement(nn.Module):
         return result
 
     def attention_weights(self, feature_map: Tensor, lare: Tensor) -> Tensor:
-        """Where `forward` looks, without dropout.
+        """The attention of `forward`, without dropout.
 
         Args:
             feature_map: As of `forward`.

@@ -28,7 +28,7 @@ score = torch.softmax(detector.model(image, lare), dim=1)[:, 1]  # image in [0, 
 is_generated = score > detector.calibration.threshold
 ```
 
-The maps must be made as those of training were: `record.trained_on.caches` of config.json has their fingerprint and
+Maps must be made with the settings of training: `record.trained_on.caches` of config.json has their fingerprint and
 its fields. `record.trained_on.view` says how images and maps are cut.
 """
 

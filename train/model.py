@@ -24,15 +24,15 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
     | LaRE²: head over (x_g, x_s, x_c) | the defaults |
     | one refinement only | `spatial=False` or `channel=False` |
     | image only | `spatial=False, channel=False` |
-    | plain concatenation: head over (x_g, the map pooled to the feature grid, flattened) | the same and `concat=True` |
+    | plain concatenation: head over (x_g, map pooled to the grid) | `spatial=False, channel=False, concat=True` |
     | map only: a small ResNet on the map | `image=False`; the options of image and refinement then mean nothing |
 
     `save_pretrained(folder)` writes config.json (the arguments) and model.safetensors, `from_pretrained(folder or hub
     id)` reads them; `python -m train export` makes such a folder from a checkpoint.
 
     Attributes:
-        needs_image: Whether `forward` looks at the image.
-        needs_lare: Whether `forward` looks at the map.
+        needs_image: Whether `forward` reads the image.
+        needs_lare: Whether `forward` reads the map.
         image_size: As the argument.
         record: As the argument.
     """
@@ -57,17 +57,16 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
         Args:
             backbone: A timm CLIP ResNet, or "resnet_tiny_clip".
             pretrained: True for CLIP's weights from the hub, or the path of a local weights file.
-            map_channels: Channels of the LaRE map: those of the latents it was made from.
+            map_channels: Channels of the LaRE map, as many as the latents have.
             image_size: Side of the square images, in pixels.
             spatial: Whether the head sees x_s (ESR).
             channel: Whether the head sees x_c (ECR).
-            image: Whether the image is looked at; without it a small ResNet reads the map alone.
+            image: Whether the image is read; without it a small ResNet reads the map alone.
             concat: Whether the head sees the pooled map itself.
             normalization: Mean and standard deviation of the images: CLIP's, or ImageNet's for the authors' weights.
-            freeze_backbone: Whether the backbone stays as it is.
+            freeze_backbone: Whether the backbone keeps its weights and statistics.
             map_transform: "none" for the raw map (the authors'), "log" for log(1 + map), whose tail is short.
-            record: What else belongs to the weights, as plain values: calibration, features and view they were trained
-                on, code. Has no influence on the network.
+            record: Facts that belong to the weights, as plain values: calibration, features, view, code.
 
         Raises:
             ValueError: If the backbone cannot be built as asked.
@@ -100,18 +99,18 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
             (batch, 2), column 1 generated.
 
         Raises:
-            ValueError: If an input that this variant looks at is missing.
+            ValueError: If an input that this variant reads is missing.
         """
         if self.needs_lare:
             if lare is None:
-                raise ValueError("this classifier looks at the LaRE map, and got none")
+                raise ValueError("this classifier reads the LaRE map, and got none")
             lare = lare.log1p() if self.map_transform == "log" else lare
         logits: Tensor
         if not self.needs_image:
             logits = self.map_net(lare)
             return logits
         if image is None:
-            raise ValueError("this classifier looks at the image, and got none")
+            raise ValueError("this classifier reads the image, and got none")
         feature_map, pooled = self.backbone(image)
         parts = [pooled]
         parts += [refine(feature_map, lare) for refine in (self.spatial, self.channel) if refine is not None]
@@ -134,10 +133,10 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
         strict: bool = True,
         **model_kwargs: Any,
     ) -> "LareClassifier":
-        """What `from_pretrained` calls; unlike the mixin's own it never reads a pickle and never leaves weights out.
+        """Load for `from_pretrained`; unlike the mixin's own method it reads no pickle and leaves no weights out.
 
         Raises:
-            ValueError: If there is no config.json or no model.safetensors of this class.
+            ValueError: If config.json or model.safetensors is missing, or of another class.
         """
         if "backbone" not in model_kwargs:  # the mixin goes on without a config.json, and with any other
             raise ValueError(

@@ -50,7 +50,7 @@ def convert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state: State dict of their CLipClassifierWMapV6 with CLIP RN50, with or without DataParallel's "module." prefix.
 
     Returns:
-        A state dict that `LareClassifier()` loads strictly; the tensors are the same objects.
+        A state dict that `LareClassifier()` loads strictly; the tensors are not copied.
 
     Raises:
         ValueError: If a name is not one of theirs.

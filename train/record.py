@@ -1,4 +1,4 @@
-"""Where weights come from: data, features, settings, code and versions; and whether features are those trained on."""
+"""Where weights come from: data, features, settings, code, versions; and whether features match the trained ones."""
 
 import importlib.metadata
 import json
@@ -36,7 +36,7 @@ def describe_training(datamodule: "LightningDataModule") -> dict[str, Any]:
 
 
 def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowed: Collection[str] = ()) -> list[str]:
-    """Check that features were made as those that weights were trained on; the dataset may be another.
+    """Check that features were made with the settings that weights were trained with; the dataset may differ.
 
     Args:
         trained_on: From `describe_features`, at training.
@@ -63,7 +63,7 @@ def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowe
                 f"with their settings, or allow it: --model.allow_difference={json.dumps(names)}"
             )
         for line in lines:
-            logger.warning("features differ from those trained on, as allowed: %s", line)
+            logger.warning("features differ from training, as allowed: %s", line)
         differences += lines
     return differences
 
@@ -91,7 +91,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command in the folder of this code, or None where there is no git or no work tree."""
+    """Output of a git command in the folder of this code; None without git or outside a work tree."""
     try:
         command = ["git", *arguments]
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)

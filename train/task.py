@@ -23,7 +23,7 @@ MONITORS = ("val_auroc", "val_average_precision", "val_accuracy", "val_balanced_
 
 
 class LogitsAndLabels(Metric):
-    """Keeps the logits and labels of an epoch; `compute` gives those of all ranks."""
+    """Keeps the logits and labels of an epoch; `compute` gathers all ranks."""
 
     full_state_update = False
     logits: list[Tensor]
@@ -49,9 +49,9 @@ class LareTask(LightningModule):
     """Trains and applies a `LareClassifier` on batches of image, lare, label and row.
 
     Attributes:
-        calibration: Threshold, temperature and unsure bands, fitted on the validation samples for the weights of this
-            very moment, so that a checkpoint holds those of its own weights. Threshold 0.5 until the first validation.
-        allowed_differences: How the features at hand differ from those trained on, where `allow_difference` lets them.
+        calibration: Threshold, temperature and unsure bands, fitted on validation for the weights of this moment.
+            A checkpoint holds the calibration of its own weights. Threshold 0.5 until the first validation.
+        allowed_differences: Differences between these features and the trained ones that `allow_difference` permits.
     """
 
     def __init__(
@@ -193,12 +193,12 @@ class LareTask(LightningModule):
         self.calibration = Calibration.from_tensor(state)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep with the weights what they were trained on."""
+        """Store with the weights what they were trained on."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             checkpoint[TRAINED_ON] = describe_training(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on, or to score, with features that were made by other settings than those trained on.
+        """Refuse to resume or to score with features of other settings than in training.
 
         Raises:
             FingerprintMismatch: If they differ in a field that `allow_difference` does not name.

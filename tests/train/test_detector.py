@@ -92,7 +92,7 @@ class _Harmful:
         ),
         (
             {"hyper_parameters": TINY, "state_dict": {"_extra_state": torch.tensor(0.5)}},
-            "are not those of its settings",
+            "do not fit its settings",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The classifier: its size, its variants, and what each of them looks at."""
+"""The classifier: its size, its variants, and what each of them reads."""
 
 import pytest
 import torch
@@ -61,9 +61,9 @@ def test_map_only_needs_no_image_and_has_no_backbone(inputs: tuple) -> None:
 
 def test_missing_inputs_are_named(inputs: tuple) -> None:
     model = LareClassifier(**TINY)
-    with pytest.raises(ValueError, match="looks at the LaRE map, and got none"):
+    with pytest.raises(ValueError, match="reads the LaRE map, and got none"):
         model(inputs[0])
-    with pytest.raises(ValueError, match="looks at the image, and got none"):
+    with pytest.raises(ValueError, match="reads the image, and got none"):
         model(lare=inputs[1])
 
 

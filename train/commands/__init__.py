@@ -1,1 +1,1 @@
-"""The commands of stage 2: those that a trainer runs, and those that need none."""
+"""The commands of stage 2: with a trainer (fit, validate, test, predict), and without."""

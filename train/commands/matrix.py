@@ -1,7 +1,7 @@
 """Train on each image source and test on all of them, with several seeds.
 
-Each run is `python -m train fit` and `predict` in processes of their own, in a folder of its own. A run whose
-predictions are there is done; one that was stopped goes on from its last checkpoint.
+Each run is `python -m train fit` and `predict` in processes of their own, in a folder of its own. A run with
+predictions is done; a stopped run resumes from its last checkpoint.
 """
 
 import json
@@ -46,7 +46,7 @@ def run_matrix(
         recipe: YAML files of `python -m train fit`, later ones over earlier ones.
         data: Folder with dataset.json.
         cache: Cache folder, or several.
-        out: Folder of everything; runs that are done there are skipped.
+        out: Folder of everything; finished runs in it are skipped.
         seeds: Number of seeds, from 0.
         sources: Image sources to train on, a row each; `all` is all of them together. None: each one of the training
             split.
@@ -119,7 +119,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def make_run(folder: Path, arguments: Sequence[str]) -> None:
-    """Fit and predict, unless that is done, from the last checkpoint where there is one.
+    """Fit and predict unless predictions exist, from the last checkpoint if any.
 
     Raises:
         CalledProcessError: If a command fails.

@@ -24,7 +24,7 @@ class PredictionWriter(Callback):
 
         Args:
             path: The file; a relative path starts at the run's output folder.
-            overwrite: Whether a file that is there is replaced; otherwise it is refused.
+            overwrite: Whether an existing file is replaced; otherwise it is refused.
         """
         self.path = path
         self.overwrite = overwrite
@@ -34,7 +34,7 @@ class PredictionWriter(Callback):
         """Refuse an existing file before the work.
 
         Raises:
-            FileExistsError: If the file is there and `overwrite` is off.
+            FileExistsError: If the file exists and `overwrite` is off.
         """
         if stage == "predict" and not self.overwrite and self._target(trainer).exists():
             raise FileExistsError(f"{self._target(trainer)} is there already: pass --predictions.overwrite=true")

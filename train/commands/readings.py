@@ -50,7 +50,7 @@ def write_readings(data: str | Path, cache: str | Path, split: str, out_folder: 
         data: Folder with dataset.json.
         cache: Cache folder.
         split: Split to score.
-        out_folder: Made if it is not there.
+        out_folder: Made if it does not exist.
 
     Returns:
         Reading → file.

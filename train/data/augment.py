@@ -1,7 +1,6 @@
 """Changes to the image alone: what pictures go through on the way to a viewer. Off by default.
 
-The map stays that of the picture as it was extracted. Geometry, which moves image and map together, is in
-`train.data.views`.
+The map stays as extracted. Geometry, which moves image and map together, is in `train.data.views`.
 """
 
 import io
@@ -27,7 +26,7 @@ class ImageChanges:
     move the others.
 
     Raises:
-        ValueError: If a probability or a range is none.
+        ValueError: If a probability or a range is out of bounds.
     """
 
     jpeg_probability: float = 0.0
@@ -43,9 +42,9 @@ class ImageChanges:
     brightness: float = 0.2
     """The factor of brightness lies in [1 − this, 1 + this]."""
     contrast: float = 0.2
-    """That of contrast in the same way."""
+    """The factor of contrast lies in [1 − this, 1 + this]."""
     saturation: float = 0.2
-    """That of saturation in the same way."""
+    """The factor of saturation lies in [1 − this, 1 + this]."""
     hue: float = 0.02
     """Greatest turn of the hue to either side, as a part of the whole circle, at most 0.5."""
 
@@ -62,7 +61,7 @@ class ImageChanges:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any change has a probability above 0."""
         return max(self.jpeg_probability, self.blur_probability, self.color_probability) > 0
 
     def apply(self, frame: np.ndarray, seed: int, epoch: int, key: str) -> np.ndarray:

@@ -44,10 +44,10 @@ class LareDataModule(LightningDataModule):
         flip: Mirror half of the training samples, image and map together.
         changes: What is done to training images alone, before they are cut: JPEG, blur, colour. Their maps stay.
         permute_maps: In test and prediction give each sample the map of another of its tar: a control that shows
-            whether a detector looks at the map. A seeded permutation of the tar's samples, shifted by one.
+            whether a detector uses the map. A seeded permutation of the tar's samples, shifted by one.
         on_mismatch: A tar whose store is missing, damaged or stale: `error`, or `skip`, which leaves out and counts the
             tar, and reads every store once before the first step to find them all.
-        maps: Whether batches have maps. Without them the same samples are used.
+        maps: Whether batches have maps. The choice of samples does not depend on it.
         images: Whether batches have images.
         controls: Whether test and prediction include samples without a label.
         image_sources: Generated sources to train and validate on, with the reals of the subsets that they occur in;
@@ -181,7 +181,7 @@ class LareDataModule(LightningDataModule):
         """Batches of the training plan, from the cursor on.
 
         Raises:
-            ValueError: If there are too few samples for a step, or the state to go on from belongs to another plan.
+            ValueError: If samples are too few for a step, or the state to resume belongs to another plan.
         """
         samples = self._split_samples("train")
         rank, ranks = self._ranks()
@@ -210,7 +210,7 @@ class LareDataModule(LightningDataModule):
         return loader
 
     def val_dataloader(self) -> PlannedLoader | list[PlannedLoader]:
-        """Every validation sample with a label, once, in the centre box; nothing where there is none."""
+        """Every validation sample with a label, once, in the centre box; an empty list without any."""
         samples = self._split_samples("validation")
         return self._evaluation_loader(samples, None) if len(samples) else []
 
@@ -232,7 +232,7 @@ class LareDataModule(LightningDataModule):
         return self._training_loader.state_dict() | self._plan_identity(self._split_samples("train"))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved cursor when the next training loader is made, which checks that the plan is the same."""
+        """Resume from a saved cursor when the next training loader is made and finds its plan unchanged."""
         self._resume, self._training_loader = dict(state_dict), None
 
     def teardown(self, stage: str) -> None:
@@ -288,7 +288,7 @@ class LareDataModule(LightningDataModule):
         return loader
 
     def _split_samples(self, split: str, *, score: bool = False) -> Samples:
-        """Usable samples of a split: labelled ones to fit on, or those to score."""
+        """Usable samples of a split: labelled ones to fit on, or all to score."""
         if (split, score) not in self._samples:
             self._samples[split, score] = select_samples(
                 self.join,

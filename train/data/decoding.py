@@ -29,7 +29,7 @@ _MAX_SEGMENTS = 100
 
 
 def decode_pixels(data: bytes) -> np.ndarray:
-    """Decode a file's bytes to upright 8-bit RGB pixels: those of `cache_schema.decode_image`, the authority.
+    """Decode a file's bytes to upright 8-bit RGB pixels, equal to `cache_schema.decode_image`'s, the authority.
 
     A plain JPEG goes to torchvision, which writes rows of three bytes a pixel where Pillow writes four and copies them.
     Both use libjpeg-turbo with its exact arithmetic. All other files, and what torchvision refuses, go to Pillow.
@@ -55,9 +55,9 @@ def decode_pixels(data: bytes) -> np.ndarray:
 
 
 def is_plain_jpeg(data: bytes) -> bool:
-    """Whether the segments before the first scan are those of an upright 8-bit JPEG of three colours.
+    """Whether the segments before the first scan describe an upright 8-bit JPEG of three colours.
 
-    They are looked at, not checked: a damaged file may pass. Only what its frame header says is held to the limits of
+    Segments are read, not checked: a damaged file may pass. Only what its frame header says is held to the limits of
     `decode_image`, so that no memory is taken for what would be refused.
 
     Args:

@@ -61,10 +61,10 @@ class JoinedTar:
         return descriptor
 
     def read_image(self, row: int) -> bytes:
-        """The file's bytes of a row's image, which are those that were packed.
+        """The bytes of a row's image file, checked against the hash from packing.
 
         Raises:
-            DatasetError: If the tar is missing, shorter than the index says, or has other bytes there.
+            DatasetError: If the tar is missing, shorter than the index says, or has other bytes at that place.
         """
         offset, size = int(self.offsets[row]), int(self.sizes[row])
         try:
@@ -99,7 +99,7 @@ class Join:
 
         Raises:
             DatasetError: If a cache belongs to another dataset.
-            FingerprintMismatch: If a cache's canvas is not the one that this code makes, or that of the others.
+            FingerprintMismatch: If a cache's canvas differs from this code's, or from the other caches'.
             CacheError: If one of the folders cannot be read.
             ValueError: If no cache is named.
         """
@@ -232,7 +232,7 @@ def _check_canvas(cache: Cache, first: Cache) -> None:
         if found != expected:
             raise FingerprintMismatch(
                 f"{cache.folder}: {name} is {found}, {first.folder} has {expected}. Variants that are used together "
-                "must lie over the same canvas."
+                "must lie over one canvas."
             )
         rule = RULES.get(name, found)
         if found is not None and found != rule:

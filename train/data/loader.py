@@ -120,7 +120,7 @@ class BatchReader(Dataset[Batch]):
         return torch.from_numpy(maps).float().numpy()  # numpy takes long to widen half precision
 
     def _by_tar(self, positions: np.ndarray) -> Iterator[tuple[int, JoinedTar, int]]:
-        """Number in the batch, tar and row in it, of each sample: tar by tar, those that are open already first."""
+        """Place in the batch, tar, and row in the tar of each sample: tar by tar, open tars first."""
         tars = self.samples.tars[positions]
         for n in sorted(set(tars.tolist()), key=lambda n: (n not in self._opened, n)):
             tar = self._open(n)
@@ -226,7 +226,7 @@ class PlannedLoader:
 
 
 class TrainingLoader(PlannedLoader):
-    """A loader with a cursor: the epoch and the number of batches handed out in it, which is that of steps taken.
+    """A loader with a cursor: the epoch, and its batches handed out so far, which equal the steps taken.
 
     Attributes:
         epoch: Epoch that runs, or runs next.

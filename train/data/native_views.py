@@ -13,7 +13,7 @@ from train.data.plan import seeded_uniforms
 from train.data.views import Placement, check_grid, mirrored, mirrored_pixels
 
 STEPS = 2**31
-"""Places that are told apart between the first and the last position of a box, along each axis."""
+"""Distinct places between the first and the last position of a box, along each axis."""
 
 
 class _NativeView:
@@ -96,7 +96,7 @@ class SampledMapView(_NativeView):
     """A box of the picture at its own size, with the map interpolated under it (`alignment: crop`).
 
     For pictures of one size only: the box covers more of a small picture's map than of a large one's, so that the
-    smoothness of what is sampled would tell the size. It has as many cells as the same box of the canvas has.
+    smoothness of the sampled map would tell the size. The box has as many cells as a box of the canvas of its side.
 
     Attributes:
         canvas_px: Side of the canvas that the map was extracted from.
@@ -119,7 +119,7 @@ class SampledMapView(_NativeView):
         if min(self.image_px) < self.crop_px:
             height, width = self.image_px
             raise ValueError(
-                f"crop_px is {self.crop_px}, the images have {width} × {height} px: there is no map under the padding. "
+                f"crop_px is {self.crop_px}, the images have {width} × {height} px: the padding has no map. "
                 "Lower crop_px, or use view canvas."
             )
 
@@ -188,7 +188,7 @@ def check_view(view: str, alignment: str | None) -> None:
     """Check the name of a view and of the alignment that goes with it.
 
     Raises:
-        ValueError: If there is no such view, or the alignment does not belong to it.
+        ValueError: If the view is unknown, or the alignment does not belong to it.
     """
     if view not in ("canvas", "native"):
         raise ValueError(f"view is {view!r}: expected 'canvas' or 'native'")

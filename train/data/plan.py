@@ -85,8 +85,8 @@ def _shuffle_within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def evaluation_plan(num_samples: int, *, batch_size: int, rank: int, ranks: int) -> list[np.ndarray]:
     """Batches of one rank when every sample is scored exactly once.
 
-    Samples keep their order, which is that of the tars. Last batches are ragged; where a rank would have a batch less
-    than the others, its last one is divided, so that ranks make the same number of collective calls.
+    Samples keep the order of the tars. Last batches are ragged. Where a rank would have a batch less than the others,
+    its last one is divided, so that all ranks make equally many collective calls.
 
     Returns:
         Positions, one array a batch, none longer than batch_size. Only with fewer samples than batches does a rank
@@ -111,7 +111,7 @@ def derangement(tars: np.ndarray, seed: int) -> np.ndarray:
         Positions, (n,), int64, each exactly once and none at its own place.
 
     Raises:
-        ValueError: If there is a single sample.
+        ValueError: If only one sample is given.
     """
     if len(tars) == 1:
         raise ValueError("one sample cannot be given the map of another: permuted maps need at least two samples")

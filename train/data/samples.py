@@ -31,7 +31,7 @@ class Samples:
         tars: Number of the tar, (n,), int32.
         tar_rows: Row in the tar, (n,), int32.
         labels: 0 real, 1 generated, `NO_LABEL` for a control, (n,), int64.
-        num_rejected: How many more there would be if extraction had not rejected their images.
+        num_rejected: Samples left out because extraction rejected their images.
         skipped_tars: Tar → why its samples are left out.
     """
 
@@ -100,15 +100,7 @@ def select_samples(
     if not skip_mismatch:
         join.check_present(needed)
 
-    usable = np.zeros(len(tars), dtype=bool)
-    skipped: dict[str, str] = {}
-    for n in needed:
-        try:
-            usable[starts[n] : starts[n] + num_rows[n]] = join.load_usable(n, thorough=skip_mismatch)
-        except SHARD_ERRORS as error:
-            if not skip_mismatch:
-                raise
-            skipped[dataset.tars[n].name] = str(error)
+    usable, skipped = _load_usable(join, needed, starts, skip_mismatch)
     in_skipped = np.isin(tars, [n for n in needed if dataset.tars[n].name in skipped])
     num_skipped = int((wanted & in_skipped).sum())
     num_rejected = int((wanted & ~usable).sum()) - num_skipped
@@ -117,6 +109,27 @@ def select_samples(
     if skipped:
         logger.warning("%s: %d samples of %d tars left out: %s", split, num_skipped, len(skipped), skipped)
     return Samples(np.flatnonzero(wanted), tars[wanted], tar_rows[wanted], labels[wanted], num_rejected, skipped)
+
+
+def _load_usable(
+    join: Join, tars: Sequence[int], starts: np.ndarray, skip_mismatch: bool
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Which rows of the whole index have a map, (rows,), bool, as far as they are of `tars`; tar → why it is skipped.
+
+    Raises:
+        CacheError: If a tar's store cannot be used, unless `skip_mismatch`.
+    """
+    usable = np.zeros(sum(tar.num_rows for tar in join.dataset.tars), dtype=bool)
+    skipped: dict[str, str] = {}
+    for n in tars:
+        tar = join.dataset.tars[n]
+        try:
+            usable[starts[n] : starts[n] + tar.num_rows] = join.load_usable(n, thorough=skip_mismatch)
+        except SHARD_ERRORS as error:
+            if not skip_mismatch:
+                raise
+            skipped[tar.name] = str(error)
+    return usable, skipped
 
 
 def _of_sources(index: pa.Table, labels: np.ndarray, image_sources: Sequence[str], folder: str) -> np.ndarray:

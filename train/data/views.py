@@ -28,7 +28,7 @@ class Placement:
     top: int
     """First row, in the view's unit: map cells on the canvas, parts of the room that the box has in native views."""
     left: int
-    """First column, in the same unit."""
+    """First column, in the unit of `top`."""
     flip: bool
     """Whether left and right are exchanged, in image and map."""
 
@@ -45,13 +45,13 @@ class View(Protocol):
         """Side of the map that comes out."""
 
     def centre(self) -> Placement:
-        """The box in the middle, not mirrored: that of evaluation."""
+        """The box in the middle, not mirrored: what evaluation sees."""
 
     def random(self, seed: int, epoch: int, key: str, *, flip: bool) -> Placement:
         """A uniformly drawn box, mirrored in half of the cases if `flip`: a function of its arguments alone."""
 
     def frame(self, pixels: np.ndarray) -> np.ndarray:
-        """What is cut from, (height, width, 3), uint8, of a picture's pixels in the same form."""
+        """The array to cut from, (height, width, 3), uint8, made from a picture's pixels, (height, width, 3), uint8."""
 
     def cut_image(self, frame: np.ndarray, at: Placement) -> np.ndarray:
         """Cut a frame: (crop_px, crop_px, 3), uint8."""

@@ -1,4 +1,4 @@
-"""The images that a detector is most certain about, rightly and wrongly: which they are, and where the model looks."""
+"""The images that a detector is most certain about, right or wrong: which they are, and where its attention lies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Case:
         score: The detector's, as saved.
         image: As the detector sees it, (S, S, 3), uint8.
         lare: Its LaRE map, mean over channels, (h, w), float.
-        attention: Where ESR looks, mean over heads, (rows, columns), float, 1 for an even share; None without ESR.
+        attention: ESR's attention, mean over heads, (rows, columns), float, 1 for an even share; None without ESR.
         is_aligned: Whether the LaRE map lies on the image.
     """
 
@@ -50,7 +50,7 @@ class Case:
 def load_certain_cases(
     reading: Reading, data: str, cache: Sequence[str], ckpt: str | Path, num: int
 ) -> dict[str, list[Case]]:
-    """The most certain cases of each of `GROUPS`; none where there are none.
+    """The most certain cases of each of `GROUPS`, as far as there are any.
 
     Args:
         reading: Predictions of the detector.
@@ -60,7 +60,7 @@ def load_certain_cases(
         num: As of `choose_cases`.
 
     Raises:
-        FingerprintMismatch: If the maps are not like those that the detector was trained on.
+        FingerprintMismatch: If the maps were made by other settings than in training.
         ValueError: If samples of more than one split were scored, or by something other than a detector, or the
             detector cannot be loaded.
     """
@@ -83,7 +83,7 @@ def choose_cases(reading: Reading, num: int) -> dict[str, NDArray[np.int64]]:
 
     Args:
         reading: Probabilities; its samples without a label are left out.
-        num: How many of each; fewer where there are no more.
+        num: How many of each, at most.
     """
     scores = reading.scores[0]
     together = reading.table["group"].to_numpy()
@@ -97,7 +97,7 @@ def choose_cases(reading: Reading, num: int) -> dict[str, NDArray[np.int64]]:
 
 
 def list_groups(reading: Reading) -> dict[str, NDArray[np.int64]]:
-    """Positions of all samples of each of `GROUPS`, by the first seed and its threshold (0.5 where there is none)."""
+    """Positions of all samples of each of `GROUPS`, by the first seed and its threshold (0.5 without one)."""
     fitted = reading.calibrations[0]
     called = reading.scores[0] > (0.5 if fitted is None else fitted.threshold)
     labels = pc.fill_null(reading.table["label"], -1).to_numpy()
@@ -109,7 +109,7 @@ def list_groups(reading: Reading) -> dict[str, NDArray[np.int64]]:
 def load_cases(
     reading: Reading, positions: NDArray[np.int64], data: LareDataModule, model: LareClassifier
 ) -> list[Case]:
-    """Read the images and maps of some samples, and recompute where the model looks.
+    """Read the images and maps of some samples, and recompute the detector's attention.
 
     Args:
         reading: Whose samples they are.
@@ -142,7 +142,7 @@ def load_cases(
 
 @torch.no_grad()
 def compute_attention(model: LareClassifier, image: Tensor, lare: Tensor) -> Tensor | None:
-    """Where ESR looks in the feature grid, from the model's own parts.
+    """ESR's attention over the feature grid, from the model's own parts.
 
     Args:
         model: In evaluation mode.

@@ -171,7 +171,7 @@ def plot_scores(figure: Figure, reading: Reading) -> list[Axes]:
 def plot_reliability(figure: Figure, probabilities: Sequence[Probabilities], num_bins: int = 10) -> list[Axes]:
     """Fill a figure; gives its axes. Above: mean score and share generated of each bin; below: how many it holds.
 
-    Scores as they are in grey, those with the temperature in colour; all seeds together.
+    Stored scores in grey, scores with the temperature in colour; all seeds together.
     """
     panels: list[Axes] = list(figure.subplots(2, 1, sharex=True, height_ratios=[3, 1]))
     panels[0].plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
@@ -210,19 +210,19 @@ def plot_matrix(axes: Axes, matrix: Mapping[str, Any], name: str) -> AxesImage:
 
 
 def colors_of(num: int) -> list[str]:
-    """That many colours, again from the first where there are more than `PALETTE` has."""
+    """The first `num` colours of `PALETTE`, repeated where it has fewer."""
     return [PALETTE[i % len(PALETTE)] for i in range(num)]
 
 
 def _plot_seeds(axes: Axes, curves: Sequence[Curve], style: Mapping[str, Any]) -> None:
-    """A line a seed, thinner where there are several, with one entry in the legend."""
+    """A line a seed, thinner for several seeds, with one entry in the legend."""
     for number, (x, y) in enumerate(curves):
         width = 1.8 if len(curves) == 1 else 1.0
         axes.plot(x, y, linewidth=width, **{**style, **({"label": None} if number else {})})
 
 
 def _histogram(axes: Axes, values: NDArray[np.float64], edges: NDArray[np.float64], **style: Any) -> None:
-    """Shares of the values; those beyond an end are counted at it."""
+    """Shares of the values; values beyond an end count at the end."""
     counts, _ = np.histogram(values.clip(edges[0], edges[-1]), edges)
     axes.stairs(counts / values.size, edges, **style)
 

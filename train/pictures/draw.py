@@ -50,14 +50,14 @@ def draw_pictures(
         out: Folder that pictures are written to, in place of older ones.
         data: Folder with dataset.json, for `readings`.
         readings: Predictions as name=file; a name given more than once has as many seeds.
-        validation: Predictions on validation samples in the same form, as of `evaluate`.
+        validation: Predictions on validation samples as name=file, as of `evaluate`.
         matrix: A matrix.json to draw as heat maps.
         ckpt: Checkpoint or exported folder behind the first reading, to draw the images that it is most certain about.
         cache: Cache folder, or several, for `ckpt`.
         num_cases: How many images of each kind to draw.
 
     Raises:
-        FingerprintMismatch: If the maps are not like those that the checkpoint was trained on.
+        FingerprintMismatch: If the maps were made by other settings than in training.
         ValueError: If something that is needed is not given or cannot be used.
     """
     if not (readings or matrix):
@@ -92,7 +92,7 @@ def draw_reading(name: str, reading: Reading, folder: Path) -> None:
 def draw_certain_cases(
     name: str, reading: Reading, folder: Path, data: str, cache: Sequence[str], ckpt: str, num: int
 ) -> None:
-    """Draw `<name>-most-certain-right.png` and `-wrong.png`; a kind of which there is no case is left out."""
+    """Draw `<name>-most-certain-right.png` and `-wrong.png`; a picture without cases is left out."""
     cases = load_certain_cases(reading, data, cache, ckpt, num)
     for outcome, titles in OUTCOMES.items():
         groups = {title: cases[title] for title in titles}
@@ -101,7 +101,7 @@ def draw_certain_cases(
 
 
 def draw_cases(title: str, groups: Mapping[str, Sequence[Case]], path: Path) -> None:
-    """For each group a row of images, of LaRE maps and, where there is one, of ESR's attention.
+    """For each group a row of images, of LaRE maps and, where the detector has ESR, of its attention.
 
     Args:
         title: Of the figure.

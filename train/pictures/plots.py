@@ -58,7 +58,7 @@ def draw_roc(name: str, reading: Reading, path: Path) -> None:
 
 
 def draw_precision_recall(name: str, reading: Reading, path: Path) -> None:
-    """Precision against recall, as `draw_roc`; dotted: the share of generated images, which guessing reaches."""
+    """Precision against recall, as `draw_roc`; dotted: the share of generated images, the precision of guessing."""
     with styled_figure(path, f"{name}: precision and recall by image source", 6.4, 4.2) as figure:
         axes = figure.subplots()
         plot_precision_recall(axes, _curves_by_source(reading, "AP", metrics.average_precision))
@@ -66,7 +66,7 @@ def draw_precision_recall(name: str, reading: Reading, path: Path) -> None:
 
 
 def draw_scores(name: str, reading: Reading, path: Path) -> None:
-    """Histograms of each source's scores over those of its reals, with threshold and unsure band of each seed."""
+    """Histograms of scores, each source over its reals, with threshold and unsure band of each seed."""
     seeds = "" if len(reading.scores) == 1 else f", {len(reading.scores)} seeds together"
     with styled_figure(path, f"{name}: scores{seeds}", 7.2, 1.0 + 1.15 * len(score_sources(reading))) as figure:
         rows = plot_scores(figure, reading)
@@ -125,7 +125,7 @@ def _legend_of_scores(reading: Reading, low: float, high: float) -> list[Any]:
 
 
 def describe_diagonal(value: Mapping[str, Any]) -> str:
-    """The means on and off the diagonal, as far as there are any."""
+    """The means on and off the diagonal; what is not defined is left out."""
     parts = [(text, value[key]) for text, key in (("diagonal", "diagonal"), ("off", "off_diagonal")) if value[key]]
     return ", ".join(f"{text} {_cell(cell)}" for text, cell in parts)
 

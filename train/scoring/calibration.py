@@ -1,6 +1,6 @@
 """What is fitted on validation scores alone: the decision threshold, the temperature, and the bands of unsure scores.
 
-None of it changes how scores are ordered. A score above the threshold means "generated"; dividing the log-odds of a
+None of them changes the order of scores. A score above the threshold means "generated"; dividing the log-odds of a
 probability by the temperature makes it say how often such images are generated; a score inside a band is answered
 with "unsure", and the wider the band, the smaller the coverage (the share of images that get an answer).
 """

@@ -20,14 +20,14 @@ Result = dict[str, Any]
 def evaluate(readings: Mapping[str, Reading], num_resamples: int = 1000, seed: int = 0) -> Result:
     """Score every image source and every control of each reading against the real images of its own subset.
 
-    A control is a derived image without a label (a VAE round trip, a blurred photograph); it stands in the generated
-    class's place, in its own block, and is not in the mean. Where a reading has several seeds, metrics are their mean,
-    `auroc_sd` the standard deviation of their AUROCs, and `auroc_interval` that of the mean AUROC. Intervals resample
-    groups. `calibration_error` is that of the scores as they are, `calibration_error_with_temperature` that after
-    division by the temperature from validation. `unsure` has a row for each share of validation samples that was to
-    be answered: the share that is, and the accuracy at the threshold from validation on those.
-    null stands for what is not defined: accuracies at 0.5 of scores that are no probabilities, accuracy at a
-    threshold that was not chosen, the sd of one seed, the interval of a mean over sources.
+    A control is a derived image without a label (a VAE reconstruction, a blurred photograph). A control stands in the
+    generated class's place, in its own block, and outside the mean. Metrics of several seeds are averaged; `auroc_sd`
+    is the standard deviation of their AUROCs, `auroc_interval` the interval of their mean. Intervals resample groups.
+    `calibration_error` takes scores as stored, `calibration_error_with_temperature` divides log-odds by the temperature
+    from validation. `unsure` has a row for each target coverage on validation: the coverage reached, and the accuracy
+    of the answered samples at the threshold from validation.
+    null means not defined: accuracies at 0.5 of scores that are no probabilities, accuracy at a threshold that was
+    not chosen, the sd of one seed, the interval of a mean over sources.
 
     Returns:
         "readings" and "pairs" of results.json.
@@ -59,15 +59,14 @@ def score_each_seed(reading: Reading) -> dict[str, list[Result]]:
 
 
 def compare_readings(one: Reading, other: Reading, num_resamples: int = 1000, seed: int = 0) -> dict[str, Result]:
-    """How much better one reading is than another on the same samples, source by source.
+    """How much better one reading is than another on equal samples, source by source.
 
     Returns:
-        Image source → `auroc_difference` (one − other, of the seeds' mean AUROCs), its `interval` (paired: both are
-        scored on the same resampled groups), and `sd` over the seeds' differences, null unless both have the same
-        number of seeds, more than one.
+        Image source → `auroc_difference` (one − other, of the seeds' mean AUROCs), its `interval` (paired: a resample
+        scores both), and `sd` over the seeds' differences, null unless both have equally many seeds, more than one.
 
     Raises:
-        ValueError: If the readings do not score the same samples.
+        ValueError: If the readings score different samples.
     """
     if one.table["key"] != other.table["key"]:
         raise ValueError("readings of different samples cannot be compared")
@@ -91,7 +90,7 @@ def select_sources(
     """Each generated source (label 1) or control (None) with the reals of its subsets: name, positions, labels.
 
     Raises:
-        ValueError: If there are none of those reals.
+        ValueError: If a source has no reals.
     """
     labels = pc.fill_null(reading.table["label"], -1).to_numpy()
     source, subset = (reading.table[name].to_numpy() for name in ("image_source", "subset"))
@@ -147,7 +146,7 @@ def _score_seed(
     scores: torch.Tensor, labels: torch.Tensor, fitted: Calibration | None, is_probability: bool
 ) -> dict[str, Any]:
     """Metrics of one seed."""
-    # Weights from before there were temperatures have no bands either.
+    # Weights older than the temperature have no bands either.
     scaled = fitted.scale(scores) if fitted is not None and fitted.bands and is_probability else None
     return {
         "accuracy": metrics.accuracy(scores, labels) if is_probability else None,
@@ -173,7 +172,7 @@ def _score_bands(scores: torch.Tensor, labels: torch.Tensor, fitted: Calibration
 
 
 def _mean_over_sources(sources: Sequence[tuple[Result, NDArray[np.float64]]]) -> Result:
-    """Unweighted mean of the blocks, counts summed; `auroc_sd` is that of the seeds' mean AUROCs."""
+    """Unweighted mean of the blocks, counts summed; `auroc_sd` is the standard deviation of the seeds' mean AUROCs."""
     if not sources:
         return {}
     blocks = [block for block, _ in sources]
@@ -187,7 +186,7 @@ def _mean_over_sources(sources: Sequence[tuple[Result, NDArray[np.float64]]]) ->
 
 
 def _mean(values: Sequence[Any]) -> Any:
-    """Mean of numbers, of the same fields of rows, or None where one of them is None."""
+    """Mean of numbers, or of rows field by field; None where a value is None."""
     first = values[0]
     if isinstance(first, list):
         return [_mean(rows) for rows in zip(*values, strict=False)]

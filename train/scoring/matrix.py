@@ -22,7 +22,7 @@ def choose_rows(index: pa.Table, sources: Sequence[str] | None) -> list[str]:
     """The sources to train on, in the order given, or all that training samples have, sorted.
 
     Raises:
-        ValueError: If there is no training sample of one.
+        ValueError: If a source has no training sample.
     """
     train = index.filter(pc.and_(pc.equal(index["split"], "train"), pc.equal(index["label"], 1)))
     known = sorted(train["image_source"].unique().to_pylist())
@@ -41,8 +41,8 @@ def add_up(scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> d
 
     Returns:
         "rows", "columns", and under "metrics" for each of `METRICS`: "cells" (rows × columns), "row_means" (over
-        columns), "diagonal" and "off_diagonal" (over cells whose row is, is not their column; null where there are
-        none); each a {"mean", "sd"} over seeds, sd null for one seed. A row of all sources is not off the diagonal.
+        columns), "diagonal" and "off_diagonal" (over cells whose row is, is not their column; null without such
+        cells); each a {"mean", "sd"} over seeds, sd null for one seed. A row of all sources is not off the diagonal.
     """
     rows, columns = list(scored), sorted({column for row in scored.values() for column in row})
     is_same = np.array([[row == column for column in columns] for row in rows])
@@ -84,5 +84,5 @@ def format_matrix(matrix: Mapping[str, Any]) -> str:
 
 
 def format_cell(cell: Mapping[str, float | None]) -> str:
-    """Mean and standard deviation, "0.912 ±0.013"; the latter only where there are several seeds."""
+    """Mean and standard deviation, "0.912 ±0.013"; the latter only for several seeds."""
     return f"{cell['mean']:.3f}" + ("" if cell["sd"] is None else f" ±{cell['sd']:.3f}")

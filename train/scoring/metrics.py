@@ -79,7 +79,7 @@ def calibration_error(probabilities: Tensor, labels: Tensor, num_bins: int = 15)
 def coverage_and_accuracy(
     scores: Tensor, labels: Tensor, threshold: float, band: tuple[float, float]
 ) -> tuple[float, float | None]:
-    """Share of samples that are answered when those inside the band are not, and the accuracy on them.
+    """Share of samples outside the unsure band, and the accuracy on them.
 
     Args:
         scores: (samples,).
@@ -100,8 +100,8 @@ def threshold_from_validation(scores: Tensor, labels: Tensor) -> float:
     """The threshold of best balanced accuracy on validation samples.
 
     Candidates lie halfway between neighbouring distinct scores, and 1 beyond both ends (all called generated, all
-    called real). Of several that are equally good the middle one is taken, so that the threshold keeps its distance
-    from either side.
+    called real). Of several equally good candidates the middle one is taken, which keeps its distance from both
+    classes.
 
     Raises:
         ValueError: If a class is missing.
@@ -129,11 +129,11 @@ def bootstrap_auroc(
 ) -> NDArray[np.float64]:
     """AUROC of resampled groups.
 
-    A resample draws as many groups as there are, with replacement; a group brings all its samples each time it is
-    drawn. The same seed and groups give the same resamples, whatever the scores, so that differences are paired.
+    A resample draws as many groups as the set has, with replacement; a group brings all its samples each time it is
+    drawn. Resamples depend on seed and groups alone, not on scores, so that differences are paired.
 
     Args:
-        scores: (readings, samples): the same samples under one or more readings or seeds.
+        scores: (readings, samples): all samples under one or more readings or seeds.
         labels: (samples,).
         groups: What must stay together, (samples,), any type that sorts.
         num_resamples: How many resamples to draw.
@@ -193,11 +193,11 @@ def auroc_difference(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """AUROC of `scores` minus that of `others` on the same samples, and its paired interval.
+    """AUROC of `scores` minus AUROC of `others` on equal samples, and its paired interval.
 
     Args:
         scores: (samples,), or (seeds, samples), whose AUROCs are averaged.
-        others: The same; the number of seeds may differ.
+        others: As `scores`; the number of seeds may differ.
         labels: (samples,).
         groups: As of `bootstrap_auroc`.
         num_resamples: As of `bootstrap_auroc`.
@@ -215,7 +215,7 @@ def auroc_difference(
 
 
 def _check_both_classes(labels: Tensor) -> None:
-    """Raise ValueError unless there are real (0) and generated (1) samples and nothing else."""
+    """Raise ValueError unless labels are real (0) and generated (1), both present."""
     found = torch.unique(labels).tolist()
     if found != [0, 1]:
         raise ValueError(f"labels are {found}, expected both 0 (real) and 1 (generated)")

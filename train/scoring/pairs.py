@@ -1,4 +1,4 @@
-"""How an image made from a photograph scores against that photograph, and against its mere round trip."""
+"""How an image made from a photograph scores against its photograph and the photograph's VAE reconstruction."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,15 +13,15 @@ ROUNDTRIP_PREFIX = "vae-roundtrip"  # of the control that was encoded and decode
 
 
 def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
-    """How often an image derived from a photograph has a lower mean LaRE than that photograph, and than its round trip.
+    """How often an image made from a photograph has a lower mean LaRE than the photograph or its VAE reconstruction.
 
     Args:
         reading: Of minus the mean LaRE.
 
     Returns:
         Image source or control → lower_than_photo (share), n (images whose photograph was scored), lower_than_roundtrip
-        (share of those whose photograph has a scored round trip, see `choose_roundtrip`; null without any, and for
-        round trips themselves).
+        (share of the images whose photograph has a scored VAE reconstruction, see `choose_roundtrip`; null without
+        any, and for reconstructions themselves).
     """
     table, mean_lare = reading.table, -reading.scores.mean(axis=0)
     sources = table["image_source"].unique().to_pylist()
@@ -42,7 +42,7 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
 
 
 def match_pairs(table: pa.Table, source: str, partner: str | None = None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Images of a source, each with another image of the same photograph.
+    """Images of a source, each with another image made from its photograph.
 
     Args:
         table: `key`, `image_source` and `derived_from` of the scored samples.
@@ -64,9 +64,9 @@ def match_pairs(table: pa.Table, source: str, partner: str | None = None) -> tup
 
 
 def choose_roundtrip(source: str, roundtrips: Sequence[str]) -> str | None:
-    """The round trip through the autoencoder of the model that made a source, None where there are no round trips.
+    """The VAE reconstruction by the model that made a source; None without reconstructions.
 
-    `vae-roundtrip-b` is that of `toy-b-img2img`: what follows the prefix is a part of the source's name between
+    `vae-roundtrip-b` belongs to `toy-b-img2img`: what follows the prefix is a part of the source's name between
     hyphens. The first by name serves sources that name no model.
     """
     own = [r for r in roundtrips if r.removeprefix(f"{ROUNDTRIP_PREFIX}-") in source.split("-")]

@@ -7,7 +7,7 @@
 | `logit_real`, `logit_generated` | float32 | a detector; readings without one lack both |
 | `score` | float64 | higher for generated; a detector's is a probability |
 
-The metadata keeps what was fitted on validation for the weights, and how features differed from those trained on.
+The metadata keeps what was fitted on validation for the weights, and how features differed from training.
 """
 
 import json
@@ -57,7 +57,7 @@ def prediction_table(
         rows: Row of each prediction in the index, (n,), int64.
         logits: (n, 2), float32, column 1 generated.
         calibration: What was fitted on validation, kept in the table's metadata.
-        allowed_differences: How the features differ from those trained on, kept there too.
+        allowed_differences: How the features differ from training, kept in the metadata too.
 
     Returns:
         `row`, `COLUMNS`, logit_real, logit_generated (float32) and score (float64), sorted by row, each row once.
@@ -107,7 +107,7 @@ def read_predictions(index: pa.Table, path: Path) -> pa.Table:
     if (np.diff(rows) == 0).any():
         raise ValueError(f"{path} holds a sample more than once")
     if rows[0] < 0 or rows[-1] >= len(index) or not index["key"].take(rows).equals(table["key"]):
-        raise ValueError(f"{path} was made from another dataset: its keys are not those of the index's rows")
+        raise ValueError(f"{path} was made from another dataset: its keys differ from the keys of the index's rows")
     num_bad = int((~np.isfinite(table["score"].to_numpy())).sum())
     if num_bad:
         raise ValueError(f"{path}: {num_bad} of {len(table)} scores are not finite")
@@ -120,7 +120,7 @@ def is_probability(predictions: pa.Table) -> bool:
 
 
 def stored_calibration(predictions: pa.Table) -> Calibration | None:
-    """What was fitted on validation for the weights; a threshold alone in older files, None where nothing was."""
+    """What was fitted on validation for the weights; in older files a threshold alone; None where nothing was."""
     if stored := _metadata(predictions, CALIBRATION):
         return Calibration.from_dict(json.loads(stored))
     threshold = _metadata(predictions, THRESHOLD)
@@ -128,7 +128,7 @@ def stored_calibration(predictions: pa.Table) -> Calibration | None:
 
 
 def allowed_differences(predictions: pa.Table) -> tuple[str, ...]:
-    """How the features differed from those trained on, a line a field."""
+    """How the features differed from training, a line a field."""
     return tuple(json.loads(_metadata(predictions, ALLOWED_DIFFERENCES) or "[]"))
 
 

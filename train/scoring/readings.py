@@ -1,4 +1,4 @@
-"""Scores without a model, for comparison: how far do the map's mean and the image's smoothness alone get?"""
+"""Scores without a detector, for comparison: the map's mean and the image's smoothness alone."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def mean_lare(lare: np.ndarray) -> np.ndarray:
-    """Score of maps: minus their mean, higher for generated images if the paper is right. Never turned round.
+    """Score of maps: minus their mean, higher for generated images if the paper is right. Never inverted.
 
     Args:
         lare: (n, channels, h, w), float.

@@ -26,14 +26,14 @@ from train.scoring.prediction_file import (
 
 @dataclass(frozen=True)
 class Reading:
-    """Scores of the same samples under one or more seeds.
+    """Scores of samples under one or more seeds.
 
     Attributes:
         table: `COLUMNS` of the index for each sample.
         scores: (seeds, samples), float64, higher for generated.
         calibrations: What was fitted on validation for each seed, or None where nothing was.
         is_probability: Whether scores are probabilities; otherwise accuracy at 0.5 would mean nothing.
-        allowed_differences: How the features differed from those trained on, for each seed a line a field.
+        allowed_differences: How the features differed from training, for each seed a line a field.
     """
 
     table: pa.Table
@@ -52,7 +52,7 @@ def parse_named_files(items: Sequence[str]) -> dict[str, list[Path]]:
     """["full=a", "full=b", "mean_lare=c"] as name → files, in the order given.
 
     Raises:
-        ValueError: If an item is not NAME=FILE, or the file is not there.
+        ValueError: If an item is not NAME=FILE, or the file is missing.
     """
     named: dict[str, list[Path]] = {}
     for item in items:
@@ -70,7 +70,7 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
 
     Args:
         index: The dataset's index, at least `COLUMNS`.
-        paths: A predictions file for each seed, all of the same samples.
+        paths: A prediction file for each seed, all of one list of samples.
         validation: Predictions on validation samples for each seed, to fit its calibration on. Without them a file's
             own is used: the one stored with the weights.
 

@@ -1,4 +1,4 @@
-"""How readings are called where people read, in the order in which they are shown."""
+"""Titles of readings for tables and charts, in the order in which they are shown."""
 
 TITLES = {
     "gradient_energy": "gradient energy",
@@ -6,6 +6,6 @@ TITLES = {
     "map_only": "detector, map only",
     "image_only": "detector, image only",
     "full": "detector, image + map",
-    "full_maps_permuted": "the same, maps of other images",
+    "full_maps_permuted": "detector, image + permuted maps",
 }
 """Reading → title."""

@@ -181,7 +181,7 @@ def test_sampled_map_needs_images_of_the_one_size() -> None:
     view = SampledMapView(canvas_px=256, map_cells=32, crop_px=224, image_px=(300, 400))
     with pytest.raises(DatasetError, match=r"decodes to 300 × 400 px where the index says 400 × 300: its EXIF"):
         view.frame(np.zeros((400, 300, 3), dtype=np.uint8))
-    with pytest.raises(ValueError, match=r"crop_px is 224, the images have 400 × 200 px: there is no map under"):
+    with pytest.raises(ValueError, match=r"crop_px is 224, the images have 400 × 200 px: the padding has no map"):
         SampledMapView(canvas_px=256, map_cells=32, crop_px=224, image_px=(200, 400))
     with pytest.raises(ValueError, match="crop_px is 220: expected a multiple of the latent stride, 8 px"):
         SampledMapView(canvas_px=256, map_cells=32, crop_px=220, image_px=(300, 400))

@@ -222,7 +222,9 @@ def test_unusable_predictions_are_refused(tmp_path: Path, rows: list[int], score
 
 def test_predictions_of_another_dataset_are_refused(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.parquet", _index(FAKES), [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="made from another dataset: its keys are not those of the index's rows"):
+    with pytest.raises(
+        ValueError, match="made from another dataset: its keys differ from the keys of the index's rows"
+    ):
         load_reading(_index(PHOTOS), [path])
     with pytest.raises(ValueError, match="made from another dataset"):
         load_reading(_index(FAKES[:2]), [path])
