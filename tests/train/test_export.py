@@ -1,7 +1,6 @@
 """Exported detectors: the same logits, all that belongs to the weights, and files that are refused."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +59,16 @@ def test_an_exported_detector_gives_the_same_logits_and_knows_what_it_was_traine
     assert "learning_rate" not in config
 
 
+def test_the_lines_of_the_model_card_run(checkpoint: Path, task: LareTask, tmp_path: Path) -> None:
+    export_checkpoint(str(checkpoint), str(tmp_path / "out"))
+    lines = (tmp_path / "out" / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    names = {"image": torch.rand(3, 3, 16, 16), "lare": torch.rand(3, 2, 8, 8)}
+    exec(lines.replace("<this folder>", str(tmp_path / "out")), names)
+    expected = torch.softmax(task.model(names["image"], names["lare"]), dim=1)[:, 1]
+    assert torch.equal(names["score"], expected)
+    assert torch.equal(names["is_generated"], expected > task.calibration.threshold)
+
+
 def test_saved_and_loaded_again_it_is_still_the_same(checkpoint: Path, tmp_path: Path) -> None:
     export_checkpoint(str(checkpoint), str(tmp_path / "first"))
     LareClassifier.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
@@ -78,11 +87,10 @@ def test_a_folder_that_is_there_is_refused(checkpoint: Path, tmp_path: Path) -> 
 
 
 def test_a_missing_checkpoint_is_one_sentence_on_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["train", "export", f"--ckpt={tmp_path / 'no.ckpt'}", f"--out={tmp_path / 'out'}"])
-    assert main() == 1
-    assert caplog.messages == [f"there is no checkpoint {tmp_path / 'no.ckpt'}"]
+    assert main(["export", f"--ckpt={tmp_path / 'no.ckpt'}", f"--out={tmp_path / 'out'}"]) == 1
+    assert capsys.readouterr().err == f"error: there is no checkpoint {tmp_path / 'no.ckpt'}\n"
 
 
 def test_a_wrong_folder_is_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -71,8 +71,10 @@ def test_every_step_names_modules_that_are_there_and_what_decides_it() -> None:
     reached = {name: imported_modules(*modules) for name, modules in CODE.items()}
     assert {"extract.lare", "extract.noise", "cache_schema.images", "cache_schema.store"} <= reached["extract"]
     assert {"train.egre", "train.scoring.metrics", "train.data.views", "cache_schema.images"} <= reached["fit"]
+    assert {"train.scoring.calibration", "train.scoring.prediction_file"} <= reached["fit"]
     assert {"extract.packing.copies", "cache_schema.writing"} <= reached["pack"]
-    assert {"train.data.samples", "train.scoring.readings"} <= reached["readings"]
+    assert {"train.data.samples", "train.scoring.readings", "train.scoring.prediction_file"} <= reached["readings"]
+    assert not {"train.model", "train.task", "train.detector"} & reached["readings"]
     assert {"demo.toy.crops", "demo.toy.images"} <= imported_modules(*toy_benchmark.CODE)
     assert hash_code(*IMAGE_CODE) != hash_code(*toy_benchmark.CODE)
 
@@ -82,6 +84,7 @@ def test_no_step_depends_on_what_draws_or_tells_its_outcome() -> None:
         "train.pictures.plots",
         "train.pictures.draw",
         "train.pictures.cases",
+        "train.scoring.titles",
         "demo.report.report",
         "demo.report.summary",
     }
