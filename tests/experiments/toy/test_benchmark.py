@@ -9,7 +9,9 @@ from experiments.answers.markdown import as_section, escape
 from experiments.toy.benchmark import ToyBenchmarkConfig
 from experiments.toy.data import TASKS
 from experiments.toy.tables import QUESTION
+from tests.experiments.made_up import run_here
 from train.scoring.titles import TITLES
+from workflow import stages
 
 SOURCES = {"toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"}
 
@@ -35,13 +37,15 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     generator_photographs: Path,
     model_folders: dict[str, Path],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(stages, "run_module", run_here)
     out = tmp_path / "out"
     arguments = ["toy-benchmark", f"--photos={photographs}", f"--generator_photos={generator_photographs}"]
     arguments += [f"--model={model_folders['a']}", f"--model_b={model_folders['b']}", f"--out={out}"]
-    arguments += ["--sources.num_steps=4", "--num_seeds=1", "--num_epochs=1"]
-    arguments.append('--overrides=["--trainer.accelerator=cpu", "--data.batch_size=8"]')
+    arguments += ["--sources.num_steps=4", "--num_seeds=1", "--num_epochs=1", "--num_jobs=1"]
+    arguments.append('--overrides=["--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1", "--data.batch_size=8"]')
     assert main(arguments) == 0
     answers = json.loads((out / "answers.json").read_text())
     shown = Answer.load(out / "toy-benchmark.json")
