@@ -45,7 +45,9 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     arguments = ["toy-benchmark", f"--photos={photographs}", f"--generator_photos={generator_photographs}"]
     arguments += [f"--model={model_folders['a']}", f"--model_b={model_folders['b']}", f"--out={out}"]
     arguments += ["--sources.num_steps=4", "--num_seeds=1", "--num_epochs=1", "--num_jobs=1"]
-    arguments.append('--overrides=["--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1", "--data.batch_size=8"]')
+    arguments.append(
+        '--overrides=["--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1", "--data.batch_size=8"]'
+    )
     assert main(arguments) == 0
     answers = json.loads((out / "answers.json").read_text())
     shown = Answer.load(out / "toy-benchmark.json")
