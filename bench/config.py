@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from cache_schema import check_least
 from extract.config import ComputeDtype
 
 
@@ -77,8 +78,8 @@ class BenchConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("num_workers", "timestep") else 1
-            if isinstance(value, int) and value < least:
-                raise ValueError(f"{field.name} is {value}: expected {least} or more")
+            if isinstance(value, int):
+                check_least(field.name, value, least)
         low, high = [*self.tars_compared, 0][:2]
         if len(self.tars_compared) != 2 or not 0 < low < high:
             raise ValueError(f"memory_tars is {self.memory_tars}: expected two numbers, the smaller one first")

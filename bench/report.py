@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.runner import Figure
+from cache_schema import write_text
 
 
 def format_number(value: float) -> str:
@@ -49,7 +50,4 @@ def machine_path(out: Path) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,12 +1,7 @@
 """What is stored and how it is addressed: the contract between extraction and training. Never loads torch."""
 
-from cache_schema.cache import (
-    Cache,
-    check_dataset,
-    check_join,
-    create_cache,
-    open_cache,
-)
+from cache_schema.cache import Cache, check_dataset, check_join, create_cache, open_cache
+from cache_schema.checks import check_choice, check_least
 from cache_schema.derive import Derived, derive_cache
 from cache_schema.errors import (
     CacheError,
@@ -17,27 +12,34 @@ from cache_schema.errors import (
     ShardMissing,
     ShardStale,
 )
+from cache_schema.files import new_file, new_folder, write_json, write_text
 from cache_schema.fingerprint import Fingerprint
-from cache_schema.images import RULES, ImageRejected, decode_image, resize_canvas
-from cache_schema.index import Dataset, TarEntry
+from cache_schema.images import MAX_PIXELS, RULES, ImageRejected, decode_image, resize_canvas
+from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import lock_folder
-from cache_schema.report import ShardReport, shard_reports
-from cache_schema.store import (
-    FORMAT_VERSION,
-    FULL_MANTISSA_BITS,
-    ShardData,
-    Status,
-    fits_stored,
-    non_finite_reason,
+from cache_schema.report import (
+    ShardReport,
+    check_rows,
+    format_shards,
+    format_status,
+    reason_kind,
+    shard_reports,
+    summarize,
 )
+from cache_schema.status import Status, is_ok
+from cache_schema.store import FORMAT_VERSION, FULL_MANTISSA_BITS, ShardData, fits_stored, non_finite_reason
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
+from cache_schema.workers import end_with_parent
 from cache_schema.writing import REJECTED_SCHEMA, append_dataset, check_new, write_dataset
 
 __all__ = [
+    "DATASET_VERSION",
     "EXTENSIONS",
     "FORMAT_VERSION",
     "FULL_MANTISSA_BITS",
+    "INDEX_SCHEMA",
+    "MAX_PIXELS",
     "REJECTED_SCHEMA",
     "RULES",
     "SPLITS",
@@ -60,23 +62,36 @@ __all__ = [
     "Status",
     "TarEntry",
     "append_dataset",
+    "check_choice",
     "check_dataset",
     "check_join",
+    "check_least",
     "check_new",
+    "check_rows",
     "create_cache",
     "decode_image",
     "derive_cache",
+    "end_with_parent",
     "fits_stored",
+    "format_shards",
+    "format_status",
+    "is_ok",
     "lock_folder",
+    "new_file",
+    "new_folder",
     "non_finite_reason",
     "open_cache",
     "read_image_bytes",
+    "reason_kind",
     "resize_canvas",
     "rows_sha256",
     "sample_key",
     "shard_reports",
     "source_path",
     "store_name",
+    "summarize",
     "tar_name",
     "write_dataset",
+    "write_json",
+    "write_text",
 ]

@@ -1,17 +1,17 @@
 """A folder of stores under one fingerprint: opening, listing, reading, writing, joining."""
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
 from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardStale
+from cache_schema.files import write_text
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.index import TarEntry
 from cache_schema.keys import STORE_SUFFIX, store_name
@@ -19,11 +19,9 @@ from cache_schema.store import (
     FORMAT_VERSION,
     FULL_MANTISSA_BITS,
     ShardData,
-    naming,
     read_attributes,
     read_store,
     round_mantissa,
-    sync_folder,
     write_store,
 )
 from cache_schema.tars import rows_sha256
@@ -130,17 +128,8 @@ def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint) 
         "fingerprint": fingerprint.hexdigest,
         "fields": dict(fingerprint.fields),
     }
-    temporary = folder / f".{MANIFEST}.{uuid4().hex}.tmp"
-    try:
-        with naming(folder / MANIFEST), temporary.open("w") as f:
-            f.write(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-            os.fsync(f.fileno())
-        os.link(temporary, folder / MANIFEST)  # fails if it exists: the first job wins, all read the same
-        sync_folder(folder)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink(missing_ok=True)
+    with suppress(FileExistsError):  # the first job wins, all read the same
+        write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n", replace=False)
     cache = open_cache(folder)
     difference = Fingerprint(cache.fields).difference(fingerprint)
     if difference:

@@ -12,7 +12,8 @@ import numpy as np
 from cache_schema.cache import Cache, create_cache
 from cache_schema.errors import CacheError, ShardStale
 from cache_schema.fingerprint import Fingerprint
-from cache_schema.store import FULL_MANTISSA_BITS, ShardData, Status, fits_stored, non_finite_reason
+from cache_schema.status import Status, is_ok
+from cache_schema.store import FULL_MANTISSA_BITS, ShardData, fits_stored, non_finite_reason
 from cache_schema.workers import run_tasks
 
 _LIBRARIES = ("numpy", "numcodecs", "zarr")
@@ -140,7 +141,7 @@ def _reject_overflows(shard: ShardData, source: Cache, target: Cache, name: str)
     dtype, bits = str(target.fields["stored_dtype"]), int(target.fields["mantissa_bits"])
     lare, status = shard.lare.copy(), shard.status.copy()
     reasons = dict(shard.attributes.get("reasons", {}))
-    too_large = np.flatnonzero((status <= Status.OK_AFTER_FP32) & ~fits_stored(lare, dtype, bits))
+    too_large = np.flatnonzero(is_ok(status) & ~fits_stored(lare, dtype, bits))
     for row in too_large:
         if status[row] == Status.OK and source.fields.get("compute_dtype") in _RETRIED:
             raise CacheError(
@@ -149,7 +150,7 @@ def _reject_overflows(shard: ShardData, source: Cache, target: Cache, name: str)
                 f"tar with stored_dtype {dtype} and mantissa_bits {bits} into {target.folder}."
             )
     status[too_large] = Status.NON_FINITE
-    lare[status > Status.OK_AFTER_FP32] = np.nan
+    lare[~is_ok(status)] = np.nan
     of_source = non_finite_reason(str(source.fields["stored_dtype"]))
     reasons = {row: non_finite_reason(dtype) if reason == of_source else reason for row, reason in reasons.items()}
     reasons |= {str(row): non_finite_reason(dtype) for row in too_large}

@@ -11,7 +11,8 @@ from zarr.storage import ZipStore
 
 from cache_schema.cache import MANIFEST, Cache, open_cache
 from cache_schema.errors import CacheError, ShardMissing
-from cache_schema.store import ShardData, Status, read_store
+from cache_schema.status import is_ok
+from cache_schema.store import ShardData, read_store
 
 MAX_REASONS = 5
 Rows = list[tuple[str, str]]
@@ -117,7 +118,7 @@ def _codec(codec: Mapping[str, Any]) -> str:
 
 
 def _values_rows(shard: ShardData) -> Rows:
-    maps = shard.lare[shard.status <= Status.OK_AFTER_FP32]
+    maps = shard.lare[is_ok(shard.status)]
     if not maps.size:
         return [("values", "no map that is ok")]
     mean = maps.mean(dtype=np.float64)

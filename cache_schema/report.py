@@ -14,12 +14,12 @@ from cache_schema.cache import Cache
 from cache_schema.errors import CacheError, FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardStale
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import store_name
-from cache_schema.store import Status
+from cache_schema.status import Status, is_ok
 
 STATES = ("done", "missing", "stale", "damaged")
 MAX_REASONS = 20
 MAX_TARS = 5
-_OK = tuple(s.name.lower() for s in (Status.OK, Status.OK_AFTER_FP32))
+_OK = tuple(s.name.lower() for s in Status if is_ok(s))
 _PARTICULARS = re.compile(r"""0x[0-9a-fA-F]+|\d+(?:[.,]\d+)*|\bb(?:'[^']*'|"[^"]*")""")
 
 

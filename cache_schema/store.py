@@ -1,20 +1,15 @@
 """One Zarr store, the features of one tar: written whole or not at all, read whole and checked.
 
 A store is a Zarr v3 group in one uncompressed zip file. Others read it with zarr alone:
-`zarr.open_group(zarr.storage.ZipStore(path, mode="r"))["lare"][:]`.
+`zarr.open_group(zarr.storage.ZipStore(path, mode="r"), mode="r")["lare"][:]`.
 """
 
 import json
-import os
-import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numcodecs
 import numpy as np
@@ -24,28 +19,13 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import ZipStore
 
 from cache_schema.errors import FormatVersionError, ShardCorrupt, ShardMissing
-from cache_schema.keys import STORE_SUFFIX
+from cache_schema.files import new_file
+from cache_schema.status import Status, is_ok
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 64
 CHUNK_BYTES = 2**20
-ABANDONED_SEC = 3600
-"""A temporary file that nobody has written to for so long belongs to a run that was killed; a store takes seconds."""
 FULL_MANTISSA_BITS = {"float16": 10, "float32": 23}
-
-
-class Status(IntEnum):
-    """What became of a row. Above 1 the image is rejected: its map is NaN and a reason is recorded."""
-
-    OK = 0
-    OK_AFTER_FP32 = 1
-    """The map was not finite in the compute dtype, and is in fp32."""
-    UNREADABLE = 2
-    TOO_LARGE = 3
-    NON_FINITE = 4
-    """Not finite in fp32 either."""
-    MISSING = 255
-    """Fill value: nobody wrote this row."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +47,11 @@ class ShardData:
     image_sha256: np.ndarray
     attributes: Mapping[str, Any]
 
+    @property
+    def num_rejected(self) -> int:
+        """Number of rejected rows."""
+        return int((~is_ok(self.status)).sum())
+
     def check(self) -> None:
         """Raise ValueError where the rows contradict each other."""
         n = len(self.keys)
@@ -79,7 +64,7 @@ class ShardData:
         if (self.status == Status.MISSING).any():
             raise ValueError(f"row {int((self.status == Status.MISSING).argmax())} was never written")
         finite = np.isfinite(self.lare).all(axis=(1, 2, 3))
-        wrong = (self.status <= Status.OK_AFTER_FP32) & ~finite
+        wrong = is_ok(self.status) & ~finite
         if wrong.any():
             row = int(wrong.argmax())
             raise ValueError(f"row {row} ({self.keys[row]}) is marked ok, but its map is not finite")
@@ -136,46 +121,8 @@ def write_store(path: Path, shard: ShardData, fingerprint: str) -> None:
         "fingerprint": fingerprint,
         "counts": {Status(s).name.lower(): int(c) for s, c in zip(statuses, counts, strict=True)},
     }
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    _remove_abandoned(path.parent)
-    try:
-        with naming(path):
-            with ZipStore(temporary, mode="w", compression=zipfile.ZIP_STORED) as store:
-                _write_arrays(zarr.create_group(store, attributes=attributes), shard)
-            with temporary.open("rb") as f:
-                os.fsync(f.fileno())
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let the errors of a full or broken disk name the file: what is written through an open file does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed runs left behind, once it is too old for anyone to be writing it still."""
-    for path in (*folder.glob(f".*{STORE_SUFFIX}.*.tmp"), *folder.glob(".*.json.*.tmp")):
-        with suppress(FileNotFoundError):  # another run was quicker
-            if time.time() - path.stat().st_mtime > ABANDONED_SEC:
-                path.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's renames to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with new_file(path) as temporary, ZipStore(temporary, mode="w", compression=zipfile.ZIP_STORED) as store:
+        _write_arrays(zarr.create_group(store, attributes=attributes), shard)
 
 
 def _write_arrays(group: zarr.Group, shard: ShardData) -> None:

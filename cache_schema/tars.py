@@ -3,13 +3,14 @@
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cache_schema.checks import check_choice
 from cache_schema.errors import DatasetError
+from cache_schema.files import sync_file
 from cache_schema.keys import SPLITS, source_path
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
@@ -45,8 +46,7 @@ class SampleFields:
         """Check what a later stage would trip over."""
         if self.label not in (0, 1, None):
             raise ValueError(f"label is {self.label!r}: expected 0 (real), 1 (generated) or None (control)")
-        if self.split not in SPLITS:
-            raise ValueError(f"split is {self.split!r}: expected one of {SPLITS}")
+        check_choice("split", self.split, SPLITS)
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ class TarWriter:
     def close(self) -> None:
         """Finish the tar and bring it to the disk."""
         self._tar.close()
-        with self._path.open("rb") as f:
-            os.fsync(f.fileno())
+        sync_file(self._path)
         self.num_bytes = self._path.stat().st_size
 
 

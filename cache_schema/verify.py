@@ -15,7 +15,8 @@ from cache_schema.errors import CacheError
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import store_name
 from cache_schema.report import state_of
-from cache_schema.store import FULL_MANTISSA_BITS, ShardData, Status, round_mantissa
+from cache_schema.status import Status, is_ok
+from cache_schema.store import FULL_MANTISSA_BITS, ShardData, round_mantissa
 from cache_schema.tars import EXTENSIONS, Member, SampleFields, read_members, rows_sha256
 from cache_schema.workers import run_tasks
 
@@ -74,11 +75,12 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
 def strays(cache: Cache, dataset: Dataset) -> list[str]:
     """A line for each file in the cache folder that is no store of a tar and not its manifest. They do no harm."""
     known = {MANIFEST, *(store_name(entry.name) for entry in dataset.tars)}
+    stores = set(cache.shards())
     lines = []
     for path in sorted(cache.folder.iterdir()):
         if path.name.startswith(".") and path.name.endswith(".tmp"):
             lines.append(f"{path}: a temporary file, of a running job or left behind by one that was killed")
-        elif path.name in cache.shards() and path.name not in known:
+        elif path.name in stores and path.name not in known:
             lines.append(f"{path}: a store of no tar of this dataset")
         elif path.name not in known and path.name not in TASK_FOLDERS:
             lines.append(f"{path}: not a file of a cache")
@@ -133,7 +135,7 @@ def _check_content(shard: ShardData, cache: Cache, entry: TarEntry) -> list[str]
     found = {Status(s).name.lower(): int(c) for s, c in zip(statuses, counts, strict=True)}
     if found != attributes.get("counts"):
         problems.append(f"the store's rows count as {found}, its attributes say {attributes.get('counts')}")
-    rejected = np.flatnonzero(shard.status > Status.OK_AFTER_FP32)
+    rejected = np.flatnonzero(~is_ok(shard.status))
     with_map = [int(row) for row in rejected if not np.isnan(shard.lare[row]).all()]
     problems += _limit([f"row {row} ({shard.keys[row]}) is rejected, but has a map" for row in with_map])
     reasons = attributes.get("reasons", {})

@@ -5,11 +5,9 @@ Both hold the folder's lock while they write. What a killed run left behind is n
 
 import hashlib
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,10 +18,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from cache_schema.errors import DatasetError
+from cache_schema.files import new_folder, publish, temporary_folder
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, parse_tar_name, tar_name
 from cache_schema.locks import lock_folder
-from cache_schema.store import naming, sync_folder
 from cache_schema.tars import Sample, TarWriter, rows_sha256
 
 MAX_ROWS = 4096
@@ -71,7 +69,7 @@ def write_dataset(
     folder = Path(folder).absolute()
     with nullcontext() if is_locked else lock_folder(folder):
         check_new(folder)
-        with _temporary_folder(folder.with_name(f".{folder.name}.tmp")) as temporary:
+        with new_folder(folder) as temporary:
             tars = _TarSet(temporary, max_rows, max_bytes)
             keys: set[str] = set()
             tars.write(_without_repeated_keys(samples, keys))
@@ -82,8 +80,6 @@ def write_dataset(
                 _write_rejected(temporary / "rejected.csv", rejected)
             identity = hashlib.sha256("".join(entry.rows_sha256 for entry in tars.entries).encode()).hexdigest()
             _write_manifest(temporary, Dataset(folder, identity, tuple(tars.entries), tars.counts, settings))
-            temporary.rename(folder)
-        sync_folder(folder.parent)
     return Dataset.open(folder)
 
 
@@ -126,7 +122,7 @@ def append_dataset(
         table = dataset.table(["key", "sha256"])
         packed = dict(zip(table["key"].to_pylist(), map(bytes.fromhex, table["sha256"].to_pylist()), strict=True))
         del table
-        with _temporary_folder(folder / ".append.tmp") as temporary:
+        with temporary_folder(folder / ".append.tmp") as temporary:
             tars = _TarSet(temporary, max_rows, max_bytes, dataset.tars)
             num_skipped = tars.write(_without_packed(samples, packed))
             if tars.entries:
@@ -139,18 +135,6 @@ def append_dataset(
         grown = Dataset.open(folder)
         _remove_unlisted_tars(grown)
     return grown, num_skipped
-
-
-@contextmanager
-def _temporary_folder(path: Path) -> Iterator[Path]:
-    """An empty folder that is gone afterwards. Its name is fixed, so that a killed run's is found and removed."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir()
-    try:
-        with naming(path):
-            yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _without_repeated_keys(samples: Iterable[Sample], keys: set[str]) -> Iterator[Sample]:
@@ -251,12 +235,10 @@ def _write_index(path: Path, tables: Iterable[pa.Table]) -> None:
     with pq.ParquetWriter(path, INDEX_SCHEMA, compression="zstd", write_page_checksum=True) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=len(table))
-    _sync_file(path)
 
 
 def _write_rejected(path: Path, rejected: pa.Table) -> None:
     pa.csv.write_csv(rejected.cast(REJECTED_SCHEMA), path)
-    _sync_file(path)
 
 
 def _write_manifest(folder: Path, dataset: Dataset) -> None:
@@ -267,22 +249,13 @@ def _write_manifest(folder: Path, dataset: Dataset) -> None:
         "counts": {split: dict(sorted(counts.items())) for split, counts in dataset.counts.items()},
         "settings": dict(dataset.settings),
     }
-    path = folder / "dataset.json"
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    _sync_file(path)
-    sync_folder(folder)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as f:
-        os.fsync(f.fileno())
+    (folder / "dataset.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def _publish(temporary: Path, folder: Path, tars: list[str]) -> None:
     for name in [*tars, "index.parquet", "rejected.csv", "dataset.json"]:
         if (temporary / name).exists():
-            (temporary / name).replace(folder / name)
-            sync_folder(folder)  # what refers to a file must not reach the disk before it
+            publish(temporary / name, folder / name)
 
 
 def _remove_unlisted_tars(dataset: Dataset) -> None:

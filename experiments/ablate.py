@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cache_schema import Dataset, open_cache
+from cache_schema import Dataset, open_cache, write_json
 from experiments.answers.answer import Answer
 from experiments.answers.markdown import escape, table
 from experiments.egre.views import mixed_cache_name
@@ -15,7 +15,6 @@ from experiments.questions import FROM_CACHES, QUESTIONS, load_question
 from experiments.study.comparisons import MEAN
 from experiments.study.settings import METRICS, SPLITS
 from experiments.study.study import Study
-from train.record import write_json
 from train.scoring.matrix import format_cell
 from workflow.code_hash import hash_code
 from workflow.stages import CODE as STAGES_CODE

@@ -5,14 +5,13 @@ from functools import partial
 
 import torch
 
-from cache_schema import CacheError, Dataset, derive_cache, open_cache
+from cache_schema import CacheError, Dataset, derive_cache, open_cache, write_json
 from experiments.ensemble import COSTS_NAME
 from experiments.passes import Pass, plan
 from experiments.precision import list_precisions
 from experiments.study.stage_1 import check_model, open_model, parse_config
 from experiments.study.study import Study
 from extract.models.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
-from train.record import write_json
 from workflow.steps import do_at_once
 
 logger = logging.getLogger(__name__)

@@ -1,11 +1,10 @@
 """Every setting of an extraction run, each with a sentence and a check."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cache_schema import FULL_MANTISSA_BITS
+from cache_schema import FULL_MANTISSA_BITS, check_choice, check_least
 
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
@@ -79,11 +78,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        _check_choice("compute_dtype", self.compute_dtype, get_args(ComputeDtype))
-        _check_choice("device", self.device, ("auto", "cpu", "cuda"))
-        _check_least("image_size", self.image_size, 1)
-        _check_least("timestep", self.timestep, 0)
-        _check_least("batch_size", self.batch_size, 1)
+        check_choice("compute_dtype", self.compute_dtype, get_args(ComputeDtype))
+        check_choice("device", self.device, ("auto", "cpu", "cuda"))
+        check_least("image_size", self.image_size, 1)
+        check_least("timestep", self.timestep, 0)
+        check_least("batch_size", self.batch_size, 1)
         self._check_prompts()
 
     @property
@@ -162,12 +161,12 @@ class ExtractConfig(ModelConfig):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        _check_choice("method", self.method, get_args(MethodName))
-        _check_least("inversion_steps", self.inversion_steps, 1)
-        _check_choice("stored_dtype", self.stored_dtype, get_args(StoredDtype))
-        _check_choice("overwrite", self.overwrite, (False, True, "stale"))
-        _check_least("num_workers", self.num_workers, 0)
-        _check_least("ensemble_size", self.ensemble_size, 1)
+        check_choice("method", self.method, get_args(MethodName))
+        check_least("inversion_steps", self.inversion_steps, 1)
+        check_choice("stored_dtype", self.stored_dtype, get_args(StoredDtype))
+        check_choice("overwrite", self.overwrite, (False, True, "stale"))
+        check_least("num_workers", self.num_workers, 0)
+        check_least("ensemble_size", self.ensemble_size, 1)
         for name, least in (("timesteps", 0), ("ensemble_sizes", 1)):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) != len(values) or min(values) < least):
@@ -253,10 +252,10 @@ class NoiseStudyConfig(ModelConfig):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        _check_least("images_per_source", self.images_per_source, 1)
-        _check_least("num_draws", self.num_draws, 2)
+        check_least("images_per_source", self.images_per_source, 1)
+        check_least("num_draws", self.num_draws, 2)
         for size in self.sizes:
-            _check_least("ensemble_sizes", size, 1)
+            check_least("ensemble_sizes", size, 1)
         if Path(self.out).exists():
             raise ValueError(f"out is {self.out}: it exists. Choose another file, or remove this one yourself.")
 
@@ -264,16 +263,6 @@ class NoiseStudyConfig(ModelConfig):
     def sizes(self) -> list[int]:
         """Ensemble sizes of the table."""
         return self.ensemble_sizes or [1, 2, 4, 8]
-
-
-def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(str, choices))}")
-
-
-def _check_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}: expected {least} or more")
 
 
 def parse_shards(text: str | int, count: int | None = None) -> list[int]:

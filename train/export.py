@@ -1,9 +1,9 @@
 """A checkpoint as a folder that anyone can load: weights without pickle, and all that belongs to them as JSON."""
 
 import logging
-import shutil
 from pathlib import Path
 
+from cache_schema import new_folder
 from train.detector import Detector
 from train.model import WEIGHTS_NAME
 
@@ -49,11 +49,10 @@ def export_checkpoint(ckpt: str, out: str) -> None:
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: choose another --out")
     model = Detector.from_checkpoint(ckpt).model
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    (temporary / "README.md").write_text(_CARD, encoding="utf-8")
-    model.save_pretrained(temporary)
-    (temporary / WEIGHTS_NAME).chmod((temporary / "README.md").stat().st_mode)  # safetensors lets only the owner read
-    temporary.replace(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder) as temporary:
+        (temporary / "README.md").write_text(_CARD, encoding="utf-8")
+        model.save_pretrained(temporary)
+        # safetensors lets only the owner read
+        (temporary / WEIGHTS_NAME).chmod((temporary / "README.md").stat().st_mode)
     logger.info("detector in %s", folder)

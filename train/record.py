@@ -78,18 +78,6 @@ def describe_code() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write content as readable JSON, whole or not at all.
-
-    Raises:
-        ValueError: If it holds a NaN or an infinity.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the folder of this code; None without git or outside a work tree."""
     try:

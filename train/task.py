@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from cache_schema import check_choice
 from train.data.loader import Batch
 from train.model import LareClassifier
 from train.record import TRAINED_ON, check_same_features, describe_features, describe_training
@@ -83,8 +84,7 @@ class LareTask(LightningModule):
         """
         super().__init__()
         self.save_hyperparameters(ignore=["allow_difference"])
-        if monitor not in MONITORS:
-            raise ValueError(f"monitor is {monitor!r}: expected one of {', '.join(MONITORS)}")
+        check_choice("monitor", monitor, MONITORS)
         self.learning_rate = learning_rate
         self.optimizer = optimizer
         self.weight_decay = weight_decay

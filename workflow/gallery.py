@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from cache_schema import Dataset, Status, decode_image, open_cache, read_image_bytes
+from cache_schema import Dataset, decode_image, is_ok, open_cache, read_image_bytes
 from train.pictures.charts import colorize
 from workflow.figures import png_uri
 
@@ -89,6 +89,6 @@ def read_test_maps(cache: Path, keys: Container[str]) -> dict[str, np.ndarray]:
         if not name.startswith("test-"):
             continue
         shard = opened.read(name)
-        wanted = [i for i in np.flatnonzero(shard.status <= Status.OK_AFTER_FP32) if shard.keys[i] in keys]
+        wanted = [i for i in np.flatnonzero(is_ok(shard.status)) if shard.keys[i] in keys]
         maps |= {shard.keys[i]: shard.lare[i].astype(np.float32).mean(axis=0) for i in wanted}
     return maps

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from cache_schema import write_text
+
 logger = logging.getLogger(__name__)
 
 
@@ -113,6 +115,4 @@ class Steps:
         return signature
 
     def _write(self, stamp: Path, signature: str, *, done: bool) -> None:
-        temporary = stamp.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"signature": signature, "done": done}), encoding="utf-8")
-        temporary.replace(stamp)
+        write_text(stamp, json.dumps({"signature": signature, "done": done}))

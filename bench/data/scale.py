@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import Dataset, ShardData, Status, TarEntry, create_cache, store_name
-from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA
+from cache_schema import DATASET_VERSION, INDEX_SCHEMA, Dataset, ShardData, Status, TarEntry, create_cache, store_name
 from extract.config import ExtractConfig
 from extract.run.job import Model, compute_fingerprint
 

@@ -1,14 +1,13 @@
 """Models of Stable Diffusion 1.5's shapes with random weights: its time and operations without its download."""
 
-import shutil
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from bench.runner import Context
+from cache_schema import lock_folder, new_folder
 from demo.toy.model import build_tokenizer
 
 PROMPT = "a photo"
@@ -90,11 +89,6 @@ def save_sd15(folder: Path) -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.tmp")
-    try:
+    with lock_folder(folder), new_folder(folder, durable=False) as temporary:
         pipeline.save_pretrained(temporary, safe_serialization=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder

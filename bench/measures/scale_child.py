@@ -23,8 +23,7 @@ def open_index(folder: Path, model: str) -> object:
 
 def report_status(folder: Path, model: str) -> object:
     """`status`: what is done, rejected, stale."""
-    from cache_schema import Dataset, open_cache, shard_reports
-    from cache_schema.report import format_status, summarize
+    from cache_schema import Dataset, format_status, open_cache, shard_reports, summarize
 
     cache = open_cache(folder / "cache")
     return format_status(summarize(cache, shard_reports(cache, Dataset.open(folder / "data"))))

@@ -8,14 +8,13 @@ photographs: 2,651 trained the models, 1,849 others are the benchmark's.
 import csv
 import io
 import logging
-import shutil
 from pathlib import Path, PurePosixPath
 
 from jsonargparse import auto_cli
 from PIL import Image
 from tqdm import tqdm
 
-from cache_schema import decode_image
+from cache_schema import decode_image, new_folder
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +64,12 @@ def prepare(flowers: Path, clothing: Path, out: Path) -> None:
         )
     if out.exists():
         raise FileExistsError(f"{out} is there. Choose another --out.")
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for name, role in tqdm(table.items(), desc="photographs", disable=None):
-        file = part / role / PurePosixPath(name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(shrink(decode_image(found[name].read_bytes())))
-    part.rename(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(out, durable=False) as temporary:
+        for name, role in tqdm(table.items(), desc="photographs", disable=None):
+            file = temporary / role / PurePosixPath(name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(shrink(decode_image(found[name].read_bytes())))
     logger.info("%s: %d photographs", out, len(table))
 
 

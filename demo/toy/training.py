@@ -3,7 +3,6 @@
 import copy
 import csv
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cache_schema import new_file
 from demo.toy.model import ToyConfig
 
 SAVE_EVERY_STEPS = 200
@@ -139,8 +139,8 @@ class Part:
             "best_loss": self.best_loss,
             "best": self.best,
         }
-        torch.save(state, self.file.with_suffix(".tmp"))
-        os.replace(self.file.with_suffix(".tmp"), self.file)
+        with new_file(self.file) as temporary, temporary.open("wb") as f:
+            torch.save(state, f)  # to an opened file: the archive would name its folder after the temporary one
 
     def log(self, step: int, **values: float) -> None:
         """Put a line into `<name>-log.csv`, in place of those that a sitting which was cut short wrote beyond it."""

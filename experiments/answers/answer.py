@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from train.record import write_json
+from cache_schema import write_json
 
 Cell = str | int | float | None
 """Numbers are shown as they come, with three digits after the point where they are fractions."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from jsonargparse import ArgumentParser
 
+from cache_schema import check_least
 from workflow.code_hash import ROOT
 from workflow.command import build_config
 
@@ -93,8 +94,7 @@ class StudyConfig:
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
         for name in ("num_seeds", "num_epochs", "num_jobs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+            check_least(name, getattr(self, name), 1)
         for name in ("extract_config", "recipe", "map_only", "image_only"):
             if not getattr(self, name).is_file():
                 raise ValueError(f"{name} is {getattr(self, name)}: there is no such file")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset
+from cache_schema import Dataset, check_least, write_json
 from demo.run import CONFIGS, IMAGE_CODE, MODELS, check_model, model_parts
 from demo.toy.crops import SHORT_SIDES_PX, list_photographs
 from demo.toy.images import SourceConfig, load_models
@@ -28,7 +28,6 @@ from experiments.toy.photos import (
     load_photo_tiles,
 )
 from experiments.toy.tables import as_answer
-from train.record import write_json
 from workflow.code_hash import hash_code
 from workflow.stages import PERMUTED, Stages
 from workflow.steps import Steps, hash_files
@@ -77,8 +76,7 @@ class ToyBenchmarkConfig:
         check_model("model", self.model)
         check_model("model_b", self.model_b)
         for name in ("tiles_per_photo", "num_seeds", "num_epochs", "num_jobs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+            check_least(name, getattr(self, name), 1)
         list_photographs(self.photos)
         if self.generator_photos is not None:
             check_disjoint(self.photos, self.generator_photos)

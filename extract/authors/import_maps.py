@@ -28,6 +28,8 @@ from cache_schema import (
     ShardData,
     ShardStale,
     Status,
+    check_choice,
+    check_least,
     create_cache,
     read_image_bytes,
     store_name,
@@ -100,11 +102,8 @@ class ImportConfig:
     def __post_init__(self) -> None:
         """Check the settings."""
         for name, least in (("timestep", 0), ("ensemble_size", 1), ("image_size", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}: expected {least} or more")
-        if self.stored_dtype not in get_args(StoredDtype):
-            raise ValueError(f"stored_dtype is {self.stored_dtype!r}: expected one of {get_args(StoredDtype)}")
+            check_least(name, getattr(self, name), least)
+        check_choice("stored_dtype", self.stored_dtype, get_args(StoredDtype))
         if not 0 <= self.max_reject_fraction <= 1:
             raise ValueError(f"max_reject_fraction is {self.max_reject_fraction}: expected 0 … 1")
         if not Path(self.maps).is_dir():
@@ -159,7 +158,7 @@ class MapImport:
                     continue
                 shard = self._import_tar(n, shape, bar)
                 cache.write(store_name(self.dataset.tars[n].name), shard)
-                rejected = int((shard.status > Status.OK_AFTER_FP32).sum())
+                rejected = shard.num_rejected
                 logger.info("%s: %d maps, %d images rejected", self.dataset.tars[n].name, len(shard.keys), rejected)
                 num_above += warn_rejected(shard, self.config.max_reject_fraction)
         return num_above

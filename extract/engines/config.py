@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from cache_schema import check_least
 from extract.config import ExtractConfig
 
 MINUTES_A_TASK = 30
@@ -76,9 +77,7 @@ class LaunchConfig(ExtractConfig):
             ("time_limit", 1),
             ("concurrency", 1),
         ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}: expected {least} or more")
+            check_least(name, getattr(self, name), least)
         for name in ("images_per_second", "memory_gb"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from cache_schema import shard_reports
-from cache_schema.report import format_shards
+from cache_schema import format_shards, shard_reports
 from extract.config import ExtractConfig
 from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.engines.local import run_local

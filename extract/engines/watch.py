@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_schema import Cache, CacheError, Dataset, check_dataset, open_cache
-from cache_schema.report import reason_kind
+from cache_schema import Cache, CacheError, Dataset, check_dataset, open_cache, reason_kind
 from extract.run.progress import Progress, load_progress
 
 SILENT_SEC = 60.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cache_schema.report import ShardReport
+from cache_schema import ShardReport
 from extract.models.folder import ModelFolder
 from extract.models.stable_diffusion import MODEL_CLASSES
 

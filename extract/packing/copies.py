@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator, Philox
 from PIL import Image, ImageFilter
 
-from cache_schema import decode_image
+from cache_schema import check_choice, decode_image
 
 COPY_RULE = "copy/1"
 """Names the drawing of random numbers below in the hashed text."""
@@ -95,8 +95,8 @@ class CopyRule:
 
     def __post_init__(self) -> None:
         """Check kinds and numbers."""
-        if self.match is not None and self.match not in MATCHES:
-            raise ValueError(f"match is {self.match!r}: expected one of {', '.join(MATCHES)}")
+        if self.match is not None:
+            check_choice("match", self.match, MATCHES)
         if self.degrade is not None:
             parse_degradation(self.degrade)
         if not 1 <= self.select_px[0] <= self.select_px[1]:

@@ -13,8 +13,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from cache_schema import DatasetError
-from cache_schema.workers import end_with_parent
+from cache_schema import DatasetError, end_with_parent
 
 logger = logging.getLogger(__name__)
 

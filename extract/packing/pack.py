@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from cache_schema import Dataset, Sample, append_dataset, check_new, lock_folder, write_dataset
+from cache_schema import Dataset, Sample, append_dataset, check_least, check_new, lock_folder, write_dataset
 from extract.packing.catalogue import Rows, collect_files, collect_looks, files_at, looks_at
 from extract.packing.choosing import choose, find_photographs, rejected_table
 from extract.packing.copies import SELECT_PX, CopyRule
@@ -79,8 +79,7 @@ class PackConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
         for name in ("max_rows", "max_bytes", "num_workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+            check_least(name, getattr(self, name), 1)
         layout = find_layout(self.src, self.layout)
         if self.root is not None:
             if layout not in ("annotation", "table"):

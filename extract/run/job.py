@@ -21,10 +21,10 @@ from cache_schema import (
     ShardData,
     ShardStale,
     Status,
+    check_rows,
     create_cache,
     store_name,
 )
-from cache_schema.report import check_rows
 from extract.config import ExtractConfig, ModelConfig, Variant, parse_shards
 from extract.models.costs import count_macs
 from extract.models.folder import ModelFolder
@@ -274,7 +274,7 @@ def log_shard(shard: ShardData, seconds_writing: float) -> None:
         "(read %.0f %%, model %.0f %%, write %.0f %% meanwhile)",
         shard.attributes["tar"],
         len(shard.keys),
-        int((shard.status > Status.OK_AFTER_FP32).sum()),
+        shard.num_rejected,
         int((shard.status == Status.OK_AFTER_FP32).sum()),
         len(shard.keys) / seconds,
         100 * reading / seconds,
@@ -285,7 +285,7 @@ def log_shard(shard: ShardData, seconds_writing: float) -> None:
 
 def warn_rejected(shard: ShardData, max_reject_fraction: float) -> bool:
     """Whether more of a tar was rejected than allowed; warns if so."""
-    num_rows, rejected = len(shard.keys), int((shard.status > Status.OK_AFTER_FP32).sum())
+    num_rows, rejected = len(shard.keys), shard.num_rejected
     if rejected <= max_reject_fraction * num_rows:
         return False
     row, reason = next(iter(shard.attributes["reasons"].items()))

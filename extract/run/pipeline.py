@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache_schema import Dataset, DatasetError, ShardData, Status, fits_stored, non_finite_reason
+from cache_schema import Dataset, DatasetError, ShardData, Status, fits_stored, is_ok, non_finite_reason
 from extract.config import ExtractConfig, Variant
 from extract.models.prompts import PromptPolicy, PromptTable, prompts_sha256
 from extract.models.stable_diffusion import Diffusion
@@ -182,7 +182,7 @@ class Extractor:
             maps[failed] = in_fp32[failed[:, again]]
             status[failed] = Status.OK_AFTER_FP32
         status[failed & ~self._fits(maps)] = Status.NON_FINITE
-        maps[status > Status.OK_AFTER_FP32] = np.nan
+        maps[~is_ok(status)] = np.nan
         reason = non_finite_reason(self.config.stored_dtype)
         return [
             (m, s, [reason if code == Status.NON_FINITE else r for code, r in zip(s, batch.reasons, strict=True)])

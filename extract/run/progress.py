@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cache_schema.report import reason_kind
+from cache_schema import reason_kind, write_text
 
 FOLDER = ".progress"
 WRITE_EVERY_SEC = 5.0
@@ -138,11 +138,8 @@ class ProgressFile:
     def _write(self) -> None:
         with self._lock:
             self._state = replace(self._state, updated=time.time())
-            temporary = self._folder / f".{self._path.name}.tmp"
             with suppress(OSError):
-                self._folder.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps(asdict(self._state)) + "\n", encoding="utf-8")
-                temporary.replace(self._path)
+                write_text(self._path, json.dumps(asdict(self._state)) + "\n", durable=False)
 
 
 def task_name() -> str:

@@ -2,7 +2,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from cache_schema import (
     DatasetError,
     FormatVersionError,
     append_dataset,
+    files,
     lock_folder,
     read_image_bytes,
     rows_sha256,
@@ -214,25 +215,29 @@ def test_appending_that_was_cut_off_is_invisible_and_can_be_finished(
 
     shutil.copytree(dataset.folder, tmp_path / "whole")
     whole = append(tmp_path / "whole")
-    num_syncs = []
-    monkeypatch.setattr(writing, "sync_folder", lambda folder: num_syncs.append(folder))
+    published: list[str] = []
+
+    def publish(temporary: Path, path: Path, stop_at: int | None = None) -> None:
+        if len(published) == stop_at:
+            raise KeyboardInterrupt
+        published.append(path.name)
+        files.publish(temporary, path)
+
+    monkeypatch.setattr(writing, "publish", publish)
     shutil.copytree(dataset.folder, tmp_path / "counted")
     append(tmp_path / "counted")
-    for stop_at in range(1, len(num_syncs)):
+    num_published = len(published)
+    assert published[-2:] == ["rejected.csv", "dataset.json"] and num_published == 9
+    for stop_at in range(num_published):
         folder = tmp_path / str(stop_at)
         shutil.copytree(dataset.folder, folder)
-        syncs = iter(range(1, stop_at + 1))
-
-        def sync_or_stop(_: Path, syncs: Iterator[int] = syncs, stop_at: int = stop_at) -> None:
-            if next(syncs) == stop_at:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(writing, "sync_folder", sync_or_stop)
+        published.clear()
+        monkeypatch.setattr(writing, "publish", partial(publish, stop_at=stop_at))
         with pytest.raises(KeyboardInterrupt):
             append(folder)
         seen = Dataset.open(folder)
         assert seen.tars == dataset.tars and seen.table() == dataset.table() and seen.rows(3) == dataset.rows(3)
-        monkeypatch.setattr(writing, "sync_folder", lambda _: None)
+        monkeypatch.setattr(writing, "publish", files.publish)
         if stop_at % 2:
             append(folder, 4)  # fewer than before: what the first run left over must go
         append(folder, 4 if stop_at % 2 else 10)

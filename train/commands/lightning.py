@@ -15,12 +15,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
+from cache_schema import write_json
 from cache_schema.program import OneSentence, expand_home
 from train.commands.prediction_writer import PredictionWriter
 from train.commands.scoring import COMMANDS
 from train.data.datamodule import LareDataModule
 from train.data.random_state import RandomState
-from train.record import describe_code, describe_features, write_json
+from train.record import describe_code, describe_features
 from train.task import LareTask
 
 CONFIG_NAME = "config.yaml"

@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import yaml
 
-from cache_schema import Dataset, check_dataset, open_cache
+from cache_schema import Dataset, check_dataset, open_cache, write_json
 from train.pictures.plots import draw_matrix
-from train.record import describe_code, write_json
+from train.record import describe_code
 from train.scoring.evaluate import score_each_seed
 from train.scoring.matrix import ALL, add_up, choose_rows, format_matrix
 from train.scoring.prediction_file import COLUMNS

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import CacheError
+from cache_schema import CacheError, new_file
 from train.data.join import Join
 from train.data.loader import load_canvas
 from train.data.samples import select_samples
@@ -63,7 +63,6 @@ def write_readings(data: str | Path, cache: str | Path, split: str, out_folder: 
     paths = {}
     for name, table in compute_readings(data, cache, split).items():
         paths[name] = folder / f"{name}.parquet"
-        temporary = folder / f".{name}.parquet.tmp"
-        pq.write_table(table, temporary)
-        temporary.replace(paths[name])
+        with new_file(paths[name]) as temporary:
+            pq.write_table(table, temporary)
     return paths

@@ -11,9 +11,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, auto_cli
 
-from cache_schema import Dataset, check_dataset, open_cache
+from cache_schema import Dataset, check_dataset, open_cache, write_json
 from cache_schema.program import OneSentence, expand_home
-from train.record import describe_code, write_json
+from train.record import describe_code
 from train.scoring.evaluate import compare_readings, evaluate
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading, parse_named_files

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from lightning import LightningDataModule
 
-from cache_schema import SPLITS, CacheError
+from cache_schema import SPLITS, CacheError, check_choice, check_least
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
 from train.data.loader import BatchReader, PlannedLoader, TrainingLoader
@@ -100,11 +100,9 @@ class LareDataModule(LightningDataModule):
     def _check(self) -> None:
         check_view(self.view, self.alignment)
         for name, least in (("batch_size", 1), ("num_workers", 0), ("block_tars", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least}")
+            check_least(name, getattr(self, name), least)
         for name, allowed in (("on_mismatch", ("error", "skip")), ("predict_split", SPLITS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {allowed}")
+            check_choice(name, getattr(self, name), allowed)
         if not (self.maps or self.images):
             raise ValueError("maps and images are both off: batches would be empty")
         if self.permute_maps and not self.maps:

@@ -7,8 +7,7 @@ import torch
 import torchvision.io  # type: ignore[import-untyped]  # noqa: F401  registers the operators of torch.ops.image
 from PIL import Image
 
-from cache_schema import decode_image, resize_canvas
-from cache_schema.images import MAX_PIXELS
+from cache_schema import MAX_PIXELS, decode_image, resize_canvas
 
 # What torchvision.io.decode_jpeg calls. That wrapper warns, at every image, that it will be removed; should a version
 # come without the operator, only the speed goes.

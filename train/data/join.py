@@ -22,6 +22,7 @@ from cache_schema import (
     Status,
     check_dataset,
     check_join,
+    is_ok,
     open_cache,
     read_image_bytes,
     store_name,
@@ -188,12 +189,12 @@ class Join:
                 )
             rejected = [int(row) for row in attributes.get("reasons", {})]
             counts = attributes["counts"].items()
-            num_rejected = sum(count for status, count in counts if Status[status.upper()] > Status.OK_AFTER_FP32)
+            num_rejected = sum(count for status, count in counts if not is_ok(Status[status.upper()]))
             usable[rejected] = False
             if thorough or len(rejected) != num_rejected:  # a writer that names no reasons
                 shard = cache.read(name)
                 check_join(shard, self.dataset.rows(n), entry)
-                usable &= shard.status <= Status.OK_AFTER_FP32
+                usable &= is_ok(shard.status)
         return usable
 
     def load_tar(self, n: int, *, maps: bool) -> JoinedTar:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
-from cache_schema import DatasetError
+from cache_schema import DatasetError, check_least
 from train.data.plan import seeded_uniforms
 from train.data.views import Placement, check_grid, mirrored, mirrored_pixels
 
@@ -78,8 +78,7 @@ class WholeMapView(_NativeView):
 
     def __post_init__(self) -> None:
         """Check the box."""
-        if self.crop_px < 1:
-            raise ValueError(f"crop_px is {self.crop_px}: expected at least 1")
+        check_least("crop_px", self.crop_px, 1)
 
     @property
     def crop_cells(self) -> int:

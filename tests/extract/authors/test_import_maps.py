@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cache_schema import RULES, Dataset, ShardData, Status, open_cache, write_dataset
+from cache_schema import RULES, Dataset, ShardData, Status, is_ok, open_cache, write_dataset
 from extract.__main__ import main
 from extract.authors.map_files import read_annotation
 from tests.samples import encode_png, make_sample
@@ -73,7 +73,7 @@ class MapFolder:
         """Sample key → status and reason of every rejected row; their maps are NaN."""
         found = {}
         for shard in self.shards():
-            for row in np.flatnonzero(shard.status > Status.OK_AFTER_FP32):
+            for row in np.flatnonzero(~is_ok(shard.status)):
                 assert np.isnan(shard.lare[row]).all()
                 found[shard.keys[row]] = (Status(shard.status[row]), shard.attributes["reasons"][str(row)])
         return found

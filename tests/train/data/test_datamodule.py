@@ -125,7 +125,7 @@ def test_single_modes_leave_out_their_input_and_keep_the_samples(
 
 def test_settings_that_make_no_sense_are_refused(dataset: Dataset, cache: Cache) -> None:
     for settings, message in (
-        ({"batch_size": 0}, "batch_size is 0: expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0: expected 1 or more"),
         ({"view": "native"}, "alignment is None: view native needs 'whole' .* or 'crop'"),
         ({"alignment": "crop"}, "alignment is 'crop': view canvas is always aligned"),
         ({"on_mismatch": "ignore"}, "on_mismatch is 'ignore': expected one of"),

@@ -222,7 +222,7 @@ def test_native_boxes_reach_every_place_and_evaluation_takes_the_middle() -> Non
     assert set(tops) == {0, 1, 2, 3} and min(map(tops.count, range(4))) > 30
     assert [int(view.cut_image(rows[:n], view.centre())[0, 0, 0]) for n in (10, 11, 12, 13)] == [0, 0, 1, 1]
     assert view.random(0, 1, "a", flip=True) == view.random(0, 1, "a", flip=True) != view.random(0, 2, "a", flip=True)
-    with pytest.raises(ValueError, match="crop_px is 0: expected at least 1"):
+    with pytest.raises(ValueError, match="crop_px is 0: expected 1 or more"):
         WholeMapView(map_cells=4, crop_px=0)
 
 

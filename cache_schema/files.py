@@ -1,0 +1,164 @@
+"""Write beside, sync, publish: a file or a folder appears under its name whole, or not at all.
+
+Content is written under a temporary name beside its target, `.<name>.<32 hexadecimal digits>.tmp`, and then published
+under its own name, in place of what is there or only where nothing is. Readers never see a part. Local disks are all
+that is known here; a store of objects would offer the same: these bytes, at this name, replacing or creating.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+ABANDONED_SEC = 3600
+"""A temporary file that nobody has written to for so long belongs to a run that was killed; a store takes seconds."""
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+
+
+@contextmanager
+def new_file(path: Path, *, replace: bool = True, durable: bool = True) -> Iterator[Path]:
+    """Yield the path of a temporary file to write; at the end it is published.
+
+    After an exception nothing is published, and the temporary file is removed. Temporary files that killed runs left in
+    the folder more than an hour ago are removed too.
+
+    Args:
+        path: Where the file goes. Its folder is there.
+        replace: Take the place of a file that is there; otherwise it is refused.
+        durable: Bring the content to the disk before it has its name, and the name after it.
+
+    Raises:
+        FileExistsError: If a file is there and `replace` is off.
+        OSError: If the disk is full or broken; the error names the file.
+    """
+    _remove_abandoned(path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        with naming(path):
+            yield temporary
+            publish(temporary, path, replace=replace, durable=durable)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary folder to fill; at the end it is published with all that lies in it.
+
+    After an exception nothing is published, and the temporary folder is removed.
+
+    Args:
+        path: Where the folder goes. Only one process at a time may make it: see `temporary_folder`.
+        durable: Bring all content to the disk before the folder has its name, and the name after it.
+
+    Raises:
+        OSError: If a folder with content is there, or the disk is full or broken.
+    """
+    with temporary_folder(path.with_name(f".{path.name}.tmp")) as temporary:
+        yield temporary
+        if durable:
+            _sync_tree(temporary)
+        temporary.rename(path)
+    if durable:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that is gone afterwards.
+
+    Its name is fixed, so that a killed run's folder is found and removed by the next run, however old it is. Who may be
+    one of several holds a lock.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    try:
+        with naming(path):
+            yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool = True) -> None:
+    """Give a written file its name.
+
+    Args:
+        temporary: The file, on the same file system. It is gone afterwards, or remains where `replace` is off.
+        path: Its name from now on.
+        replace: Take the place of a file that is there; otherwise it is refused.
+        durable: Bring the content to the disk before it has its name, and the name after it.
+
+    Raises:
+        FileExistsError: If a file is there and `replace` is off.
+    """
+    if durable:
+        sync_file(temporary)
+    if replace:
+        os.replace(temporary, path)
+    else:
+        os.link(temporary, path)  # unlike a rename it fails if the name is taken: the first of several wins
+    if durable:
+        sync_folder(path.parent)  # what is published after it must not reach the disk before it
+
+
+def write_text(path: Path, text: str, *, replace: bool = True, durable: bool = True) -> None:
+    """Write a text in UTF-8 as `new_file` does. The folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path, replace=replace, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write content as readable JSON, as `write_text` does.
+
+    Raises:
+        ValueError: If it holds a NaN or an infinity.
+    """
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let the errors of a full or broken disk name the file: what is written through an open file does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's content to the disk."""
+    with path.open("rb") as f:
+        os.fsync(f.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        sync_folder(path) if path.is_dir() else sync_file(path)
+    sync_folder(folder)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed runs left behind, once it is too old for anyone to be writing it still."""
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):  # another run was quicker, or the file is another person's
+                if time.time() - path.stat().st_mtime > ABANDONED_SEC:
+                    path.unlink()
