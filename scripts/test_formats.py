@@ -44,7 +44,7 @@ def candidates(version: str) -> Iterator[Path]:
 
 def version_of(python: Path) -> str | None:
     """Its version, "3.13", or None if it does not run or cannot make environments."""
-    program = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
+    program = "import ensurepip, sys, venv; print(*sys.version_info[:2], sep='.')"
     try:
         done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -54,7 +54,7 @@ def version_of(python: Path) -> str | None:
 
 def find_python() -> Path | None:
     """The first Python that is of another version than this one and runs."""
-    here = "%d.%d" % sys.version_info[:2]
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
     for version in VERSIONS:
         for python in candidates(version):
             if version != here and version_of(python) == version:
