@@ -1,26 +1,29 @@
 """How few bits of a map a detector needs, and whether the models may run in bfloat16."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from cache_schema import FULL_MANTISSA_BITS, Dataset, open_cache
-from experiments.answers.answer import Answer, Chart, Curve, Table
-from experiments.study.comparisons import MEAN, RULE, describe_difference, judge
-from experiments.study.over_sources import Means
-from experiments.study.settings import SPLITS, TITLES, Scored, score, subtract_means, summarize, value_cells
+from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize
+from experiments.answers.readings import MEAN, SPLITS, TITLES, value_cells
+from experiments.answers.telling import Numbers, Telling
+from experiments.answers.verdicts import RULE, describe_difference, judge
+from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.study import Study
 
 METRIC = "average_precision"
 READINGS = ("mean_lare", "map_only")
 ALL_BITS = FULL_MANTISSA_BITS["float16"]
 """Of the default: float16 with all its bits."""
+FULL, BFLOAT = "float32", "float32 of bfloat16 models"
 LIMITS = (
-    "Rounding was tried at one timestep and ensemble size. Bytes are those of whole stores, with the images' keys and "
-    "hashes, and depend on how well these maps compress. What is not told apart here may be with more images or seeds. "
-    "bfloat16 is that of the machine which made the cache."
+    "Rounding was tried at one timestep and one ensemble size. Bytes are the bytes of whole stores, with the images' keys "
+    "and hashes, and depend on how well these maps compress. A difference that is not significant here may be with more "
+    "images or seeds. bfloat16 is the arithmetic of the machine that made the cache."
 )
 
 
@@ -46,53 +49,52 @@ def list_precisions(default: str, bits: Iterable[int]) -> list[Precision]:
         default: Name of the cache of float32 maps.
         bits: Mantissa bits of float16 maps; the default, all of them, is always among them.
     """
-    rounded = [
-        Precision(f"float16, {b} bits", f"{default}-float16-m{b}", b) for b in sorted({ALL_BITS, *bits}, reverse=True)
-    ]
-    bfloat = Precision("float32 of bfloat16 models", f"{default}-bf16")
-    return [Precision("float32", default), *rounded, bfloat]
+    rounded = [Precision(name_bits(b), f"{default}-float16-m{b}", b) for b in sorted({ALL_BITS, *bits}, reverse=True)]
+    return [Precision(FULL, default), *rounded, Precision(BFLOAT, f"{default}-bf16")]
+
+
+def name_bits(bits: int) -> str:
+    """Title of float16 maps with so many mantissa bits."""
+    return f"float16, {bits} bits"
 
 
 def answer(study: Study) -> Answer:
     """How few bits a map may have, and whether the models may run in bfloat16. From caches alone."""
     precisions = list_precisions(study.default_cache, study.config.mantissa_bits)
     folders = {each.title: study.cache(each.cache) for each in precisions}
-    means = {title: -study.readings(folder)["mean_lare"].scores[0] for title, folder in folders.items()}
-    full = precisions[0].title
     scored = {reading: {each.title: score(study, each.cache, reading) for each in precisions} for reading in READINGS}
+    settings = {"cache": study.default_cache, "mantissa_bits": list(study.config.mantissa_bits)}
+    return study.tell("precision", TELLING, numbers(study, folders, scored), **settings)
+
+
+def numbers(study: Study, folders: Mapping[str, Path], scored: Mapping[str, Mapping[str, Scored]]) -> dict[str, Any]:
+    """Sizes, rank correlations, differences to float32, and all scores.
+
+    Args:
+        study: Whose images they are.
+        folders: Title of a precision → cache, float32 first, bfloat16 models last.
+        scored: Reading → title → scores.
+    """
+    means = {title: -study.readings(folder)["mean_lare"].scores[0] for title, folder in folders.items()}
     losses = {
-        reading: {title: subtract_means(each, by[full], METRIC) for title, each in by.items() if title != full}
+        reading: {title: subtract_means(each, by[FULL], METRIC) for title, each in by.items() if title != FULL}
         for reading, by in scored.items()
     }
-    num_bytes = {title: measure_bytes(folder, study.config.data) for title, folder in folders.items()}
-    ranks = {title: float(spearmanr(values, means[full]).statistic) for title, values in means.items()}
-    smallest = find_smallest(precisions, losses)
-    named = {f"{TITLES[reading]}, {title}": each for reading, by in scored.items() for title, each in by.items()}
-    return Answer(
-        name="precision",
-        question="How few bits may a stored map have, and may the models run in bfloat16?",
-        headline=sum_up(precisions, losses),
-        finding=describe(precisions, losses, smallest, num_bytes),
-        limits=LIMITS,
-        command=study.command("precision"),
-        settings={**study.describe(), "cache": study.default_cache, "mantissa_bits": list(study.config.mantissa_bits)},
-        tables=(tabulate(scored, num_bytes, ranks), tabulate_losses(losses)),
-        charts=(draw(scored, num_bytes),),
-        numbers={
-            "bytes_a_map": num_bytes,
-            "rank_correlations": ranks,
-            "smallest_not_worse_on_validation": smallest.title,
-            "losses": {
-                reading: {title: {split: d.describe() for split, d in by.items()} for title, by in by_title.items()}
-                for reading, by_title in losses.items()
-            },
-            "readings": summarize(named),
+    named = {name_setting(reading, title): each for reading, by in scored.items() for title, each in by.items()}
+    return {
+        "bytes_a_map": {title: measure_bytes(folder, study.config.data) for title, folder in folders.items()},
+        "rank_correlations": {
+            title: float(spearmanr(values, means[FULL]).statistic) for title, values in means.items()
         },
-    )
+        "smallest_not_worse_on_validation": find_smallest(losses),
+        "losses": losses,
+        "readings": summarize(named),
+    }
 
 
-Losses = Mapping[str, Mapping[str, Mapping[str, Means]]]
-"""Reading → title of a precision → split → mean AP over the image sources less that of float32."""
+def name_setting(reading: str, title: str) -> str:
+    """Name of a reading of a precision in the numbers."""
+    return f"{TITLES[reading]}, {title}"
 
 
 def measure_bytes(cache: Path, data: Path) -> float:
@@ -102,85 +104,90 @@ def measure_bytes(cache: Path, data: Path) -> float:
     return sum(opened.path(name).stat().st_size for name in opened.shards()) / rows
 
 
+Losses = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Reading → title of a precision → split → mean AP over the image sources less the mean AP of float32."""
+
+
 def is_as_good(losses: Losses, title: str, split: str = "validation") -> bool:
-    """Whether a precision is told to be worse than float32 by none of the readings."""
+    """Whether a precision is significantly worse than float32 by none of the readings."""
     return all(judge(by_title[title][split]) >= 0 for by_title in losses.values())
 
 
-def find_smallest(precisions: Iterable[Precision], losses: Losses) -> Precision:
-    """The precision with the fewest stored bits that, as all with more, is not told to be worse on validation."""
-    full, *others = precisions
-    smallest = full
-    for each in others:
-        if each.bits is None:
+def find_smallest(losses: Losses) -> str:
+    """The precision with the fewest stored bits that, as all with more, is not significantly worse on validation."""
+    smallest = FULL
+    for title in next(iter(losses.values())):
+        if title == BFLOAT:
             continue
-        if not is_as_good(losses, each.title):
+        if not is_as_good(losses, title):
             break
-        smallest = each
+        smallest = title
     return smallest
 
 
-def sum_up(precisions: Iterable[Precision], losses: Losses) -> str:
-    """What is worse than float32, in a line."""
-    worse = [each.title for each in [*precisions][1:] if not is_as_good(losses, each.title)]
-    if worse:
-        return f"Told to be worse than float32 on validation: {', '.join(worse)}."
-    return "No precision that was tried is told to be worse than float32 on validation."
+def find_worse(losses: Losses) -> list[str]:
+    """The precisions that are significantly worse than float32 on validation."""
+    return [title for title in next(iter(losses.values())) if not is_as_good(losses, title)]
 
 
-def describe(
-    precisions: Iterable[Precision], losses: Losses, smallest: Precision, num_bytes: Mapping[str, float]
-) -> str:
-    """The finding: what is worse than float32, whether the default agrees, and what fewer bits would save."""
-    full, *others = precisions
-    by_bits = {each.bits: each for each in others}
-    default, bfloat = by_bits[ALL_BITS], by_bits[None]
-    head = sum_up(precisions, losses)
-    sizes = f"{num_bytes[smallest.title]:,.0f} bytes a map against {num_bytes[full.title]:,.0f} of float32"
-    if smallest == full:
-        choice = f"Maps have to be stored as float32; the default, {default.title}, does not agree."
-    elif smallest == default:
-        choice = f"The smallest that is as good is the default, {default.title}: {sizes}."
+def headline(found: Numbers) -> str:
+    """The smallest precision, and whether bfloat16 models will do."""
+    smallest, bfloat = found["smallest_not_worse_on_validation"], is_as_good(found["losses"], BFLOAT)
+    stored = "Maps have to be stored as float32"
+    if smallest != FULL:
+        stored = f"The smallest precision that is not significantly worse than float32 is {smallest}"
+    return f"{stored}; the models {'may' if bfloat else 'may not'} run in bfloat16."
+
+
+def finding(found: Numbers) -> str:
+    """What is worse than float32, what the fewest bits save, whether the default will do, and the test figures."""
+    losses, sizes, smallest = found["losses"], found["bytes_a_map"], found["smallest_not_worse_on_validation"]
+    default, worse = name_bits(ALL_BITS), find_worse(losses)
+    lines = [
+        f"Significantly worse than float32 on validation: {'; '.join(worse)}."
+        if worse
+        else "No precision is significantly worse than float32 on validation."
+    ]
+    if smallest == FULL:
+        lines.append(f"Maps have to be stored as float32: the default, {default}, is significantly worse.")
     else:
-        choice = (
-            f"The smallest that is as good, as are all with more bits, is {smallest.title}: {sizes}. The default, "
-            f"{default.title}, is as good too, and has {num_bytes[default.title]:,.0f}."
+        lines.append(
+            f"The smallest precision that is not significantly worse is {smallest}: {sizes[smallest]:,.0f} bytes a map "
+            f"against {sizes[FULL]:,.0f} of float32."
         )
-    tests = "; ".join(
-        f"{TITLES[reading]} {describe_difference(by_title[smallest.title]['test'])}"
-        for reading, by_title in losses.items()
-        if smallest != full
-    )
-    test = f" On the test images its AP less that of float32: {tests}." if tests else ""
-    models = "; ".join(
-        f"{TITLES[reading]} {describe_difference(by_title[bfloat.title]['test'])}"
-        for reading, by_title in losses.items()
-    )
-    return f"{head} {choice}{test} AP with bfloat16 models less that with float32 ones, test: {models}."
+        if smallest != default:
+            lines.append(
+                f"The default, {default}, is not significantly worse either, and has {sizes[default]:,.0f} bytes."
+            )
+    shown = list(dict.fromkeys([smallest, BFLOAT])) if smallest != FULL else [BFLOAT]
+    for title in shown:
+        for reading, by_title in losses.items():
+            test = describe_difference(by_title[title]["test"])
+            lines.append(f"- {capitalize(TITLES[reading])}, {title}: AP on the test images less AP of float32 {test}.")
+    return "\n".join(lines)
 
 
-def tabulate(
-    scored: Mapping[str, Mapping[str, Scored]], num_bytes: Mapping[str, float], ranks: Mapping[str, float]
-) -> Table:
-    """Size, rank correlation and AP of every precision."""
-    heads = [f"AP of {TITLES[reading]}, {split}" for reading in scored for split in SPLITS]
-    rows = []
-    for title, size in num_bytes.items():
-        values = [cell for by_title in scored.values() for cell in value_cells(by_title[title], METRIC)]
-        rows.append((title, round(size), ranks[title], *values))
-    return Table(
+def tables(found: Numbers) -> Iterator[Table]:
+    """Size, rank correlation and AP of every precision, and its difference to float32."""
+    losses = found["losses"]
+    yield Table(
         "Precisions: size and mean AP over the image sources",
-        ("", "bytes a map", "rank correlation of the mean with float32", *heads),
-        tuple(rows),
-        "Rank correlation: Spearman, over all test images. AP: 95 % interval by group, ± sd over seeds.",
+        (
+            *("precision", "bytes a map", "rank correlation of the mean with float32"),
+            *(f"AP of {TITLES[reading]}, {split}" for reading in losses for split in SPLITS),
+        ),
+        tuple(
+            (
+                *(title, round(size), found["rank_correlations"][title]),
+                *(cell for r in losses for cell in value_cells(found["readings"], name_setting(r, title), METRIC)),
+            )
+            for title, size in found["bytes_a_map"].items()
+        ),
+        "Rank correlation: Spearman, over all test images. AP: 95 % interval by group, ± standard deviation over seeds.",
     )
-
-
-def tabulate_losses(losses: Losses) -> Table:
-    """Differences to float32."""
-    return Table(
-        "AP less that of float32",
-        ("", *(f"{TITLES[reading]}, {split}" for reading in losses for split in SPLITS)),
+    yield Table(
+        "AP less AP of float32",
+        ("precision", *(f"{TITLES[reading]}, {split}" for reading in losses for split in SPLITS)),
         tuple(
             (title, *(describe_difference(by_title[title][split]) for by_title in losses.values() for split in SPLITS))
             for title in next(iter(losses.values()))
@@ -189,10 +196,16 @@ def tabulate_losses(losses: Losses) -> Table:
     )
 
 
-def draw(scored: Mapping[str, Mapping[str, Scored]], num_bytes: Mapping[str, float]) -> Chart:
+def charts(found: Numbers) -> Iterator[Chart]:
     """AP over bytes, a point a precision."""
+    sizes, test = found["bytes_a_map"], found["readings"]["test"]
     curves = []
-    for reading, by_title in scored.items():
-        values = [each.test[MEAN][METRIC].mean for each in by_title.values()]
-        curves.append(Curve(TITLES[reading], tuple(num_bytes.values()), tuple(values), labels=tuple(by_title)))
-    return Chart("AP against size", "bytes a map", "AP, mean over the image sources", tuple(curves), lines=False)
+    for reading in found["losses"]:
+        values = tuple(test[name_setting(reading, title)][MEAN][METRIC]["mean"] for title in sizes)
+        curves.append(Curve(TITLES[reading], tuple(sizes.values()), values, labels=tuple(sizes)))
+    yield Chart("AP against size", "bytes a map", "AP, mean over the image sources", tuple(curves), lines=False)
+
+
+TELLING = Telling(
+    "How few bits may a stored map have, and may the models run in bfloat16?", LIMITS, headline, finding, tables, charts
+)

@@ -1,23 +1,25 @@
 """LaRE against the errors of whole reconstructions, on the same images: what they tell, and what they cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.compute as pc
 
 from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize, with_interval
-from experiments.study.comparisons import (
-    MEAN,
+from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, list_sources, value_cells
+from experiments.answers.telling import Numbers, Telling
+from experiments.answers.verdicts import (
     RULE,
+    compare_all,
     describe_difference,
     describe_value,
-    describe_verdicts,
+    join_names,
     side_of,
-    subtract,
     sum_up_verdicts,
 )
-from experiments.study.over_sources import Means
-from experiments.study.settings import METRICS, SPLITS, Scored, score, subtract_means, summarize, value_cells
+from experiments.study.comparisons import subtract
+from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs, make_cache, parse_config
 from experiments.study.study import Study
@@ -30,29 +32,24 @@ METHODS = {
     LARE: "LaRE",
     "dire": "DIRE",
     "one_step": "one-step reconstruction",
-    "roundtrip": "autoencoder's round trip",
+    "roundtrip": "VAE reconstruction",
 }
 """Of stage 1's `method` → for people."""
 READINGS = {"mean_lare": "mean of the map", "map_only": "detector, map only", "full": "detector, image + map"}
 BENCH = "python -m bench --measures reconstruction"
 LIMITS = (
-    "All errors come from one model, and another may suit a method that reconstructs more better or worse. "
-    "DIRE's own detector sees images of the error at full resolution, AEROBLADE measures a perceptual distance: here "
-    "all errors are means over the cells of one map, and all detectors have one recipe. It is LaRE's: a detector of "
-    "image and map is led less by maps of smaller numbers, where few epochs do not make up for them, while that of the "
-    "map alone brings all maps to one scale. Where the real class are round trips of photographs, the decoder's trace, "
-    "which the error of a round trip goes by, is on both sides. Cost is "
-    f"arithmetic; seconds at the shapes of Stable Diffusion 1.5 are measured by `{BENCH}`."
+    "All errors come from one model; another model may suit another method better. DIRE's own detector sees images of "
+    "the error at full resolution, and AEROBLADE measures a perceptual distance: here all errors are means over the cells "
+    "of one map. All detectors have LaRE's recipe. A detector of image and map is led less by maps of smaller numbers, "
+    "which few epochs do not make up for; a detector of the map alone brings all maps to one scale. Where the real class "
+    "are VAE reconstructions of photographs, both sides have the decoder's trace, which the error of a VAE reconstruction "
+    f"relies on. Cost is arithmetic; `{BENCH}` measures seconds at the shapes of Stable Diffusion 1.5."
 )
-Differences = Mapping[str, Mapping[str, Mapping[str, Means]]]
-"""Reading → method → `MEAN` and each image source → test AUROC less LaRE's."""
-Scores = Mapping[str, Mapping[str, Scored]]
-"""Reading → method → scores."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Of an image source: how many images have a lower mean error than the round trip of their own photograph."""
+    """Of an image source: images with a lower mean error than the VAE reconstruction of the same photograph."""
 
     lower: float
     interval: tuple[float, float]
@@ -65,40 +62,33 @@ def answer(study: Study) -> Answer:
     study = narrow(study)
     caches = name_caches(study.default_cache)
     arguments = make_caches(study, caches)
+    found = numbers(study, caches, arguments)
+    return study.tell("reconstruction", TELLING, found, max_images=study.config.max_images, caches=caches)
+
+
+def numbers(study: Study, caches: Mapping[str, str], arguments: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Costs, errors, pairs with VAE reconstructions, differences to LaRE, and all scores.
+
+    Args:
+        study: Whose images they are.
+        caches: Method → name of its cache.
+        arguments: Method → arguments of stage 1.
+    """
     errors = {method: study.readings(study.cache(cache))["mean_lare"] for method, cache in caches.items()}
-    sizes = {method: float(-each.scores.mean()) for method, each in errors.items()}
     shares = {method: compare_with_roundtrips(each) for method, each in errors.items()}
     scored = {reading: {m: score(study, cache, reading) for m, cache in caches.items()} for reading in READINGS}
-    differences = {reading: compare_with_lare(by_method) for reading, by_method in scored.items()}
-    giga_macs = {method: count_giga_macs(parse_config(study, each)) for method, each in arguments.items()}
-    return Answer(
-        name="reconstruction",
-        question="What do the errors of whole reconstructions give and cost beside LaRE?",
-        headline=sum_up(differences["map_only"]),
-        finding=describe(scored, differences, shares, sizes, giga_macs),
-        limits=LIMITS,
-        command=study.command("reconstruction"),
-        settings={**study.describe(), "max_images": study.config.max_images, "caches": caches},
-        tables=(
-            tabulate(scored, sizes, giga_macs),
-            *(tabulate_by_source(reading, by_method) for reading, by_method in scored.items()),
-            tabulate_differences(differences),
-            tabulate_shares(shares),
-        ),
-        charts=(draw(scored, giga_macs),),
-        numbers={
-            "giga_macs": giga_macs,
-            "mean_error": sizes,
-            "lower_than_own_roundtrip": {m: {s: vars(share) for s, share in by.items()} for m, by in shares.items()},
-            "differences": {
-                reading: {m: {s: each.describe() for s, each in by.items()} for m, by in by_method.items()}
-                for reading, by_method in differences.items()
-            },
-            "readings": summarize(
-                {f"{METHODS[m]}, {READINGS[reading]}": each for reading, by in scored.items() for m, each in by.items()}
-            ),
-        },
-    )
+    return {
+        "giga_macs": {method: count_giga_macs(parse_config(study, each)) for method, each in arguments.items()},
+        "mean_error": {method: float(-each.scores.mean()) for method, each in errors.items()},
+        "lower_than_own_roundtrip": {m: {s: vars(share) for s, share in by.items()} for m, by in shares.items()},
+        "differences": {reading: compare_with_lare(by_method) for reading, by_method in scored.items()},
+        "readings": summarize({name_setting(r, m): each for r, by in scored.items() for m, each in by.items()}),
+    }
+
+
+def name_setting(reading: str, method: str) -> str:
+    """Name of a reading of a method in the numbers."""
+    return f"{METHODS[method]}, {READINGS[reading]}"
 
 
 def name_caches(default: str) -> dict[str, str]:
@@ -124,8 +114,8 @@ def make_caches(study: Study, caches: Mapping[str, str]) -> dict[str, tuple[str,
     return arguments
 
 
-def compare_with_lare(scored: Mapping[str, Scored]) -> dict[str, dict[str, Means]]:
-    """Method → `MEAN` and each image source → test AUROC less LaRE's, paired.
+def compare_with_lare(scored: Mapping[str, Scored]) -> dict[str, dict[str, Any]]:
+    """Method → `MEAN` and each image source → test AUROC less LaRE's, paired, as plain values.
 
     Raises:
         ValueError: If the caches hold features of different images.
@@ -139,7 +129,7 @@ def compare_with_lare(scored: Mapping[str, Scored]) -> dict[str, dict[str, Means
 
 
 def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
-    """How often a generated image has a lower mean error than its own photograph merely encoded and decoded.
+    """How often a generated image has a lower mean error than its own photograph encoded and decoded by the VAE.
 
     Args:
         mean_error: Of minus the mean error.
@@ -160,138 +150,154 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
     return shares
 
 
-def sum_up(map_only: Mapping[str, Mapping[str, Means]]) -> str:
-    """The finding in a line, by the detector that sees the map alone."""
-    compared = [(METHODS[method], by_source[MEAN]) for method, by_source in map_only.items()]
-    return f"Maps alone against LaRE's, {sum_up_verdicts(compared)}."
-
-
-def describe(
-    scored: Scores,
-    differences: Differences,
-    shares: Mapping[str, Mapping[str, Share]],
-    sizes: Mapping[str, float],
-    giga_macs: Mapping[str, float],
-) -> str:
-    """The finding: against LaRE reading by reading, what lies below 0.5, the choice of validation, pairs, and cost.
-
-    Args:
-        scored: All readings.
-        differences: Of them to LaRE.
-        shares: Pairs with the own photograph's round trip.
-        sizes: Method → mean error of the test images.
-        giga_macs: Method → cost of an image.
-    """
-    parts = []
-    for reading, by_method in differences.items():
-        compared = [(METHODS[m], METHODS[LARE], by_source[MEAN]) for m, by_source in by_method.items()]
-        parts.append(f"{capitalize(READINGS[reading])}: {describe_verdicts(compared)}")
-    parts.append("All by the mean AUROC over the image sources on the test.")
-    units = ", ".join(f"{METHODS[m]} {size:.2g}" for m, size in sizes.items())
-    parts.append(f"Maps have a mean of {units}, and the detector of image and map takes them as they are.")
-    parts.append(_describe_reversed(scored["mean_lare"]))
-    for reading, candidates in scored.items():
-        best = max(candidates, key=lambda m: candidates[m].validation[MEAN]["auroc"].mean)
-        auroc = describe_value(candidates[best].test[MEAN]["auroc"])
-        parts.append(f"Validation chooses {METHODS[best]} for {READINGS[reading]}: test AUROC {auroc}.")
-    parts.append(_describe_shares(shares))
-    costs = [f"{METHODS[m]} {cost / giga_macs[LARE]:.2f}" for m, cost in giga_macs.items() if m != LARE]
-    parts.append(
-        f"Of LaRE's operations, {giga_macs[LARE]:.3g} GMAC an image, the others take: {', '.join(costs)} times."
+def headline(found: Numbers) -> str:
+    """The verdicts of the detector that sees the map alone, and the range of costs."""
+    verdicts = sum_up_verdicts(
+        (METHODS[m], by_source[MEAN]) for m, by_source in found["differences"]["map_only"].items()
     )
-    return "\n".join(parts)
+    costs = [ratio for method, ratio in compute_cost_ratios(found).items() if method != LARE]
+    return f"Map alone against LaRE: {verdicts}; the cost is {min(costs):.1f} to {max(costs):.1f} times LaRE's."
 
 
-def _describe_reversed(scored: Mapping[str, Scored]) -> str:
-    """Where the mean error of generated images is told to be the higher one."""
-    found = []
-    for method, each in scored.items():
-        ends = {source: metrics["auroc"].interval for source, metrics in each.test.items() if source != MEAN}
-        sources = [source for source, end in ends.items() if side_of(end, 0.5) == -1]
+def compute_cost_ratios(found: Numbers) -> dict[str, float]:
+    """Method → its multiply-accumulates over LaRE's."""
+    return {method: cost / found["giga_macs"][LARE] for method, cost in found["giga_macs"].items()}
+
+
+def finding(found: Numbers) -> str:
+    """Against LaRE reading by reading, what is inverted, the choice of validation, pairs, and cost."""
+    lines = ["Test AUROC, mean over the image sources, against LaRE:"]
+    for reading, by_method in found["differences"].items():
+        rows = [(name_setting(reading, m), METHODS[LARE], by_source[MEAN]) for m, by_source in by_method.items()]
+        lines += compare_all(rows)
+    lines += [*_tell_inverted(found), *_tell_choices(found), *_tell_shares(found["lower_than_own_roundtrip"])]
+    lines.append(f"Cost of LaRE: {found['giga_macs'][LARE]:.3g} GMAC an image.")
+    ratios = compute_cost_ratios(found)
+    lines += [f"- Cost of {METHODS[m]}: {ratios[m]:.2f} times LaRE's cost." for m in ratios if m != LARE]
+    units = join_names([f"{size:.2g} ({METHODS[m]})" for m, size in found["mean_error"].items()])
+    lines.append(f"Mean value of a map: {units}. The detector of image and map takes the maps unscaled.")
+    return "\n".join(capitalize(line) for line in lines)
+
+
+def find_inverted(found: Numbers) -> dict[str, list[str]]:
+    """Method → image sources whose AUROC of the mean error is significantly below 0.5, where there are such."""
+    inverted = {}
+    for method in METHODS:
+        scores = found["readings"]["test"][name_setting("mean_lare", method)]
+        sources = [s for s in list_sources(scores) if side_of(scores[s]["auroc"]["interval"], 0.5) == -1]
         if sources:
-            found.append(f"{METHODS[method]} ({', '.join(sources)})")
-    if not found:
-        return "For no method and image source the mean error of generated images is told to be the higher one."
-    names = ", ".join(found)
-    return f"AUROCs below 0.5, where generated images have the higher mean error, are not turned round: {names}."
+            inverted[method] = sources
+    return inverted
 
 
-def _describe_shares(shares: Mapping[str, Mapping[str, Share]]) -> str:
+def choose(found: Numbers, reading: str) -> str:
+    """The method with the best AUROC of a reading on validation."""
+    by_name = found["readings"]["validation"]
+    return max(METHODS, key=lambda method: by_name[name_setting(reading, method)][MEAN]["auroc"]["mean"])
+
+
+def _tell_inverted(found: Numbers) -> Iterator[str]:
+    inverted = find_inverted(found)
+    if not inverted:
+        yield "No method has a significantly inverted mean error (generated images have the higher error)."
+    else:
+        yield "Inverted mean errors (generated images have the higher error); AUROC is below 0.5 and kept so:"
+    for method, sources in inverted.items():
+        yield f"- {METHODS[method]}: inverted mean error for {join_names(sources)}."
+
+
+def _tell_choices(found: Numbers) -> Iterator[str]:
+    for reading, title in READINGS.items():
+        best = choose(found, reading)
+        auroc = describe_value(found["readings"]["test"][name_setting(reading, best)][MEAN]["auroc"])
+        yield f"- {title}: validation chooses {METHODS[best]}; test AUROC {auroc}."
+
+
+def _tell_shares(shares: Numbers) -> Iterator[str]:
     if not any(shares.values()):
-        return "No generated image could be compared with the round trip of its own photograph: there are none."
-    texts = []
+        yield "No generated image has a VAE reconstruction of the same photograph to be compared with."
+        return
+    yield "Share of generated images with a lower mean error than the VAE reconstruction of the same photograph:"
     for method, by_source in shares.items():
-        found = [f"{source} {100 * share.lower:.0f} %" for source, share in by_source.items()]
-        texts.append(f"{METHODS[method]} {', '.join(found)}")
-    return f"A lower mean error than the round trip of the own photograph: {'; '.join(texts)}."
+        found = [f"{100 * share['lower']:.0f} % of {source}" for source, share in by_source.items()]
+        if found:
+            yield f"- {METHODS[method]}: lower mean error for {join_names(found)}."
 
 
-def tabulate(scored: Scores, sizes: Mapping[str, float], giga_macs: Mapping[str, float]) -> Table:
-    """Cost and means over the image sources of every method."""
-    heads = [f"{name}, {READINGS[r]}, {split}" for r in scored for name in METRICS.values() for split in SPLITS]
+def tables(found: Numbers) -> Iterator[Table]:
+    """Cost and means of every method, each reading by image source, differences to LaRE, pairs."""
+    readings, ratios = found["readings"], compute_cost_ratios(found)
+    heads = [f"{name}, {READINGS[r]}, {split}" for r in READINGS for name in METRICS.values() for split in SPLITS]
     rows = []
-    for method, cost in giga_macs.items():
-        values = [cell for by in scored.values() for metric in METRICS for cell in value_cells(by[method], metric)]
-        rows.append((METHODS[method], cost, f"{cost / giga_macs[LARE]:.2f}", sizes[method], *values))
-    return Table(
+    for method, cost in found["giga_macs"].items():
+        cells = [c for r in READINGS for m in METRICS for c in value_cells(readings, name_setting(r, method), m)]
+        rows.append((METHODS[method], cost, f"{ratios[method]:.2f}", found["mean_error"][method], *cells))
+    yield Table(
         "Reconstruction errors: cost, and means over the image sources",
-        ("", "GMAC an image", "of LaRE's", "mean error", *heads),
+        ("method", "GMAC an image", "times LaRE's cost", "mean error", *heads),
         tuple(rows),
-        "95 % interval by group, ± standard deviation over seeds. Below 0.5 generated images have the higher error.",
+        f"{SPREAD} Below 0.5 generated images have the higher error.",
+    )
+    for reading in READINGS:
+        yield _tabulate_by_source(found, reading)
+    yield _tabulate_differences(found["differences"])
+    yield _tabulate_shares(found["lower_than_own_roundtrip"])
+
+
+def _tabulate_by_source(found: Numbers, reading: str) -> Table:
+    test = found["readings"]["test"]
+    sources = list_sources(test[name_setting(reading, LARE)])
+    rows = tuple(
+        (METHODS[m], title, *(describe_value(test[name_setting(reading, m)][source][metric]) for source in sources))
+        for m in METHODS
+        for metric, title in METRICS.items()
+    )
+    return Table(
+        f"By image source: {READINGS[reading]}", ("method", "metric", *sources), rows, f"Test images; {SPREAD}"
     )
 
 
-def tabulate_by_source(reading: str, scored: Mapping[str, Scored]) -> Table:
-    """AUROC and AP of one reading by image source."""
-    sources = [source for source in scored[LARE].test if source != MEAN]
-    rows = []
-    for method, each in scored.items():
-        for metric, title in METRICS.items():
-            values = (describe_value(each.test[source][metric]) for source in sources)
-            rows.append((METHODS[method], title, *values))
-    note = "Test images; 95 % interval by group, ± standard deviation over seeds."
-    return Table(f"By image source: {READINGS[reading]}", ("", "", *sources), tuple(rows), note)
-
-
-def tabulate_differences(differences: Differences) -> Table:
-    """AUROC less LaRE's, by reading and image source."""
+def _tabulate_differences(differences: Numbers) -> Table:
     sources = list(next(iter(next(iter(differences.values())).values())))
-    return Table(
-        "AUROC less that of LaRE",
-        ("", "", *sources),
-        tuple(
-            (READINGS[reading], METHODS[method], *(describe_difference(by_source[source]) for source in sources))
-            for reading, by_method in differences.items()
-            for method, by_source in by_method.items()
-        ),
-        f"Test images, paired; 95 % interval by group. {RULE}",
+    rows = tuple(
+        (READINGS[reading], METHODS[method], *(describe_difference(by_source[source]) for source in sources))
+        for reading, by_method in differences.items()
+        for method, by_source in by_method.items()
     )
+    note = f"Test images, paired; 95 % interval by group. {RULE}"
+    return Table("AUROC less AUROC of LaRE", ("reading", "method", *sources), rows, note)
 
 
-def tabulate_shares(shares: Mapping[str, Mapping[str, Share]]) -> Table:
-    """Pairs with the own photograph's round trip."""
+def _tabulate_shares(shares: Numbers) -> Table:
+    rows = tuple(
+        (source, e["n"], *(with_interval(by[source]["lower"], by[source]["interval"]) for by in shares.values()))
+        for source, e in shares[LARE].items()
+    )
     return Table(
-        "Lower mean error than the round trip of the own photograph",
+        "Lower mean error than the VAE reconstruction of the same photograph",
         ("image source", "n", *(METHODS[method] for method in shares)),
-        tuple(
-            (source, each.n, *(with_interval(by[source].lower, by[source].interval) for by in shares.values()))
-            for source, each in shares[LARE].items()
-        ),
-        "Share of the generated images that are made from photographs; 95 % interval by group. The round trip is that "
-        "through the autoencoder of the model that made the image.",
+        rows,
+        "Share of the generated images that are made from photographs; 95 % interval by group. The VAE is "
+        "the autoencoder of the model that made the image.",
     )
 
 
-def draw(scored: Scores, giga_macs: Mapping[str, float]) -> Chart:
+def charts(found: Numbers) -> Iterator[Chart]:
     """Mean test AUROC over the cost, a point a method."""
+    costs, test = found["giga_macs"], found["readings"]["test"]
     curves = tuple(
         Curve(
-            READINGS[reading],
-            tuple(giga_macs.values()),
-            tuple(by_method[m].test[MEAN]["auroc"].mean for m in giga_macs),
-            labels=tuple(METHODS[m] for m in giga_macs),
+            title,
+            tuple(costs.values()),
+            tuple(test[name_setting(reading, method)][MEAN]["auroc"]["mean"] for method in costs),
+            labels=tuple(METHODS[method] for method in costs),
         )
-        for reading, by_method in scored.items()
+        for reading, title in READINGS.items()
     )
     title = "AUROC, mean over the image sources, against cost"
-    return Chart(title, "GMAC an image", "AUROC on test", curves, log_x=True, lines=False, reference=0.5)
+    yield Chart(title, "GMAC an image", "AUROC on test", curves, log_x=True, lines=False, reference=0.5)
+
+
+TELLING = Telling(
+    "What do the errors of whole reconstructions give and cost beside LaRE?", LIMITS, headline, finding, tables, charts
+)

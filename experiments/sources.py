@@ -1,4 +1,4 @@
-"""Train on each image source, test on all: what a detector of one source is worth on another, and on round trips."""
+"""Train on each image source, test on all: what a detector of one source is worth on another, and on VAE reconstructions."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,16 +10,18 @@ import pyarrow.compute as pc
 
 from cache_schema import Dataset
 from experiments.answers.answer import Answer, Picture, Table, capitalize
-from experiments.study.comparisons import (
+from experiments.answers.telling import Numbers, Telling
+from experiments.answers.verdicts import (
     RULE,
-    Scores,
+    WORDS,
+    Value,
+    compare_all,
     describe_difference,
-    describe_verdicts,
-    format_value,
+    describe_value,
+    join_names,
     judge,
-    score_sources,
 )
-from experiments.study.over_sources import Means
+from experiments.study.comparisons import Scores, score_sources
 from experiments.study.study import Study, run_name
 from train.pictures.plots import draw_matrix
 from train.scoring.evaluate import evaluate, score_each_seed
@@ -29,46 +31,36 @@ from train.scoring.pairs import ROUNDTRIP_PREFIX
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 
-Numbers = dict[str, Any]
-Gaps = Mapping[tuple[str, str], Means]
-"""(Trained on, tested on) → by how much the tested source's own detector is better."""
 PICTURE = "sources-matrix.png"
 LIMITS = (
-    "Rows are the sources of the training split: how well a source that is in the test alone would be found by a "
-    "detector of its own cannot be said, and it stands off the diagonal only. The mean off the diagonal is of other "
-    "sources than that on it, which may be harder; own and other detector are compared on the same images. A detector "
-    "of one source has seen fewer images than one of all, over as many epochs. Intervals resample the test images' "
-    "groups, not the training."
+    "Rows are the sources of the training split. A source that is in the test alone stands off the diagonal only: nobody "
+    "knows how well a detector of its own would find it. The mean off the diagonal has other sources than the mean on the "
+    "diagonal, and they may be harder; own and other detector are compared on the same images. A detector of one source "
+    "has seen fewer images than a detector of all, over as many epochs. Intervals resample the test images' groups, not "
+    "the training."
 )
 
 
 def answer(study: Study) -> Answer:
-    """What is a detector that was trained on one image source worth on the others, and on round trips?"""
-    readings = score_rows(study)
-    scores = {row: score_sources(reading) for row, reading in readings.items()}
-    matrix = add_up({row: score_each_seed(reading) for row, reading in readings.items()})
-    gaps = compare_with_own(scores)
-    others = {row: score_others(reading) for row, reading in readings.items()}
-    draw_matrix({"settings": {"seeds": study.config.num_seeds}, **matrix}, study.answers / PICTURE)
-    return Answer(
-        name="sources",
-        question="What is a detector of one image source worth on another?",
-        headline=sum_up(gaps),
-        finding=describe(matrix, gaps, others),
-        limits=LIMITS,
-        command=study.command("sources"),
-        settings=study.describe(),
-        tables=tuple(tabulate(matrix, gaps, others)),
-        pictures=(Picture("Trained on the row, tested on the column", PICTURE),),
-        numbers={
-            "matrix": matrix,
-            "own_less_other": {
-                column: {row: gap.describe() for (row, tested), gap in gaps.items() if tested == column}
-                for column in dict.fromkeys(column for _, column in gaps)
-            },
-            "real_images_and_controls": others,
-        },
+    """What is a detector that was trained on one image source worth on the others, and on VAE reconstructions?"""
+    found = numbers(score_rows(study))
+    draw_matrix({"settings": {"seeds": study.config.num_seeds}, **found["matrix"]}, study.answers / PICTURE)
+    return study.tell(
+        "sources", TELLING, found, pictures=[Picture("Trained on the row, tested on the column", PICTURE)]
     )
+
+
+def numbers(readings: Mapping[str, Reading]) -> dict[str, Any]:
+    """The matrix, own detector against others, and what real images and controls are taken for.
+
+    Args:
+        readings: Trained on → scores of the test images.
+    """
+    return {
+        "matrix": add_up({row: score_each_seed(reading) for row, reading in readings.items()}),
+        "own_less_other": compare_with_own({row: score_sources(reading) for row, reading in readings.items()}),
+        "real_images_and_controls": {row: score_others(reading) for row, reading in readings.items()},
+    }
 
 
 def score_rows(study: Study) -> dict[str, Reading]:
@@ -84,19 +76,21 @@ def score_rows(study: Study) -> dict[str, Reading]:
     return readings
 
 
-def compare_with_own(scores: Mapping[str, Scores]) -> dict[tuple[str, str], Means]:
-    """(Trained on, tested on) → AUROC of the detector that was trained on the tested source less that of this one."""
+def compare_with_own(scores: Mapping[str, Scores]) -> dict[str, dict[str, Any]]:
+    """Tested on → trained on → AUROC of the detector trained on the tested source less AUROC of this one."""
     return {
-        (row, column): scores[column][column]["auroc"] - scores[row][column]["auroc"]
+        column: {
+            row: (scores[column][column]["auroc"] - scores[row][column]["auroc"]).describe()
+            for row in scores
+            if row != column
+        }
         for column in scores
-        if column in scores[column]  # not the row of all, nor a source without test images
-        for row in scores
-        if row != column
+        if column in scores[column] and len(scores) > 1  # not the row of all, nor a source without test images
     }
 
 
-def score_others(reading: Reading) -> Numbers:
-    """What a detector makes of images that are no generated ones of the task: of real images and of controls.
+def score_others(reading: Reading) -> dict[str, Any]:
+    """What a detector makes of real images and of controls.
 
     Args:
         reading: Scores, a threshold for each seed.
@@ -126,76 +120,72 @@ def score_others(reading: Reading) -> Numbers:
     return result
 
 
-def sum_up(gaps: Gaps) -> str:
-    """How often a source's own detector is the better one, in a line."""
-    verdicts = [judge(gap) for gap in _of_one_source(gaps).values()]
+def list_gaps(found: Numbers, *, of_all: bool) -> dict[tuple[str, str], Value]:
+    """(Trained on, tested on) → AUROC of the tested source's own detector less AUROC of this one.
+
+    Args:
+        found: The numbers.
+        of_all: The detector that was trained on all sources together, or those of one source.
+    """
+    by_column: Mapping[str, Mapping[str, Value]] = found["own_less_other"]
+    return {(r, c): gap for c, by_row in by_column.items() for r, gap in by_row.items() if (r == ALL) == of_all}
+
+
+def headline(found: Numbers) -> str:
+    """How often a source's own detector is the better one."""
+    verdicts = [judge(gap) for gap in list_gaps(found, of_all=False).values()]
     if not verdicts:
         return "Only one image source can be trained on."
-    names = {-1: "worse than", 0: "not told apart from", 1: "better than"}
-    counts = ", ".join(f"{name} it in {verdicts.count(v)}" for v, name in names.items() if v in verdicts)
-    return f"A source's own detector against one that was trained on another source: {counts} of {len(verdicts)} cases."
+    counts = [f"{WORDS[v]} in {verdicts.count(v)}" for v in WORDS if v in verdicts]
+    return (
+        f"A source's own detector against a detector of another source: {join_names(counts)} of {len(verdicts)} cases."
+    )
 
 
-def _of_one_source(gaps: Gaps) -> Gaps:
-    return {cell: gap for cell, gap in gaps.items() if cell[0] != ALL}
-
-
-def describe(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> str:
-    """What is lost on another source, what training on all together gives, and what round trips are taken for."""
-    parts = [" ".join([sum_up(gaps), *_describe_gaps(_of_one_source(gaps))])]
-    auroc = matrix["metrics"]["auroc"]
-    unseen = ", ".join(column for column in matrix["columns"] if column not in matrix["rows"])
-    where = {"diagonal": "on the diagonal", "off_diagonal": "off it"}
-    means = [f"{text} {format_cell(auroc[part])}" for part, text in where.items() if auroc[part]]
-    note = f" The mean off it includes what no detector was trained on: {unseen}." if unseen else ""
-    parts.append(f"Mean AUROC {', '.join(means)}.{note}")
-    together = [(f"on {c}, trained on {c}", "on all together", gap) for (r, c), gap in gaps.items() if r == ALL]
+def finding(found: Numbers) -> str:
+    """What is lost on another source, what training on all gives, and what VAE reconstructions are taken for."""
+    lines = [headline(found)]
+    gaps = list_gaps(found, of_all=False)
+    lines += compare_all([(f"On {c}, a detector of {c}", f"a detector of {r}", gap) for (r, c), gap in gaps.items()])
+    lines += _tell_means(found["matrix"])
+    together = list_gaps(found, of_all=True)
     if together:
-        parts.append(f"One source against all of them. {describe_verdicts(together)}")
-    return "\n".join([*parts, _describe_roundtrips(others)])
+        lines.append("A detector of one source against a detector of all sources together:")
+    lines += compare_all([(f"On {c}, a detector of {c}", "a detector of all", gap) for (_, c), gap in together.items()])
+    return "\n".join([*lines, *_tell_roundtrips(found["real_images_and_controls"])])
 
 
-def _describe_gaps(gaps: Gaps) -> Iterator[str]:
-    """Where a source's own detector is not the better one, and by how much it is where it is."""
-    cells = {
-        verdict: [
-            f"{column} by a detector of {row}, {describe_difference(gap)}"
-            for (row, column), gap in gaps.items()
-            if judge(gap) == verdict
-        ]
-        for verdict in (-1, 0, 1)
-    }
-    if cells[-1]:
-        yield f"Found better than by their own: {'; '.join(cells[-1])}."
-    if cells[0]:
-        yield f"Not told apart: {'; '.join(cells[0])}."
-    if cells[1]:
-        gains = [gap.mean for gap in gaps.values() if judge(gap) == 1]
-        yield f"Where it is better, it is so by up to {max(gains):.3f} of AUROC."
+def _tell_means(matrix: Numbers) -> Iterator[str]:
+    auroc = matrix["metrics"]["auroc"]
+    for part, text in (("diagonal", "tested on the training source"), ("off_diagonal", "tested on another source")):
+        if auroc[part]:
+            yield f"- Mean AUROC of detectors {text}: {format_cell(auroc[part])}."
+    unseen = [column for column in matrix["columns"] if column not in matrix["rows"]]
+    if unseen:
+        yield f"- No detector was trained on {join_names(unseen)}: the mean on other sources includes them."
 
 
-def _describe_roundtrips(others: Mapping[str, Numbers]) -> str:
-    """What round trips are taken for; where they are controls, also how well they are told from real images."""
-    parts = []
-    for source, some in next(iter(others.values())).items():
-        if not source.startswith(ROUNDTRIP_PREFIX):
-            continue
-        kind = "a control" if some["is_control"] else "real images here"
-        shares = ", ".join(f"{each[source]['called']['mean']:.0%} trained on {row}" for row, each in others.items())
-        text = f"{source}, {kind}, is called generated: {shares}".replace("%", " %")
-        if some["is_control"]:
-            aurocs = ", ".join(f"{each[source]['auroc']['mean']:.2f}" for each in others.values())
-            text += f"; AUROC against the real images {aurocs}"
-        parts.append(f"{text}.")
-    return " ".join(parts) or "There are no round trips among the test images."
+def _tell_roundtrips(others: Mapping[str, Numbers]) -> Iterator[str]:
+    """What VAE reconstructions are taken for; where they are controls, also their AUROC against real images."""
+    roundtrips = [source for source in next(iter(others.values())) if source.startswith(ROUNDTRIP_PREFIX)]
+    if not roundtrips:
+        yield "There are no VAE reconstructions among the test images."
+    for source in roundtrips:
+        is_control = next(iter(others.values()))[source]["is_control"]
+        kind = "a control" if is_control else "real images here"
+        shares = [f"{100 * each[source]['called']['mean']:.0f} % trained on {row}" for row, each in others.items()]
+        yield f"- {source} (VAE reconstructions, {kind}), share called generated: {', '.join(shares)}."
+        if is_control:
+            aurocs = [f"{each[source]['auroc']['mean']:.2f} trained on {row}" for row, each in others.items()]
+            yield f"- {source} (VAE reconstructions, {kind}), AUROC against real images: {', '.join(aurocs)}."
 
 
-def tabulate(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> list[Table]:
+def tables(found: Numbers) -> Iterator[Table]:
     """The matrix under each metric, its diagonal against the rest, own against other, real images and controls."""
+    matrix, own, others = (found[name] for name in ("matrix", "own_less_other", "real_images_and_controls"))
     rows, columns = matrix["rows"], matrix["columns"]
-    tested = tuple(dict.fromkeys(column for _, column in gaps))
-    tables = [
-        Table(
+    for name, values in matrix["metrics"].items():
+        yield Table(
             capitalize(METRICS[name]),
             (CORNER, *columns, "mean"),
             tuple(
@@ -204,50 +194,44 @@ def tabulate(matrix: Numbers, gaps: Gaps, others: Mapping[str, Numbers]) -> list
             ),
             "Test images; mean ± standard deviation over seeds.",
         )
-        for name, values in matrix["metrics"].items()
-    ]
-    tables.append(
-        Table(
-            "The diagonal against the rest",
-            ("", "on the diagonal", "off the diagonal"),
-            tuple(
-                (METRICS[name], *(values[part] and format_cell(values[part]) for part in ("diagonal", "off_diagonal")))
-                for name, values in matrix["metrics"].items()
-            ),
-            f"Mean of the cells ± standard deviation over seeds; without the row “{ALL}”.",
-        )
+    yield Table(
+        "The diagonal against the rest",
+        ("metric", "on the diagonal", "off the diagonal"),
+        tuple(
+            (METRICS[name], *(values[part] and format_cell(values[part]) for part in ("diagonal", "off_diagonal")))
+            for name, values in matrix["metrics"].items()
+        ),
+        f"Mean of the cells ± standard deviation over seeds; without the row “{ALL}”.",
     )
-    tables.append(
-        Table(
-            "AUROC of the tested source's own detector less that of the row's",
-            (CORNER, *tested),
-            tuple(
-                (row, *(describe_difference(gaps[row, c]) if (row, c) in gaps else None for c in tested))
-                for row in (rows if gaps else ())
-            ),
+    if any(own.values()):
+        yield Table(
+            "AUROC of the tested source's own detector less AUROC of the row's detector",
+            (CORNER, *own),
+            tuple((r, *(describe_difference(by[r]) if r in by else None for by in own.values())) for r in rows),
             f"Paired on the same test images; 95 % interval by group. {RULE}",
         )
-    )
-    tables += [
-        _tabulate_others("Share called generated", others, "called", "At the threshold from validation"),
-        _tabulate_others("Controls: AUROC", others, "auroc", "Against the real images of the control's subset"),
-    ]
-    return [each for each in tables if each.rows]
+    yield _tabulate_others("Share called generated", others, "called", "At the threshold from validation")
+    controls = _tabulate_others("Controls: AUROC", others, "auroc", "Against the real images of the control's subset")
+    if controls.rows:
+        yield controls
 
 
 def _tabulate_others(title: str, others: Mapping[str, Numbers], value: str, note: str) -> Table:
     return Table(
         title,
-        ("", "these are", "n", *(f"trained on {row}" for row in others)),
+        ("image source", "these are", "n", *(f"trained on {row}" for row in others)),
         tuple(
             (
                 source,
                 "a control" if some["is_control"] else "real images",
                 some["n"],
-                *(format_value(**each[source][value]) for each in others.values()),
+                *(describe_value(each[source][value]) for each in others.values()),
             )
             for source, some in next(iter(others.values())).items()
             if some[value]
         ),
         f"{note}; 95 % interval by group, ± standard deviation over seeds. Controls are in no mean.",
     )
+
+
+TELLING = Telling("What is a detector of one image source worth on another?", LIMITS, headline, finding, tables)

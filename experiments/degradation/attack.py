@@ -8,6 +8,7 @@ one, so that stage 1 then makes the maps of attacked images again.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -17,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cache_schema import Dataset, Sample, open_cache, write_dataset
+from experiments.answers.verdicts import judge
+from experiments.degradation.attack_telling import AGAIN, BEFORE, TITLES
 from experiments.study.image_sets import MAX_ROWS, divide, read_samples, with_pixels
 from experiments.study.over_sources import Means, compute_means, match_samples
 from experiments.study.stage_1 import make_cache_like
@@ -38,9 +41,6 @@ VICTIMS = ("image_only", "full")
 BATCH_SIZE = 64
 Attacks = Mapping[str, Mapping[int, Mapping[str, Means]]]
 """Reading, with `AGAIN` after it where the maps are made again → step, 0 for none → metric → mean over the sources."""
-AGAIN = ", maps made again"
-BEFORE = ", first seed"
-"""After "full": what the maps made again, which are of the first seed, stand against."""
 
 
 def fgsm(
@@ -122,7 +122,7 @@ class Victim:
             )
 
     def write_images(self, folder: Path) -> Dataset:
-        """Write the attacked images as a dataset: canvases as PNG, attacked where the detector looks at them.
+        """Write the attacked images as a dataset: canvases as PNG, attacked where the detector sees them.
 
         Keys begin with the step in place of the folder.
         """
@@ -218,3 +218,16 @@ def _score(attacked: Mapping[int, Reading], before: Reading) -> dict[int, dict[s
 
 def _first_seed(reading: Reading) -> Reading:
     return replace(reading, scores=reading.scores[:1], calibrations=reading.calibrations[:1])
+
+
+def numbers(attacks: Attacks) -> dict[str, Any]:
+    """The scores as plain values, and what new maps change at the largest step: verdict and accuracy."""
+    again, before = (attacks["full" + which][EPSILONS[-1]]["accuracy"] for which in (AGAIN, BEFORE))
+    change = (again - before).describe()
+    described = {
+        TITLES[name]: {
+            str(size): {metric: value.describe() for metric, value in each.items()} for size, each in values.items()
+        }
+        for name, values in attacks.items()
+    }
+    return {"attacks": described, "new_maps": {"verdict": judge(change), "accuracy": change}}

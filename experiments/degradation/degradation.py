@@ -9,32 +9,13 @@ from pathlib import Path
 
 from cache_schema import Dataset, open_cache
 from experiments.answers.answer import Answer
-from experiments.degradation.attack import attack
-from experiments.degradation.attack_scores import chart_attacks, describe_attacks, summarize_attacks, tabulate_attacks
-from experiments.degradation.scores import (
-    AS_THEY_ARE,
-    REFERENCE_PX,
-    chart,
-    describe,
-    entitle,
-    score_copies,
-    sum_up,
-    summarize,
-    tabulate,
-)
+from experiments.degradation import attack, scores
+from experiments.degradation.telling import AS_THEY_ARE, REFERENCE_PX, TELLING, entitle
 from experiments.study.image_sets import unite
 from experiments.study.some_images import choose_images
 from experiments.study.stage_1 import make_cache_like
 from experiments.study.study import VARIANTS, Study, run_name
 from extract.packing.copies import parse_degradation
-
-LIMITS = (
-    "One degradation at a time, none of them seen in training: what training on degraded images would give is not "
-    "asked. Photographs and generated images are degraded alike, which on the way of a real image need not be so. "
-    "Sides and blurs are named for images of 256 px and are those of an image of that size as stage 1 sees it; images "
-    "that come in other sizes meet them at their own. The attack is one step that knows the detector, on the pixels "
-    "alone; stronger attacks exist, and one on the map through the diffusion model is not tried."
-)
 
 
 def answer(study: Study) -> Answer:
@@ -48,24 +29,12 @@ def answer(study: Study) -> Answer:
     readings = {v: study.predict(runs[v], copies_cache, name="degraded", data=copies) for v in VARIANTS}
     without_detector = study.readings(copies_cache, copies, threshold_from=(cache, study.config.data))
     readings["mean_lare"] = without_detector["mean_lare"]
-    results, left_out = score_copies(readings, degradations)
-    attacks = attack(study, copies, copies_cache, runs, readings, AS_THEY_ARE)
-    return Answer(
-        name="degradation",
-        question="What is left of the scores after degradation, and under attack?",
-        headline=sum_up(results),
-        finding=f"{describe(results, left_out)}\n{describe_attacks(attacks)}",
-        limits=LIMITS,
-        command=study.command("degradation"),
-        settings={
-            **study.describe(),
-            "max_test_images": study.config.max_test_images,
-            "degradations": [entitle(*each) for each in degradations.items()],
-        },
-        tables=(*tabulate(results, degradations), *tabulate_attacks(attacks)),
-        charts=(*chart(results), *chart_attacks(attacks)),
-        numbers={"degradations": summarize(results), "left_out": left_out, "attacks": summarize_attacks(attacks)},
-    )
+    results, left_out = scores.score_copies(readings, degradations)
+    attacks = attack.attack(study, copies, copies_cache, runs, readings, AS_THEY_ARE)
+    titles = {name: entitle(name, done) for name, done in degradations.items()}
+    numbers = {"titles": titles, **scores.numbers(results), "left_out": left_out, **attack.numbers(attacks)}
+    settings = {"max_test_images": study.config.max_test_images, "degradations": [*titles.values()]}
+    return study.tell("degradation", TELLING, numbers, **settings)
 
 
 def scale_to(degradation: str, image_px: int) -> str:

@@ -7,15 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiments.answers.answer import Table, with_interval
+from experiments.egre.views_telling import CANVAS, CROP, WHOLE
 from train.data.join import Join
 from train.data.native_views import SampledMapView, WholeMapView
 from train.data.samples import select_samples
 from train.data.views import CanvasView
 from train.scoring.metrics import auroc, bootstrap_auroc, interval
-
-CANVAS, WHOLE, CROP = "canvas", "native-whole", "native-crop"
-"""A box of the canvas with its part of the map; a box of the picture with the whole map, or with its part of it."""
 
 
 @dataclass(frozen=True)
@@ -89,23 +86,3 @@ def compute_roughness(lare_map: NDArray[np.floating]) -> float:
     values = lare_map.astype(np.float64)
     steps = [np.abs(np.diff(values, axis=axis)).mean() for axis in (1, 2)]
     return float(np.mean(steps) / values.mean())
-
-
-def tabulate_leaks(leaks: Mapping[str, SizeLeak], titles: Mapping[str, str]) -> Table:
-    """A row for each set of images.
-
-    Args:
-        leaks: Name of the images → what was measured on them.
-        titles: View → how it is called.
-    """
-    return Table(
-        "How well the roughness of the map alone tells a real image's size",
-        ("images", "real test images", *titles.values()),
-        tuple(
-            (name, leak.num_images, *(with_interval(*leak.aurocs[view]) for view in titles))
-            for name, leak in leaks.items()
-        ),
-        "AUROC of images smaller than the median against the others, 95 % interval by group; 0.5 tells nothing, below "
-        "0.5 the smaller image has the smoother map. Roughness is the mean difference of neighbouring cells over the "
-        "mean of the map. No detector is involved.",
-    )

@@ -12,15 +12,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.answers.answer import Table, with_interval
-from experiments.egre.size_leak import CANVAS, CROP, WHOLE, SizeLeak, measure_size_leak, tabulate_leaks
-from experiments.study.comparisons import (
-    MEAN,
-    describe_difference,
-    describe_verdicts,
-)
-from experiments.study.over_sources import Means
-from experiments.study.settings import METRICS, SPLITS, Scored, score_runs, value_cells
+from experiments.answers.readings import MEAN
+from experiments.egre.size_leak import SizeLeak, measure_size_leak
+from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, name_view
+from experiments.study.settings import Scored, score_runs
 from experiments.study.study import Study, run_name
 from train.data.join import Join
 from train.data.native_views import only_size
@@ -31,8 +26,6 @@ VIEWS: dict[str, tuple[str, ...]] = {
     CROP: ("--data.view=native", "--data.alignment=crop"),
 }
 """View → what differs from the recipe, which sees the canvas."""
-TITLES = {CANVAS: "canvas", WHOLE: "native, whole map", CROP: "native, map under the crop"}
-STUDY, MIXED = "the study's images", "images of several sizes"
 
 
 @dataclass(frozen=True)
@@ -46,10 +39,6 @@ class Views:
     """View → why it cannot be had."""
     leak: SizeLeak | None
     """None for images of one size."""
-
-    def less_canvas(self, view: str) -> Means:
-        """By how much the mean AUROC of the test images is higher than on the canvas."""
-        return self.scored[view].test[MEAN]["auroc"] - self.scored[CANVAS].test[MEAN]["auroc"]
 
 
 def mixed_cache_name(default: str) -> str:
@@ -109,93 +98,30 @@ def _load_box(run: Path, view: str) -> int:
     return crop_px
 
 
-def describe_views(views: Mapping[str, Views | None]) -> str:
-    """What was not done, what the views change, and what is refused."""
-    parts = [
-        f"Views on {name} were not compared: there is no such dataset with a cache. `python -m experiments formats` "
-        "makes both."
-        for name, each in views.items()
-        if each is None
-    ]
-    for name, each in views.items():
-        if each is None:
-            continue
-        compared = [(TITLES[view], "canvas", each.less_canvas(view)) for view in each.scored if view != CANVAS]
-        parts.append(f"Views of the full detector on {name} ({describe_sizes(each)}): {describe_verdicts(compared)}")
-        if each.refused:
-            refused = "; ".join(TITLES[view] for view in each.refused)
-            parts.append(f"{refused.capitalize()} is refused there{_why(each)}.")
-    return " ".join(parts)
-
-
-def _why(views: Views) -> str:
-    if views.leak is None:
-        return ", as its smoothness would tell the size"
-    aurocs = [f"{TITLES[view]} {with_interval(*found)}" for view, found in views.leak.aurocs.items()]
-    return (
-        ": the roughness of a map tells whether a real image is smaller than the median, without any detector, with an "
-        f"AUROC of {', '.join(aurocs)}"
-    )
-
-
-def describe_sizes(views: Views) -> str:
-    """The one size, or how many there are."""
-    if len(views.sizes) > 1:
-        return f"{len(views.sizes)} sizes"
-    height, width = views.sizes[0]
-    return f"{width} × {height} px"
-
-
 def name_views(views: Mapping[str, Views | None]) -> dict[str, Scored]:
     """A name for what was scored under each view."""
     return {
-        f"{TITLES[view]}, {name}": scored
+        name_view(view, name): scored
         for name, each in views.items()
         if each is not None
         for view, scored in each.scored.items()
     }
 
 
-def summarize_views(views: Mapping[str, Views | None]) -> dict[str, Any]:
-    """Differences, refusals and what the maps tell of sizes, as plain values."""
+def numbers(views: Mapping[str, Views | None]) -> dict[str, Any]:
+    """Name of the images → sizes, differences to the canvas, refusals, and what the maps tell of sizes; or None."""
+    return {name: None if each is None else _describe(each) for name, each in views.items()}
+
+
+def _describe(views: Views) -> dict[str, Any]:
+    canvas = views.scored[CANVAS].test[MEAN]["auroc"]
+    others = {view: each.test[MEAN]["auroc"] for view, each in views.scored.items() if view != CANVAS}
+    leak = views.leak
     return {
-        name: None
-        if each is None
-        else {
-            "num_sizes": len(each.sizes),
-            "less_canvas": {view: each.less_canvas(view).describe() for view in each.scored if view != CANVAS},
-            "refused": dict(each.refused),
-            "size_leak": None
-            if each.leak is None
-            else {view: {"auroc": a, "interval": list(ends)} for view, (a, ends) in each.leak.aurocs.items()},
-        }
-        for name, each in views.items()
+        "num_sizes": len(views.sizes),
+        "first_size_px": list(views.sizes[0]),
+        "less_canvas": {view: (auroc - canvas).describe() for view, auroc in others.items()},
+        "refused": dict(views.refused),
+        "size_leak": leak and {view: {"auroc": auroc, "interval": ends} for view, (auroc, ends) in leak.aurocs.items()},
+        "num_leak_images": leak and leak.num_images,
     }
-
-
-def tabulate_views(views: Mapping[str, Views | None]) -> list[Table]:
-    """The views on each set of images, and how well the roughness of their maps tells the size."""
-    rows, notes = [], []
-    for name, each in views.items():
-        if each is None:
-            rows.append((name, "not done", *[None] * 5))
-            continue
-        notes += [f"{TITLES[view]}: {reason}" for view, reason in each.refused.items()]
-        for view in VIEWS:
-            if view in each.refused:
-                rows.append((f"{name}, {describe_sizes(each)}", f"{TITLES[view]}: refused", *[None] * 5))
-                continue
-            values = [cell for metric in METRICS for cell in value_cells(each.scored[view], metric)]
-            less = None if view == CANVAS else describe_difference(each.less_canvas(view))
-            rows.append((f"{name}, {describe_sizes(each)}", TITLES[view], *values, less))
-    heads = (*(f"{title}, {split}" for title in METRICS.values() for split in SPLITS), "AUROC less canvas, test")
-    tables = [
-        Table(
-            "Views of the full detector, mean over the image sources",
-            ("images", "view", *heads),
-            tuple(rows),
-            " ".join(["95 % interval by group, ± standard deviation over seeds.", *notes]),
-        )
-    ]
-    leaks = {name: each.leak for name, each in views.items() if each is not None and each.leak is not None}
-    return [*tables, tabulate_leaks(leaks, TITLES)] if leaks else tables

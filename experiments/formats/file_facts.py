@@ -1,4 +1,4 @@
-"""How far the file alone gets, without a look at the picture: its sides, its format, its bytes a pixel."""
+"""How far the file alone gets, without the picture: its sides, its format, its bytes a pixel."""
 
 from pathlib import Path
 

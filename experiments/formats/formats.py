@@ -1,4 +1,4 @@
-"""How much of a score is that of the file: formats and sizes as they come, or matched by packing.
+"""How much of a score comes from the file: formats and sizes as they come, or matched by packing.
 
 One set of photographs and generated images is packed as it is (`mixed`: its images have several sizes), and by both
 ways of matching. Detectors are trained on each; those of the first are tested on all.
@@ -13,39 +13,16 @@ from experiments.answers.answer import Answer
 from experiments.formats.file_facts import score_files
 from experiments.formats.half_size import FalseAlarms, compare_half_size, write_half_size
 from experiments.formats.raw_set import MANIFEST, make_raw_set
-from experiments.formats.scores import (
-    AS_THEY_COME,
-    CELLS,
-    DETECTORS,
-    FILE,
-    Counts,
-    Readings,
-    describe,
-    score_cells,
-    sum_up,
-    summarize,
-    tabulate,
-    tabulate_counts,
-)
+from experiments.formats.scores import Counts, Readings, numbers, score_cells
+from experiments.formats.telling import AS_THEY_COME, CELLS, DETECTORS, FILE, TELLING
 from experiments.study.stage_1 import make_cache, make_cache_like
 from experiments.study.study import Study
 from workflow.code_hash import hash_code
 from workflow.steps import hash_files
 
-LIMITS = (
-    "What is left after matching may still be the file's: both ways compress generated images that never were before, "
-    "while photographs keep the traces of their first compression and their first size. The regression on facts of the "
-    "files is a lower bound of what a file tells. Where select keeps few photographs its detectors are trained on "
-    "fewer, too. Half size is one way of resizing among many, with one filter."
-)
-MADE_HERE = (
-    " The set was made for this question after GenImage's pattern: squares of the toy benchmark's photographs at their "
-    "own resolution as JPEG, half of quality 96 and half of 75 to 95, against its generated images as PNG."
-)
-
 
 def answer(study: Study) -> Answer:
-    """How much of a score on files as they come is that of format and size, and do resized photographs alarm?"""
+    """How much of a score on files as they come is due to format and size, and do resized photographs raise alarms?"""
     packed = pack_ways(study)
     counts = {way: count_classes(Dataset.open(folder)) for way, folder in packed.items()}
     missing = {way: reason for way, each in counts.items() if (reason := find_missing_class(each))}
@@ -64,17 +41,9 @@ def answer(study: Study) -> Answer:
     }
     scores, losses = score_cells(cells)
     alarms = count_false_alarms(study, data, caches, runs)
-    return Answer(
-        name="formats",
-        question="How much of a score is that of the file's format and size?",
-        headline=sum_up(scores),
-        finding=describe(scores, losses, alarms, missing),
-        limits=LIMITS + (MADE_HERE if study.config.raw is None else ""),
-        command=study.command("formats"),
-        settings={**study.describe(), "select_px": list(study.config.select_px)},
-        tables=(*tabulate(scores, losses, alarms, missing), tabulate_counts(counts)),
-        numbers=summarize(scores, losses, alarms, missing),
-    )
+    about = {"missing": missing, "counts": counts, "is_made_here": study.config.raw is None}
+    found = {**numbers(scores, losses, alarms), **about}
+    return study.tell("formats", TELLING, found, select_px=list(study.config.select_px))
 
 
 def pack_ways(study: Study) -> dict[str, Path]:

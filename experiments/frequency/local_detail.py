@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
+from experiments.frequency.telling import BLUR_SIGMA_PX, MEASURES
 from train.data.join import Join
 from train.data.loader import load_canvas
 from train.data.samples import select_samples
@@ -17,14 +18,6 @@ from train.scoring.metrics import mean_interval
 from train.scoring.readings import LUMA
 
 Floats = NDArray[np.float64]
-BLUR_SIGMA_PX = 0.75
-"""Of the blur that high frequencies are the difference from: it halves an amplitude at half the Nyquist frequency."""
-MEASURES = {
-    "gradient": "local gradient energy: squared differences of neighbouring pixels' luma",
-    "high_frequency": f"local high-frequency energy: squared difference of luma from its Gaussian blur, σ = "
-    f"{BLUR_SIGMA_PX:g} px, which halves an amplitude at half the Nyquist frequency",
-}
-"""What `local_energies` measures."""
 
 
 @dataclass(frozen=True)

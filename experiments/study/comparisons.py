@@ -1,19 +1,13 @@
-"""Which of two detectors is better: decided and said from paired differences of their AUROCs."""
+"""Scores of a reading by image source, and paired differences of two readings' AUROCs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from experiments.answers.answer import with_interval
+from experiments.answers.readings import MEAN
 from experiments.study.over_sources import Means, compute_means, keep_samples
 from train.scoring.evaluate import select_sources
 from train.scoring.scores import Reading
 
-RULE = (
-    "Better or worse is said where the whole 95 % interval lies on one side of 0 and the difference is larger than its "
-    "standard deviation over seeds."
-)
-MEAN = "mean"
-"""Name of the mean over the image sources beside them."""
 Scores = Mapping[str, Mapping[str, Means]]
 """`MEAN`, then each image source → metric → its values."""
 
@@ -33,76 +27,9 @@ def summarize(scores: Scores) -> dict[str, Any]:
     return {source: {metric: value.describe() for metric, value in each.items()} for source, each in scores.items()}
 
 
-def subtract(one: Scores, other: Scores) -> dict[str, Means]:
-    """By how much AUROC the one is better, paired, for `MEAN` and each source. Both must score the same images."""
-    return {name: metrics["auroc"] - other[name]["auroc"] for name, metrics in one.items()}
+def subtract(one: Scores, other: Scores) -> dict[str, Any]:
+    """By how much AUROC the one is better, paired, for `MEAN` and each source, as plain values.
 
-
-def judge(difference: Means) -> int:
-    """1 better, −1 worse, 0 not told apart, by `RULE`."""
-    return judge_parts(**difference.describe())
-
-
-def judge_parts(mean: float, interval: Sequence[float] | None, sd: float | None) -> int:
-    """The same of its parts."""
-    return side_of(interval, 0) if abs(mean) > (sd or 0) else 0
-
-
-def side_of(interval: Sequence[float] | None, level: float) -> int:
-    """On which side of a level an interval lies: 1 above, −1 below, 0 where it holds the level or there is none."""
-    if interval is None or interval[0] <= level <= interval[1]:
-        return 0
-    return 1 if interval[0] > level else -1
-
-
-def describe_value(value: Means) -> str:
-    """A metric: "0.84 (0.80 to 0.88) ±0.010", the last for several seeds."""
-    return format_value(**value.describe())
-
-
-def format_value(mean: float, interval: tuple[float, float] | list[float] | None, sd: float | None) -> str:
-    """The same of its parts."""
-    return with_interval(mean, interval) + ("" if sd is None else f" ±{sd:.3f}")
-
-
-def describe_difference(difference: Means) -> str:
-    """A difference: "+0.012 (−0.003 to +0.020; sd over seeds 0.004)", the last for several seeds."""
-    return format_difference(difference.mean, difference.interval, difference.sd)
-
-
-def format_difference(difference: float, interval: Sequence[float] | None, sd: float | None) -> str:
-    """The same of its parts."""
-    ends = "{:+.3f} to {:+.3f}".format(*interval) if interval else "no interval"
-    seeds = "" if sd is None else f"; sd over seeds {sd:.3f}"
-    return f"{difference:+.3f} ({ends}{seeds})".replace("-", "−")
-
-
-def sum_up_verdicts(compared: Iterable[tuple[str, Means]]) -> str:
-    """Names alone: "worse: this; not told apart: that, those"; what there is none of is left out.
-
-    Args:
-        compared: Name, and by how much it is better.
+    Both must score the same images.
     """
-    judged = [(name, judge(difference)) for name, difference in compared]
-    heads = {-1: "worse", 0: "not told apart", 1: "better"}
-    found = {head: [name for name, verdict in judged if verdict == each] for each, head in heads.items()}
-    return "; ".join(f"{head}: {', '.join(names)}" for head, names in found.items() if names)
-
-
-def describe_verdicts(compared: Sequence[tuple[str, str, Means]]) -> str:
-    """What is worse, what is not told apart, what is better, in this order; what there is none of is left out.
-
-    Args:
-        compared: The one, the other, and by how much the one is better.
-    """
-    heads = {-1: ("Worse", "than"), 0: ("Not told apart", "and"), 1: ("Better", "than")}
-    parts = []
-    for verdict, (head, word) in heads.items():
-        found = [
-            f"{one} {word} {other}, {describe_difference(difference)}"
-            for one, other, difference in compared
-            if judge(difference) == verdict
-        ]
-        if found:
-            parts.append(f"{head}: {'; '.join(found)}.")
-    return " ".join(parts)
+    return {name: (metrics["auroc"] - other[name]["auroc"]).describe() for name, metrics in one.items()}

@@ -1,30 +1,18 @@
 """The readings of one cache, scored on validation and test: what the questions on stage 1's settings have in common."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from experiments.answers.answer import Cell, Curve
+from experiments.answers.readings import MEAN, SPLITS
 from experiments.study import comparisons
-from experiments.study.comparisons import MEAN, Scores, describe_value, score_sources
-from experiments.study.over_sources import Means
+from experiments.study.comparisons import Scores, score_sources
 from experiments.study.study import Study, run_name
 from train.scoring.readings import READINGS
 from train.scoring.scores import Reading
-
-SPLITS = ("validation", "test")
-METRICS = {"auroc": "AUROC", "average_precision": "AP"}
-"""What tables of several metrics show."""
-TITLES = {
-    "mean_lare": "mean LaRE",
-    "map_only": "detector, map only",
-    "full": "detector, image + map",
-    "gradient_energy": "gradient energy",
-}
-"""Readings in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +36,7 @@ def score(study: Study, cache: str, reading: str, arguments: Sequence[str] = ())
     Args:
         study: What makes detectors and predictions, once.
         cache: Name of the cache.
-        reading: One of `TITLES`.
+        reading: One of `answers.readings.TITLES`.
         arguments: What differs from the detector's recipe, where this cache needs it.
 
     Raises:
@@ -72,8 +60,8 @@ def score_splits(readings: Sequence[Reading]) -> Scored:
     return Scored(validation, test, readings[-1].table["key"])
 
 
-def subtract_means(one: Scored, other: Scored, metric: str = "auroc") -> dict[str, Means]:
-    """Split → by how much the one's mean over the image sources is better, paired.
+def subtract_means(one: Scored, other: Scored, metric: str = "auroc") -> dict[str, Any]:
+    """Split → by how much the one's mean over the image sources is better, paired, as plain values.
 
     Raises:
         ValueError: If they score different test images.
@@ -83,7 +71,8 @@ def subtract_means(one: Scored, other: Scored, metric: str = "auroc") -> dict[st
             "two caches hold features of different images, so that their readings cannot be compared. "
             "`python -m cache_schema status` tells which images were rejected in which."
         )
-    return {split: getattr(one, split)[MEAN][metric] - getattr(other, split)[MEAN][metric] for split in SPLITS}
+    pairs = {split: (getattr(one, split)[MEAN][metric], getattr(other, split)[MEAN][metric]) for split in SPLITS}
+    return {split: (ours - theirs).describe() for split, (ours, theirs) in pairs.items()}
 
 
 def summarize(scored: Mapping[str, Scored]) -> dict[str, Any]:
@@ -91,14 +80,3 @@ def summarize(scored: Mapping[str, Scored]) -> dict[str, Any]:
     return {
         split: {name: comparisons.summarize(getattr(each, split)) for name, each in scored.items()} for split in SPLITS
     }
-
-
-def value_cells(scored: Scored, metric: str = "auroc") -> tuple[Cell, ...]:
-    """Means over the sources on validation and on test, as they are shown."""
-    return tuple(describe_value(getattr(scored, split)[MEAN][metric]) for split in SPLITS)
-
-
-def make_curve(name: str, x: Sequence[float], values: Iterable[Means]) -> Curve:
-    """A line with its intervals, where all points have one."""
-    values = tuple(values)
-    return Curve.with_intervals(name, x, [value.mean for value in values], [value.interval for value in values])

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import CacheError, Dataset, check_dataset, open_cache
-from experiments.answers.answer import Answer
+from experiments.answers.answer import Answer, Picture
+from experiments.answers.telling import Numbers, Telling
 from experiments.study.config import StudyConfig
 from train.record import describe_code
 from train.scoring.prediction_file import COLUMNS
@@ -32,7 +33,7 @@ def run_name(variant: str, cache: str) -> str:
 
     Args:
         variant: One of `VARIANTS`, or another word for arguments of its own.
-        cache: Name of the cache. The image alone does not look at maps, so that it has one name: fit it on the default.
+        cache: Name of the cache. The image alone sees no map, so that it has one name: fit it on the default.
     """
     return variant if variant == "image_only" else f"{variant}-{cache}"
 
@@ -271,6 +272,31 @@ class Study:
     def command(self, name: str) -> str:
         """What makes the answer of a question again."""
         return f"python -m experiments {name} {self.config.arguments}"
+
+    def tell(
+        self, name: str, telling: Telling, numbers: Numbers, *, pictures: Sequence[Picture] = (), **settings: Any
+    ) -> Answer:
+        """The answer of a question from its numbers.
+
+        Args:
+            name: Of its command.
+            telling: Its words.
+            numbers: What was found, as JSON can hold it.
+            pictures: Beside the answer.
+            **settings: What decided the answer besides `describe`.
+        """
+        untold = Answer(
+            name=name,
+            question=telling.question,
+            headline="",
+            finding="",
+            limits=telling.limits,
+            command=self.command(name),
+            settings={**self.describe(), **settings},
+            pictures=tuple(pictures),
+            numbers=json.loads(json.dumps(numbers)),
+        )
+        return telling.retell(untold)
 
     def write(self, answer: Answer) -> Path:
         """Keep an answer."""

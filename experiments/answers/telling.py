@@ -1,0 +1,37 @@
+"""A question's words, tables and charts as functions of its numbers: an answer that was kept can be told again."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from experiments.answers.answer import Answer, Chart, Table
+
+Numbers = Mapping[str, Any]
+"""`Answer.numbers` as JSON holds them: keys are strings, sequences are lists."""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How the numbers of a question are told. The functions are named after the fields of an answer."""
+
+    question: str
+    limits: str
+    """What the answer does not show."""
+    headline: Callable[[Numbers], str]
+    finding: Callable[[Numbers], str]
+    tables: Callable[[Numbers], Iterable[Table]] | None = None
+    """None: they need more than the numbers that are kept."""
+    charts: Callable[[Numbers], Iterable[Chart]] | None = None
+
+    def retell(self, answer: Answer) -> Answer:
+        """The answer in the words of today; its numbers, settings and pictures as they are."""
+        found = answer.numbers
+        return replace(
+            answer,
+            question=self.question,
+            limits=self.limits,
+            headline=self.headline(found),
+            finding=self.finding(found),
+            tables=answer.tables if self.tables is None else tuple(self.tables(found)),
+            charts=answer.charts if self.charts is None else tuple(self.charts(found)),
+        )

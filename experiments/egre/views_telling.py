@@ -1,0 +1,107 @@
+"""The views in words and tables: what they change, which are refused, and how well a map tells an image's size."""
+
+from collections.abc import Iterator
+
+from experiments.answers.answer import Cell, Table, capitalize, with_interval
+from experiments.answers.readings import METRICS, SPLITS, SPREAD, value_cells
+from experiments.answers.telling import Numbers
+from experiments.answers.verdicts import compare_all, describe_difference, join_names
+
+CANVAS, WHOLE, CROP = "canvas", "native-whole", "native-crop"
+"""A box of the canvas with its part of the map; a box of the picture with the whole map, or with its part of it."""
+TITLES = {CANVAS: "canvas", WHOLE: "native, whole map", CROP: "native, map under the crop"}
+STUDY, MIXED = "the study's images", "images of several sizes"
+
+
+def name_view(view: str, images: str) -> str:
+    """Name of the full detector under a view in the numbers.
+
+    Args:
+        view: One of `TITLES`.
+        images: `STUDY` or `MIXED`.
+    """
+    return f"{TITLES[view]}, {images}"
+
+
+def tell_views(views: Numbers) -> Iterator[str]:
+    """What was not done, what the views change, and what is refused."""
+    for images, each in views.items():
+        if each is None:
+            yield (
+                f"Views on {images} were not compared: no such dataset has a cache. `python -m experiments formats` makes "
+                "both."
+            )
+            continue
+        yield f"Views of the full detector on {images} ({describe_sizes(each)}), by mean AUROC on the test:"
+        differences = each["less_canvas"].items()
+        yield from compare_all(
+            [(name_view(view, images), TITLES[CANVAS], difference) for view, difference in differences]
+        )
+        for view in each["refused"]:
+            yield f"- {capitalize(name_view(view, images))}: refused, {_tell_why(each)}."
+
+
+def _tell_why(views: Numbers) -> str:
+    leak = views["size_leak"]
+    if leak is None:
+        return "as the smoothness of the map would tell the image's size"
+    aurocs = [f"{with_interval(each['auroc'], each['interval'])} ({TITLES[view]})" for view, each in leak.items()]
+    return (
+        "as the roughness of the map tells an image's size; AUROC of smaller against larger real images, without a "
+        f"detector: {join_names(aurocs, is_simple=True)}"
+    )
+
+
+def describe_sizes(views: Numbers) -> str:
+    """The one size, or how many there are."""
+    if views["num_sizes"] > 1:
+        return f"{views['num_sizes']} sizes"
+    height, width = views["first_size_px"]
+    return f"{width} × {height} px"
+
+
+def tabulate_views(views: Numbers, readings: Numbers) -> Iterator[Table]:
+    """The views on each set of images, and how well the roughness of their maps tells the size.
+
+    Args:
+        views: As `views.numbers` gives them.
+        readings: All scores, those of `name_view` among them.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    notes = [SPREAD]
+    for images, each in views.items():
+        if each is None:
+            rows.append((images, "not done", *[None] * 5))
+            continue
+        notes += [f"{capitalize(TITLES[view])}: {reason}" for view, reason in each["refused"].items()]
+        name = f"{images}, {describe_sizes(each)}"
+        for view, title in TITLES.items():
+            if view in each["refused"]:
+                rows.append((name, f"{title}: refused", *[None] * 5))
+                continue
+            cells = [cell for metric in METRICS for cell in value_cells(readings, name_view(view, images), metric)]
+            less = None if view == CANVAS else describe_difference(each["less_canvas"][view])
+            rows.append((name, title, *cells, less))
+    heads = (*(f"{title}, {split}" for title in METRICS.values() for split in SPLITS), "AUROC less canvas, test")
+    title = "Views of the full detector, mean over the image sources"
+    yield Table(title, ("images", "view", *heads), tuple(rows), " ".join(notes))
+    leaks = {images: each for images, each in views.items() if each is not None and each["size_leak"] is not None}
+    if leaks:
+        yield _tabulate_leaks(leaks)
+
+
+def _tabulate_leaks(views: Numbers) -> Table:
+    return Table(
+        "How well the roughness of the map alone tells a real image's size",
+        ("images", "real test images", *TITLES.values()),
+        tuple(
+            (
+                *(images, each["num_leak_images"]),
+                *(with_interval(each["size_leak"][v]["auroc"], each["size_leak"][v]["interval"]) for v in TITLES),
+            )
+            for images, each in views.items()
+        ),
+        "AUROC of images smaller than the median against the others, 95 % interval by group. At 0.5 the map tells nothing; "
+        "below 0.5 the smaller image has the smoother map. Roughness is the mean difference of neighbouring cells over the "
+        "mean of the map. No detector is involved.",
+    )

@@ -1,0 +1,164 @@
+"""The question on file formats and sizes in words and tables."""
+
+from collections.abc import Iterator, Mapping
+
+from experiments.answers.answer import Table, capitalize, with_interval
+from experiments.answers.telling import Numbers, Telling
+from experiments.answers.verdicts import Value, describe_difference, describe_value, join_names, judge, side_of
+
+AS_THEY_COME = "mixed"
+"""The packing of the files as they are. Its images have several sizes."""
+WAYS = {AS_THEY_COME: "as they come", "common": "match common", "select": "match select"}
+CELLS = (
+    (AS_THEY_COME, AS_THEY_COME),
+    (AS_THEY_COME, "common"),
+    (AS_THEY_COME, "select"),
+    ("common", "common"),
+    ("select", "select"),
+)
+"""Packing that is trained on, and the one that is tested on."""
+DETECTORS = ("image_only", "map_only", "full")
+FILE = "file"
+TITLES = {
+    FILE: "facts of the file alone",
+    "gradient_energy": "gradient energy",
+    "mean_lare": "mean LaRE",
+    "image_only": "image only",
+    "map_only": "map only",
+    "full": "image and map",
+}
+HIGHER = {-1: "significantly lower", 0: "no significant difference", 1: "significantly higher"}
+"""Side of a difference of AUROCs → how it is said."""
+ALARMS = {
+    1: "half size makes photographs look significantly more generated",
+    0: "half size makes no significant difference",
+    -1: "half size makes photographs look significantly more real",
+}
+LIMITS = (
+    "What is left after matching may still come from the file: both ways compress generated images that were never "
+    "compressed before, while photographs keep the traces of their first compression and their first size. The regression "
+    "on facts of the files is a lower bound of what a file tells. Where select keeps few photographs, its detectors are "
+    "trained on few. Half size is one way of resizing among many, with one filter."
+)
+MADE_HERE = (
+    "The set was made for this question after GenImage's pattern: squares of the toy benchmark's photographs at their own "
+    "resolution as JPEG (half of quality 96, half of 75 to 95), against the toy benchmark's generated images as PNG."
+)
+
+
+def find_own(found: Numbers) -> dict[str, Mapping[str, Mapping[str, Value]]]:
+    """Packing → reading → metric → value, trained and tested on that packing."""
+    return {each["trained"]: each for each in found["cells"] if each["trained"] == each["tested"]}
+
+
+def find_telling(found: Numbers) -> dict[str, bool]:
+    """Packing → whether facts of the file alone separate the classes: their AUROC is significantly above 0.5."""
+    return {way: side_of(each[FILE]["auroc"]["interval"], 0.5) == 1 for way, each in find_own(found).items()}
+
+
+def headline(found: Numbers) -> str:
+    """What the file alone reaches under each packing."""
+    own = find_own(found)
+    aurocs = [f"{own[way][FILE]['auroc']['mean']:.2f} ({title})" for way, title in WAYS.items() if way in own]
+    return f"Facts of the file alone reach an AUROC of {join_names(aurocs)}."
+
+
+def finding(found: Numbers) -> str:
+    """What could not be done, what the file alone tells, what matching takes, and who raises false alarms."""
+    lines = [f"- {capitalize(WAYS[way])} was not done: {reason}." for way, reason in found["missing"].items()]
+    own, tells = find_own(found), find_telling(found)
+    lines.append("Facts of the file alone: where they separate the classes, a score may come from the file alone.")
+    for way, each in own.items():
+        verdict = "separate the classes" if tells[way] else "do not separate the classes"
+        lines.append(f"- Facts of the file {verdict}, {WAYS[way]}: AUROC {_show(each[FILE]['auroc'])}.")
+    for way, each in own.items():
+        texts = [f"{TITLES[name]} {_show(each[name]['auroc'])}" for name in TITLES if name != FILE]
+        lines.append(f"- AUROC, trained and tested {WAYS[way]}: {', '.join(texts)}.")
+    lines.append("Trained on the files as they come and tested on matched files, against tested as they come:")
+    lines += _tell_losses(found["losses"])
+    lines.append("False alarms: photographs after half size against the same photographs before.")
+    return "\n".join([*lines, *_tell_alarms(found["half_size"])])
+
+
+def _tell_losses(losses: Numbers) -> Iterator[str]:
+    for way, each in losses.items():
+        for name in sorted((name for name in TITLES if name in each and name != FILE), key=lambda n: judge(each[n])):
+            difference = describe_difference(each[name])
+            yield f"- {capitalize(TITLES[name])}, tested {WAYS[way]}: {HIGHER[judge(each[name])]}, AUROC {difference}."
+
+
+def _tell_alarms(alarms: list[Numbers]) -> Iterator[str]:
+    for side, text in ALARMS.items():
+        found = [each for each in alarms if side_of(each["interval"], 0.5) == side]
+        if found:
+            names = [f"{_name_alarm(each)} ({each['auroc']:.2f})" for each in found]
+            yield f"- {capitalize(text)} (AUROC): {join_names(names, is_simple=True)}."
+
+
+def _name_alarm(alarm: Numbers) -> str:
+    trained = f" trained {WAYS[alarm['trained']]}" if alarm["reading"] in DETECTORS else ""
+    return f"{TITLES[alarm['reading']]}{trained}"
+
+
+def _show(value: Value) -> str:
+    return with_interval(value["mean"], value["interval"])
+
+
+def tables(found: Numbers) -> Iterator[Table]:
+    """AUROC and balanced accuracy of each cell, what matching takes, false alarms, and counts."""
+    heads = ("trained", "tested", *TITLES.values())
+    spread = "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds."
+    left_out = tuple((WAYS[way], WAYS[way], f"not done: {reason}") for way, reason in found["missing"].items())
+    filled = tuple((*row, *[None] * (len(heads) - len(row))) for row in left_out)
+    for metric, title in (("auroc", "AUROC"), ("balanced_accuracy", "Balanced accuracy")):
+        rows = tuple(
+            (WAYS[e["trained"]], WAYS[e["tested"]], *(describe_value(e[name][metric]) for name in TITLES))
+            for e in found["cells"]
+        )
+        yield Table(
+            f"{title} by how the set was packed",
+            heads,
+            (*rows, *filled),
+            f"{spread} Thresholds come from the validation images of the packing that was trained on.",
+        )
+    yield Table(
+        "AUROC after matching less AUROC as they come",
+        ("tested", *TITLES.values()),
+        tuple(
+            (WAYS[way], *(describe_difference(each[name]) if name in each else None for name in TITLES))
+            for way, each in found["losses"].items()
+        ),
+        "Trained on the files as they come; paired on the images that both packings have.",
+    )
+    yield _tabulate_alarms(found["half_size"])
+    counts = found["counts"]
+    yield Table(
+        "Images of each packing",
+        ("packing", *(f"{split}: photographs / generated" for split in next(iter(counts.values())))),
+        tuple((WAYS[way], *(f"{a:,} / {b:,}" for a, b in each.values())) for way, each in counts.items()),
+        MADE_HERE if found["is_made_here"] else "",
+    )
+
+
+def _tabulate_alarms(alarms: list[Numbers]) -> Table:
+    rows = tuple(
+        (
+            TITLES[each["reading"]],
+            WAYS[each["trained"]],
+            describe_value({"mean": each["auroc"], "interval": each["interval"], "sd": each["sd"]}),
+            f"{each['called'][0]:.2f} → {each['called'][1]:.2f}",
+            with_interval(each["called"][1] - each["called"][0], each["rise"]),
+        )
+        for each in alarms
+    )
+    return Table(
+        "Photographs after half size against the same photographs before",
+        ("reading", "trained", "AUROC", "called generated", "rise"),
+        rows,
+        "Real test images as they come, all as PNG. An AUROC of 0.5 is no difference; a rise is a rise of false alarms. 95 % "
+        "intervals by group, ± standard deviation over seeds. Readings without a detector have their threshold from the "
+        "files as they come.",
+    )
+
+
+TELLING = Telling("How much of a score comes from the file's format and size?", LIMITS, headline, finding, tables)
