@@ -8,12 +8,9 @@ from typing import Any
 from cache_schema import Dataset, open_cache, write_json
 from experiments.answers.answer import Answer
 from experiments.answers.markdown import escape, table
-from experiments.egre.views import mixed_cache_name
-from experiments.passes import plan
-from experiments.precision import list_precisions
+from experiments.answers.readings import MEAN, METRICS, SPLITS
+from experiments.passes import list_caches
 from experiments.questions import FROM_CACHES, QUESTIONS, load_question
-from experiments.study.comparisons import MEAN
-from experiments.study.settings import METRICS, SPLITS
 from experiments.study.study import Study
 from train.scoring.matrix import format_cell
 from workflow.code_hash import hash_code
@@ -46,9 +43,7 @@ def describe_inputs(study: Study) -> list[Any]:
     config = study.config
     recipes = (config.recipe, config.map_only, config.image_only)
     datasets = [Dataset.open(data) for data in (config.data, config.mixed_data) if data]
-    names = {name for each in plan(config) for name in each.caches} | {mixed_cache_name(study.default_cache)}
-    names |= {each.cache for each in list_precisions(study.default_cache, config.mantissa_bits)}
-    caches = [config.caches / name for name in sorted(names)]
+    caches = [config.caches / name for name in list_caches(config)]
     return [
         asdict(config),
         hash_code(*CODE),

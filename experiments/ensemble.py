@@ -12,23 +12,22 @@ from experiments.answers.readings import MEAN, SPLITS, SPREAD, TITLES, make_curv
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import (
     RULE,
-    WORDS,
     compare_all,
     describe_difference,
-    group_verdicts,
-    join_names,
     judge,
+    state_verdicts,
 )
+from experiments.study.names import ensemble_caches
 from experiments.study.settings import Scored, score, subtract_means, summarize
-from experiments.study.study import Study, cache_name
+from experiments.study.study import Study
 
 COSTS_NAME = "costs.json"
 """File beside the caches: multiply-accumulates of one call of each part of the model."""
 LIMITS = (
-    "The caches share their draws: e = 1 is the first of the draws of e = 2, and so on. Shared draws make the differences "
-    "precise, and the correlations higher than with independent draws. Cost is arithmetic, not time. The cost leaves out "
-    "the text encoder, which reads one prompt for all images. A difference that is not significant here may be with more "
-    "images or seeds. One diffusion model and one timestep were tried."
+    "The caches share their draws: e = 1 is the first of the draws of e = 2, and so on. Shared draws make the "
+    "differences precise, and the correlations higher than with independent draws. Cost is arithmetic, not time. The "
+    "cost leaves out the text encoder, which reads one prompt for all images. A difference that is not significant "
+    "here may be with more images or seeds. One diffusion model and one timestep were tried."
 )
 BySize = Mapping[int, Scored]
 
@@ -36,15 +35,15 @@ BySize = Mapping[int, Scored]
 def answer(study: Study) -> Answer:
     """What is each further noise draw worth, for the mean and for the map, and what does it cost? From caches alone."""
     config = study.config
-    caches = {e: cache_name(config.timestep, e) for e in sorted(config.ensemble_sizes)}
+    caches = ensemble_caches(config)
     if len(caches) < 2:
         raise ValueError(f"ensemble_sizes is {config.ensemble_sizes}: expected several to compare")
     scored = {
         reading: {e: score(study, name, reading) for e, name in caches.items()}
         for reading in ("mean_lare", *config.sweep_variants)
     }
-    settings = {"timestep": config.timestep, "ensemble_sizes": list(caches)}
-    return study.tell("ensemble", TELLING, numbers(study, caches, scored), **settings)
+    found = numbers(study, caches, scored)
+    return study.tell("ensemble", TELLING, found, timestep=config.timestep, ensemble_sizes=list(caches))
 
 
 def numbers(study: Study, caches: Mapping[int, str], scored: Mapping[str, BySize]) -> dict[str, Any]:
@@ -101,17 +100,16 @@ def find_ends(found: Numbers) -> tuple[str, str]:
 def headline(found: Numbers) -> str:
     """Whether the largest ensemble is better than the smallest."""
     fewest, largest = find_ends(found)
-    groups = group_verdicts({TITLES[reading]: judge(by[largest]["test"]) for reading, by in found["gains"].items()})
-    against = f"e = {largest} against e = {fewest}"
-    if set(groups) == {0}:
-        return f"No significant gain in AUROC for any reading: {against}."
-    return f"AUROC of {against}: {'; '.join(f'{WORDS[verdict]} for {join_names(n)}' for verdict, n in groups.items())}."
+    compared = {name_setting(reading, largest): by[largest]["test"] for reading, by in found["gains"].items()}
+    if not any(judge(gain) for gain in compared.values()):
+        return f"Nothing significant: no reading's AUROC differs significantly between e = {fewest} and e = {largest}."
+    return f"{capitalize(state_verdicts(compared, f'e = {fewest}'))}."
 
 
 def judge_default(found: Numbers) -> int:
     """−1 the default ensemble is smaller than what validation calls enough, 1 larger, 0 as large."""
     needed, default = max(found["smallest_not_worse_on_validation"].values()), found["default"]
-    return (default > needed) - (default < needed)
+    return int(default > needed) - int(default < needed)
 
 
 def finding(found: Numbers) -> str:
@@ -123,8 +121,8 @@ def finding(found: Numbers) -> str:
     ]
     words = {-1: "is too small", 0: "is as small as it can be", 1: "is larger than needed"}
     enough = [
-        f"- {capitalize(TITLES[reading])}: the smallest ensemble that e = {largest} is not significantly better than on validation "
-        f"is e = {e}."
+        f"- {capitalize(TITLES[reading])}: the smallest ensemble that e = {largest} is not significantly better than "
+        f"on validation is e = {e}."
         for reading, e in found["smallest_not_worse_on_validation"].items()
     ]
     return "\n".join(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from experiments.precision import list_precisions
 from experiments.study.config import StudyConfig
-from experiments.study.study import cache_name
+from experiments.study.names import cache_name, ensemble_caches, mixed_cache_name, timestep_caches
 
 FULL = ("--compute_dtype=fp32", "--stored_dtype=float32")
 
@@ -35,12 +35,12 @@ class Pass:
 
 def plan(config: StudyConfig) -> list[Pass]:
     """The passes, the one with the default cache first."""
-    t, e, sizes = config.timestep, config.ensemble_size, list(config.ensemble_sizes)
-    others = [other for other in config.timesteps if other != t]
+    t, e, sizes = config.timestep, config.ensemble_size, list(ensemble_caches(config))
+    others = {other: name for other, name in timestep_caches(config).items() if other != t}
     passes = [
         Pass(
             f"ensemble sizes {sizes} at t = {t}",
-            tuple(cache_name(t, size) for size in sizes),
+            tuple(ensemble_caches(config).values()),
             (*FULL, f"--timesteps=[{t}]", f"--ensemble_sizes={sizes}"),
             max(sizes),
         )
@@ -48,12 +48,20 @@ def plan(config: StudyConfig) -> list[Pass]:
     if others:
         passes.append(
             Pass(
-                f"timesteps {others} at e = {e}",
-                tuple(cache_name(other, e) for other in others),
-                (*FULL, f"--timesteps={others}", f"--ensemble_sizes=[{e}]"),
+                f"timesteps {list(others)} at e = {e}",
+                tuple(others.values()),
+                (*FULL, f"--timesteps={list(others)}", f"--ensemble_sizes=[{e}]"),
                 e * len(others),
             )
         )
     bfloat = list_precisions(cache_name(t, e), config.mantissa_bits)[-1]
     arguments = ("--compute_dtype=bf16", "--stored_dtype=float32", f"--timestep={t}", f"--ensemble_size={e}")
     return [*passes, Pass(f"bfloat16 models at t = {t}, e = {e}", (bfloat.cache,), arguments, e, is_sweep=False)]
+
+
+def list_caches(config: StudyConfig) -> list[str]:
+    """Names of the caches that the questions from caches alone read: made by `plan`, derived, or packed as they are."""
+    default = cache_name(config.timestep, config.ensemble_size)
+    made = {name for each in plan(config) for name in each.caches}
+    derived = {each.cache for each in list_precisions(default, config.mantissa_bits)}
+    return sorted(made | derived | {mixed_cache_name(default)})

@@ -21,9 +21,9 @@ ALL_BITS = FULL_MANTISSA_BITS["float16"]
 """Of the default: float16 with all its bits."""
 FULL, BFLOAT = "float32", "float32 of bfloat16 models"
 LIMITS = (
-    "Rounding was tried at one timestep and one ensemble size. Bytes are the bytes of whole stores, with the images' keys "
-    "and hashes, and depend on how well these maps compress. A difference that is not significant here may be with more "
-    "images or seeds. bfloat16 is the arithmetic of the machine that made the cache."
+    "Rounding was tried at one timestep and one ensemble size. Bytes are the bytes of whole stores, with the images' "
+    "keys and hashes, and depend on how well these maps compress. A difference that is not significant here may be "
+    "with more images or seeds. bfloat16 is the arithmetic of the machine that made the cache."
 )
 
 
@@ -63,8 +63,8 @@ def answer(study: Study) -> Answer:
     precisions = list_precisions(study.default_cache, study.config.mantissa_bits)
     folders = {each.title: study.cache(each.cache) for each in precisions}
     scored = {reading: {each.title: score(study, each.cache, reading) for each in precisions} for reading in READINGS}
-    settings = {"cache": study.default_cache, "mantissa_bits": list(study.config.mantissa_bits)}
-    return study.tell("precision", TELLING, numbers(study, folders, scored), **settings)
+    found, bits = numbers(study, folders, scored), list(study.config.mantissa_bits)
+    return study.tell("precision", TELLING, found, cache=study.default_cache, mantissa_bits=bits)
 
 
 def numbers(study: Study, folders: Mapping[str, Path], scored: Mapping[str, Mapping[str, Scored]]) -> dict[str, Any]:
@@ -183,7 +183,8 @@ def tables(found: Numbers) -> Iterator[Table]:
             )
             for title, size in found["bytes_a_map"].items()
         ),
-        "Rank correlation: Spearman, over all test images. AP: 95 % interval by group, ± standard deviation over seeds.",
+        "Rank correlation: Spearman, over all test images. AP: 95 % interval by group, ± standard deviation over "
+        "seeds.",
     )
     yield Table(
         "AP less AP of float32",

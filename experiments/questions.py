@@ -1,4 +1,4 @@
-"""The questions that have a command each: their modules, which hold `answer(study) -> Answer`."""
+"""The questions that have a command each: their modules, which hold `answer(study) -> Answer` and `TELLING`."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # they load torch, which a list of the commands does without
     from experiments.answers.answer import Answer
+    from experiments.answers.telling import Telling
     from experiments.study.study import Study
 
 QUESTIONS = {
@@ -30,3 +31,9 @@ def load_question(name: str) -> Callable[["Study"], "Answer"]:
     """The function that answers a question."""
     answer: Callable[[Study], Answer] = import_module(QUESTIONS[name]).answer
     return answer
+
+
+def load_telling(name: str) -> "Telling":
+    """The words of a question."""
+    telling: Telling = import_module(QUESTIONS[name]).TELLING
+    return telling

@@ -16,7 +16,7 @@ from experiments.answers.verdicts import (
     describe_value,
     join_names,
     side_of,
-    sum_up_verdicts,
+    state_verdicts,
 )
 from experiments.study.comparisons import subtract
 from experiments.study.settings import Scored, score, subtract_means, summarize
@@ -39,11 +39,11 @@ READINGS = {"mean_lare": "mean of the map", "map_only": "detector, map only", "f
 BENCH = "python -m bench --measures reconstruction"
 LIMITS = (
     "All errors come from one model; another model may suit another method better. DIRE's own detector sees images of "
-    "the error at full resolution, and AEROBLADE measures a perceptual distance: here all errors are means over the cells "
-    "of one map. All detectors have LaRE's recipe. A detector of image and map is led less by maps of smaller numbers, "
-    "which few epochs do not make up for; a detector of the map alone brings all maps to one scale. Where the real class "
-    "are VAE reconstructions of photographs, both sides have the decoder's trace, which the error of a VAE reconstruction "
-    f"relies on. Cost is arithmetic; `{BENCH}` measures seconds at the shapes of Stable Diffusion 1.5."
+    "the error at full resolution, and AEROBLADE measures a perceptual distance: here all errors are means over the "
+    "cells of one map. All detectors have LaRE's recipe. A detector of image and map is led less by maps of smaller "
+    "numbers, which few epochs do not make up for; a detector of the map alone brings all maps to one scale. Where the "
+    "real class are VAE reconstructions of photographs, both sides have the decoder's trace, which the error of a VAE "
+    f"reconstruction relies on. Cost is arithmetic; `{BENCH}` measures seconds at the shapes of Stable Diffusion 1.5."
 )
 
 
@@ -152,11 +152,10 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
 
 def headline(found: Numbers) -> str:
     """The verdicts of the detector that sees the map alone, and the range of costs."""
-    verdicts = sum_up_verdicts(
-        (METHODS[m], by_source[MEAN]) for m, by_source in found["differences"]["map_only"].items()
-    )
+    compared = {METHODS[m]: by_source[MEAN] for m, by_source in found["differences"]["map_only"].items()}
     costs = [ratio for method, ratio in compute_cost_ratios(found).items() if method != LARE]
-    return f"Map alone against LaRE: {verdicts}; the cost is {min(costs):.1f} to {max(costs):.1f} times LaRE's."
+    verdicts = state_verdicts(compared, "LaRE")
+    return f"By the map alone, {verdicts}; the cost is {min(costs):.1f} to {max(costs):.1f} times LaRE's."
 
 
 def compute_cost_ratios(found: Numbers) -> dict[str, float]:
@@ -176,7 +175,7 @@ def finding(found: Numbers) -> str:
     lines += [f"- Cost of {METHODS[m]}: {ratios[m]:.2f} times LaRE's cost." for m in ratios if m != LARE]
     units = join_names([f"{size:.2g} ({METHODS[m]})" for m, size in found["mean_error"].items()])
     lines.append(f"Mean value of a map: {units}. The detector of image and map takes the maps unscaled.")
-    return "\n".join(capitalize(line) for line in lines)
+    return "\n".join(lines)
 
 
 def find_inverted(found: Numbers) -> dict[str, list[str]]:
@@ -203,14 +202,14 @@ def _tell_inverted(found: Numbers) -> Iterator[str]:
     else:
         yield "Inverted mean errors (generated images have the higher error); AUROC is below 0.5 and kept so:"
     for method, sources in inverted.items():
-        yield f"- {METHODS[method]}: inverted mean error for {join_names(sources)}."
+        yield f"- {capitalize(METHODS[method])}: inverted mean error for {join_names(sources)}."
 
 
 def _tell_choices(found: Numbers) -> Iterator[str]:
     for reading, title in READINGS.items():
         best = choose(found, reading)
         auroc = describe_value(found["readings"]["test"][name_setting(reading, best)][MEAN]["auroc"])
-        yield f"- {title}: validation chooses {METHODS[best]}; test AUROC {auroc}."
+        yield f"- {capitalize(title)}: validation chooses {METHODS[best]}; test AUROC {auroc}."
 
 
 def _tell_shares(shares: Numbers) -> Iterator[str]:
@@ -221,7 +220,7 @@ def _tell_shares(shares: Numbers) -> Iterator[str]:
     for method, by_source in shares.items():
         found = [f"{100 * share['lower']:.0f} % of {source}" for source, share in by_source.items()]
         if found:
-            yield f"- {METHODS[method]}: lower mean error for {join_names(found)}."
+            yield f"- {capitalize(METHODS[method])}: lower mean error for {join_names(found)}."
 
 
 def tables(found: Numbers) -> Iterator[Table]:
@@ -252,9 +251,8 @@ def _tabulate_by_source(found: Numbers, reading: str) -> Table:
         for m in METHODS
         for metric, title in METRICS.items()
     )
-    return Table(
-        f"By image source: {READINGS[reading]}", ("method", "metric", *sources), rows, f"Test images; {SPREAD}"
-    )
+    heads = ("method", "metric", *sources)
+    return Table(f"By image source: {READINGS[reading]}", heads, rows, f"Test images; {SPREAD}")
 
 
 def _tabulate_differences(differences: Numbers) -> Table:

@@ -1,4 +1,4 @@
-"""All answers that are there as one self-contained page, and as Markdown. Nothing is decided here."""
+"""All answers as one self-contained page, and as Markdown. Nothing is decided here."""
 
 import base64
 import re
@@ -10,8 +10,9 @@ from experiments.answers.answer import Answer, Chart, Picture, Table, describe_s
 from experiments.answers.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
 from experiments.answers.maps import draw_svgs, load_maps
 from experiments.answers.markdown import as_document
-from experiments.questions import QUESTIONS
-from experiments.toy.tables import COMMAND, NAME
+from experiments.questions import QUESTIONS, load_telling
+from experiments.toy.telling import COMMAND, NAME
+from experiments.toy.telling import TELLING as TOY
 from workflow.code_hash import ROOT
 from workflow.pages import load_template
 
@@ -42,6 +43,9 @@ class ReportConfig:
     """Markdown file to write, docs/RESULTS.md: the same without charts and pictures."""
     keep: Path | None = None
     """Folder to copy the answers and their pictures to, docs/results, to make the page without doing the work again."""
+    retell: bool = False
+    """Tell the answers again from their numbers, in the words of today, and write them in place of those of `answers`
+    and `toy`. No figure changes."""
     data: Path | None = None
     """Dataset folder, to show test images beside their maps."""
     caches: tuple[Path, ...] = ()
@@ -72,10 +76,18 @@ def load_answers(config: ReportConfig) -> tuple[list[Answer], dict[str, str]]:
     for name, command in commands.items():
         file = (config.toy if name == NAME else config.answers) / f"{name}.json"
         if file.is_file():
-            answers.append(Answer.load(file))
+            answers.append(retell(Answer.load(file), file.parent) if config.retell else Answer.load(file))
         else:
             missing[name] = command
     return answers, missing
+
+
+def retell(answer: Answer, folder: Path) -> Answer:
+    """Tell an answer again from its numbers, and write it in place of the old one."""
+    telling = TOY if answer.name == NAME else load_telling(answer.name)
+    told = telling.retell(answer)
+    told.save(folder)
+    return told
 
 
 def prepare(answer: Answer, folder: Path) -> Section:

@@ -1,4 +1,4 @@
-"""Train on each image source, test on all: what a detector of one source is worth on another, and on VAE reconstructions."""
+"""Train on each image source, test on all: what a detector of one source is worth on another source."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,6 @@ from experiments.answers.answer import Answer, Picture, Table, capitalize
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import (
     RULE,
-    WORDS,
     Value,
     compare_all,
     describe_difference,
@@ -22,7 +21,8 @@ from experiments.answers.verdicts import (
     judge,
 )
 from experiments.study.comparisons import Scores, score_sources
-from experiments.study.study import Study, run_name
+from experiments.study.names import run_name
+from experiments.study.study import Study
 from train.pictures.plots import draw_matrix
 from train.scoring.evaluate import evaluate, score_each_seed
 from train.scoring.matrix import ALL, CORNER, METRICS, add_up, choose_rows, format_cell
@@ -33,11 +33,11 @@ from train.scoring.scores import Reading
 
 PICTURE = "sources-matrix.png"
 LIMITS = (
-    "Rows are the sources of the training split. A source that is in the test alone stands off the diagonal only: nobody "
-    "knows how well a detector of its own would find it. The mean off the diagonal has other sources than the mean on the "
-    "diagonal, and they may be harder; own and other detector are compared on the same images. A detector of one source "
-    "has seen fewer images than a detector of all, over as many epochs. Intervals resample the test images' groups, not "
-    "the training."
+    "Rows are the sources of the training split. A source that is in the test alone stands off the diagonal only: "
+    "nobody knows how well a detector of its own would find it. The mean off the diagonal has other sources than the "
+    "mean on the diagonal, and they may be harder; own and other detector are compared on the same images. A detector "
+    "of one source has seen fewer images than a detector of all, over as many epochs. Intervals resample the test "
+    "images' groups, not the training."
 )
 
 
@@ -136,10 +136,9 @@ def headline(found: Numbers) -> str:
     verdicts = [judge(gap) for gap in list_gaps(found, of_all=False).values()]
     if not verdicts:
         return "Only one image source can be trained on."
-    counts = [f"{WORDS[v]} in {verdicts.count(v)}" for v in WORDS if v in verdicts]
-    return (
-        f"A source's own detector against a detector of another source: {join_names(counts)} of {len(verdicts)} cases."
-    )
+    words = {-1: "significantly better", 0: "not significantly different", 1: "significantly worse"}
+    counts = [f"{words[v]} in {verdicts.count(v)} of {len(verdicts)} cases" for v in words if v in verdicts]
+    return f"Against a source's own detector, a detector of another source is {join_names(counts)}."
 
 
 def finding(found: Numbers) -> str:

@@ -38,7 +38,7 @@ def extract_in_child(settings: dict[str, Any]) -> float:
 
 
 def measure_memory(context: Context) -> list[Figure]:
-    """Peak memory of the long job over that of the short one, with the default number of workers and with none."""
+    """Peak memory of the long job over the peak of the short one, with the default number of workers and with none."""
     config = context.config
     short, long = config.tars_compared
     jpegs = list(make_jpegs(long * config.memory_rows, PICTURE_PX))

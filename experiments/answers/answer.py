@@ -1,4 +1,4 @@
-"""What a question's command found, in one form: the tables in the documents and the page are made from it.
+"""What a question's command found, in one form: documents and page are made from it.
 
 Commands decide; whoever shows an answer does not. An answer is a JSON file, so that a page can be made again without
 doing the work again.
@@ -84,7 +84,8 @@ class Answer:
     headline: str
     """The finding in a line, for contents; decided by the numbers too."""
     finding: str
-    """A paragraph a line, decided by the numbers; what failed or was not found comes first."""
+    """A paragraph a line, or an item of a list where the line begins with "- ". Decided by the numbers; what failed or
+    was not found comes first."""
     limits: str
     """What it does not show."""
     command: str
@@ -96,6 +97,21 @@ class Answer:
     pictures: tuple[Picture, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """Everything behind tables and charts that is worth reading by a program."""
+
+    @property
+    def blocks(self) -> list[str | list[str]]:
+        """The finding: a text for a paragraph, a list for items that follow one another."""
+        blocks: list[str | list[str]] = []
+        for line in self.finding.splitlines():
+            if not line.startswith("- "):
+                blocks.append(line)
+                continue
+            if not blocks or isinstance(blocks[-1], str):
+                blocks.append([])
+            items = blocks[-1]
+            assert isinstance(items, list)
+            items.append(line.removeprefix("- "))
+        return blocks
 
     def save(self, folder: Path) -> Path:
         """Write `<folder>/<name>.json` in place of an older one."""

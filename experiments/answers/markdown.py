@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from experiments.answers.answer import Answer, describe_settings, format_cell
 
 HEAD = (
-    "# Results\n\nEach section is what one command found: the finding, what it does not show, the figures, and the "
-    "command that makes them again. Nothing in it is written by hand: `python -m experiments report --markdown "
-    "docs/RESULTS.md --keep docs/results` wrote it from the answers that those commands left. `make report` draws the "
-    "page that has the charts and pictures too."
+    "# Results\n\nEach section is the answer of one command: the finding, its limits, the figures, and the command "
+    "that makes them again. `python -m experiments report --markdown docs/RESULTS.md --keep docs/results` writes this "
+    "file from the answers that the commands leave; nothing is written by hand. `make report` draws a page with the "
+    "charts and pictures too."
 )
 
 
@@ -30,8 +30,9 @@ def as_document(answers: Sequence[Answer], missing: Mapping[str, str]) -> str:
 
 def as_section(answer: Answer) -> str:
     """Heading, finding, limits, tables, and where they come from. Charts and pictures are left out."""
-    finding = map(escape, answer.finding.splitlines())
-    parts = [f"## {escape(answer.question)}", *finding, f"**Limits.** {escape(answer.limits)}"]
+    parts = [f"## {escape(answer.question)}"]
+    parts += ["\n".join(f"- {escape(text)}" for text in b) if isinstance(b, list) else escape(b) for b in answer.blocks]
+    parts.append(f"**Limits.** {escape(answer.limits)}")
     for each in answer.tables:
         rows = ([format_cell(cell) for cell in row] for row in each.rows)
         parts += [f"**{escape(each.title)}**", table(each.columns, rows), escape(each.note)]

@@ -4,19 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from experiments.answers.answer import Cell, Curve
 from experiments.answers.verdicts import Value, describe_value
+from train.scoring import titles
 
 MEAN = "mean"
 """Name of the mean over the image sources beside them."""
 SPLITS = ("validation", "test")
 METRICS = {"auroc": "AUROC", "average_precision": "AP"}
 """What tables of several metrics show."""
-TITLES = {
-    "mean_lare": "mean LaRE",
-    "map_only": "detector, map only",
-    "full": "detector, image + map",
-    "gradient_energy": "gradient energy",
-}
-"""Readings in the order in which they are shown."""
+TITLES = {name: titles.TITLES[name] for name in ("mean_lare", "map_only", "full", "gradient_energy")}
+"""Readings that several questions score, in the order in which they are shown."""
 SPREAD = "95 % interval by group, ± standard deviation over seeds."
 Scores = Mapping[str, Mapping[str, Value]]
 """`MEAN` and each image source → metric → value."""

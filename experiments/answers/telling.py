@@ -1,10 +1,11 @@
 """A question's words, tables and charts as functions of its numbers: an answer that was kept can be told again."""
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.answers.answer import Answer, Chart, Table
+from experiments.answers.answer import Answer, Chart, Picture, Table
 
 Numbers = Mapping[str, Any]
 """`Answer.numbers` as JSON holds them: keys are strings, sequences are lists."""
@@ -22,6 +23,39 @@ class Telling:
     tables: Callable[[Numbers], Iterable[Table]] | None = None
     """None: they need more than the numbers that are kept."""
     charts: Callable[[Numbers], Iterable[Chart]] | None = None
+
+    def tell(
+        self,
+        name: str,
+        numbers: Numbers,
+        command: str,
+        settings: Mapping[str, Any],
+        pictures: Sequence[Picture] = (),
+        tables: Sequence[Table] = (),
+    ) -> Answer:
+        """An answer from its numbers.
+
+        Args:
+            name: Of the question's command.
+            numbers: As JSON can hold them.
+            command: What makes the answer again.
+            settings: What decided it.
+            pictures: Beside the answer.
+            tables: Where they are no function of the numbers.
+        """
+        untold = Answer(
+            name=name,
+            question=self.question,
+            headline="",
+            finding="",
+            limits=self.limits,
+            command=command,
+            settings=settings,
+            tables=tuple(tables),
+            pictures=tuple(pictures),
+            numbers=json.loads(json.dumps(numbers)),
+        )
+        return self.retell(untold)
 
     def retell(self, answer: Answer) -> Answer:
         """The answer in the words of today; its numbers, settings and pictures as they are."""

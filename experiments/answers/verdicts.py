@@ -6,10 +6,10 @@ from typing import Any
 from experiments.answers.answer import capitalize, with_interval
 
 Value = Mapping[str, Any]
-"""A metric or a difference, as JSON holds it: "mean", "interval" (two ends, or None), "sd" (over seeds, None for one)."""
+"""A metric or a difference as JSON holds it: "mean", "interval" (two ends, or None), "sd" (of seeds; None for one)."""
 RULE = (
-    "A difference is significant where its whole 95 % interval lies on one side of 0 and it is larger than its standard "
-    "deviation over seeds."
+    "A difference is significant where its whole 95 % interval lies on one side of 0 and it is larger than its "
+    "standard deviation over seeds."
 )
 WORDS = {-1: "significantly worse", 0: "no significant difference", 1: "significantly better"}
 """Verdict of `judge` → how it is said; in this order, what failed first."""
@@ -65,14 +65,19 @@ def compare_all(compared: Iterable[tuple[str, str, Value]], metric: str = "AUROC
     return [f"- {compare(*each, metric)}" for each in ordered]
 
 
-def sum_up_verdicts(compared: Iterable[tuple[str, Value]]) -> str:
-    """Names alone, in one clause: "significantly worse: this; no significant difference: that and those".
+def state_verdicts(compared: Mapping[str, Value], other: str) -> str:
+    """Clauses for a headline: "a is significantly worse than x; b and c are significantly better".
 
     Args:
         compared: Name, and by how much it is better.
+        other: Name of what all are compared with.
     """
-    found = group_verdicts({name: judge(difference) for name, difference in compared})
-    return "; ".join(f"{WORDS[verdict]}: {join_names(names)}" for verdict, names in found.items())
+    clauses: list[str] = []
+    for verdict, names in group_verdicts({name: judge(each) for name, each in compared.items()}).items():
+        word = WORDS[verdict] if verdict else "not significantly different"
+        against = "" if clauses else f" {'than' if verdict else 'from'} {other}"
+        clauses.append(f"{join_names(names)} {'is' if len(names) == 1 else 'are'} {word}{against}")
+    return "; ".join(clauses)
 
 
 def join_names(names: Sequence[str], *, is_simple: bool = False) -> str:

@@ -13,10 +13,11 @@ from experiments.answers.verdicts import Value, judge
 from experiments.cheap.settings import Candidate, choose_candidates, make_cache
 from experiments.cheap.telling import READINGS, TELLING, name_setting
 from experiments.cheap.timing import Milliseconds, make_work, measure_in_turns, one_thread
+from experiments.study.names import VARIANTS, run_name
 from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs
-from experiments.study.study import VARIANTS, Study, run_name
+from experiments.study.study import Study
 from extract.models.stable_diffusion import Diffusion, load_scheduler
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.study.config import StudyConfig
+from experiments.study.names import cache_name
 from experiments.study.stage_1 import check_model, open_model, parse_config
-from experiments.study.study import Study, cache_name
+from experiments.study.study import Study
 from extract.config import ExtractConfig
 from extract.models.folder import ModelFolder
 

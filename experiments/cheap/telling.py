@@ -9,11 +9,11 @@ from experiments.answers.verdicts import RULE, WORDS, describe_difference, descr
 
 READINGS = ("mean_lare", "map_only")
 LIMITS = (
-    "Milliseconds are measured on one core of the machine that ran this command, for the models alone. Files are read and "
-    "decoded beside them, and the text encoder reads one prompt for all images. Other work of the machine is in the "
-    "milliseconds too. A smaller canvas also makes the detector's maps smaller. Another autoencoder or UNet makes another "
-    "detector: it is trained anew here, by the same recipe, and cannot replace the default one afterwards. With few "
-    "validation images, a loss may pass unseen."
+    "Milliseconds are measured on one core of the machine that ran this command, for the models alone. Files are read "
+    "and decoded beside them, and the text encoder reads one prompt for all images. Other work of the machine is in "
+    "the milliseconds too. A smaller canvas also makes the detector's maps smaller. Another autoencoder or UNet makes "
+    "another detector: it is trained anew here, by the same recipe, and cannot replace the default one afterwards. "
+    "With few validation images, a loss may pass unseen."
 )
 
 
@@ -66,7 +66,7 @@ def is_at_chance(found: Numbers, reading: str) -> bool:
 
 def _tell_losses(found: Numbers, reading: str) -> Iterator[str]:
     default, verdicts = found["default"], found["verdicts"][reading]
-    yield f"{capitalize(TITLES[reading])} against the default “{default}”, by mean AUROC over the image sources on the test:"
+    yield f"{capitalize(TITLES[reading])} against the default “{default}”, mean test AUROC over the image sources:"
     if is_at_chance(found, reading):
         auroc = found["readings"]["test"][name_setting(reading, default)][MEAN]["auroc"]
         yield f"- {capitalize(TITLES[reading])}, default “{default}”: consistent with chance, {describe_value(auroc)}."
@@ -107,8 +107,8 @@ def tables(found: Numbers) -> Iterator[Table]:
             )
             for title, cost in found["giga_macs"].items()
         ),
-        "ms: one core, median of rounds in which all settings took turns; in brackets the fastest and the slowest. Mean "
-        f"over the image sources; {SPREAD}",
+        "ms: one core, median of rounds in which all settings took turns; in brackets the fastest and the slowest. "
+        f"Mean over the image sources; {SPREAD}",
     )
     yield Table(
         f"AUROC less AUROC of “{found['default']}”",

@@ -26,8 +26,8 @@ NEW_MAPS = {
 METRICS = {"accuracy": "Accuracy", "auroc": "AUROC"}
 NOTE = (
     "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds. Each detector is attacked "
-    "through its own gradient. Where maps are made again, all three readings see the images attacked through image and map "
-    "of the first seed, and are of the first seed themselves. Thresholds come from clean validation images."
+    "through its own gradient. Where maps are made again, all three readings see the images attacked through image and "
+    "map of the first seed, and are of the first seed themselves. Thresholds come from clean validation images."
 )
 
 

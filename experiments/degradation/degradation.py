@@ -12,9 +12,10 @@ from experiments.answers.answer import Answer
 from experiments.degradation import attack, scores
 from experiments.degradation.telling import AS_THEY_ARE, REFERENCE_PX, TELLING, entitle
 from experiments.study.image_sets import unite
+from experiments.study.names import VARIANTS, run_name
 from experiments.study.some_images import choose_images
 from experiments.study.stage_1 import make_cache_like
-from experiments.study.study import VARIANTS, Study, run_name
+from experiments.study.study import Study
 from extract.packing.copies import parse_degradation
 
 
@@ -33,8 +34,8 @@ def answer(study: Study) -> Answer:
     attacks = attack.attack(study, copies, copies_cache, runs, readings, AS_THEY_ARE)
     titles = {name: entitle(name, done) for name, done in degradations.items()}
     numbers = {"titles": titles, **scores.numbers(results), "left_out": left_out, **attack.numbers(attacks)}
-    settings = {"max_test_images": study.config.max_test_images, "degradations": [*titles.values()]}
-    return study.tell("degradation", TELLING, numbers, **settings)
+    limit, done = study.config.max_test_images, [*titles.values()]
+    return study.tell("degradation", TELLING, numbers, max_test_images=limit, degradations=done)
 
 
 def scale_to(degradation: str, image_px: int) -> str:

@@ -38,10 +38,11 @@ METRIC_TITLES = {"accuracy": "Accuracy", "average_precision": "AP", "auroc": "AU
 CHARTED = ("accuracy", "average_precision")
 LIMITS = (
     "Each image has one degradation, and training saw none of them: what training on degraded images would give is not "
-    "known. Photographs and generated images are degraded alike; real images may meet other degradations than generated "
-    "ones. Sides and blurs are named for images of 256 px and scaled to the side of an image as stage 1 sees it; images of "
-    "other sizes meet the scaled degradation at their own size. The attack is one step on the pixels by an attacker who "
-    "knows the detector. Stronger attacks exist, and an attack on the map through the diffusion model was not tried."
+    "known. Photographs and generated images are degraded alike; real images may meet other degradations than "
+    "generated ones. Sides and blurs are named for images of 256 px and scaled to the side of an image as stage 1 sees "
+    "it; images of other sizes meet the scaled degradation at their own size. The attack is one step on the pixels by "
+    "an attacker who knows the detector. Stronger attacks exist, and an attack on the map through the diffusion model "
+    "was not tried."
 )
 
 
@@ -144,8 +145,9 @@ def _tell_threshold(found: Numbers) -> str:
     after = {metric: degraded[worst][metric]["mean"] for metric in ("accuracy", "auroc")}
     before = {metric: value - degraded[worst]["change"][metric]["mean"] for metric, value in after.items()}
     return (
-        f"{head} {list_names(lost, [*degraded]) if lost else 'no degradation'}. The largest loss is under {worst}: accuracy "
-        f"{before['accuracy']:.2f} → {after['accuracy']:.2f}, AUROC {before['auroc']:.2f} → {after['auroc']:.2f}."
+        f"{head} {list_names(lost, [*degraded]) if lost else 'no degradation'}. The largest loss is under {worst}: "
+        f"accuracy {before['accuracy']:.2f} → {after['accuracy']:.2f}, AUROC {before['auroc']:.2f} → "
+        f"{after['auroc']:.2f}."
     )
 
 

@@ -8,8 +8,9 @@ from experiments.answers.answer import Answer
 from experiments.egre import views
 from experiments.egre.telling import TELLING, TITLES, name_difference
 from experiments.study.comparisons import subtract
+from experiments.study.names import run_name
 from experiments.study.settings import Scored, score_runs, summarize
-from experiments.study.study import Study, run_name
+from experiments.study.study import Study
 from workflow.stages import PERMUTED
 
 

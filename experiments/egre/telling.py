@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from experiments.answers.answer import Table, capitalize
 from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, list_sources, value_cells
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import RULE, compare_all, describe_difference, describe_value, sum_up_verdicts
+from experiments.answers.verdicts import RULE, compare_all, describe_difference, describe_value, state_verdicts
 from experiments.egre.views_telling import tabulate_views, tell_views
 from workflow.stages import PERMUTED
 
@@ -30,10 +30,11 @@ CLAIMS = (
 )
 """What the finding tells: the one against the other."""
 LIMITS = (
-    "All detectors share one recipe, one backbone and one number of epochs: a detector that needs more epochs is judged "
-    "too early. Intervals resample the test images' groups, not the training; few seeds tell little of the spread of "
-    "training. Nothing is said about image sources that are not in this test. Where images have several sizes, any "
-    "detector may read the size itself, and an AUROC there does not measure how well generated images are found."
+    "All detectors share one recipe, one backbone and one number of epochs: a detector that needs more epochs is "
+    "judged too early. Intervals resample the test images' groups, not the training; few seeds tell little of the "
+    "spread of training. Nothing is said about image sources that are not in this test. Where images have several "
+    "sizes, any detector may read the size itself, and an AUROC there does not measure how well generated images are "
+    "found."
 )
 
 
@@ -44,12 +45,12 @@ def name_difference(one: str, other: str) -> str:
 
 def headline(found: Numbers) -> str:
     """The verdicts against the image alone."""
-    compared = [
-        (TITLES[one], found["differences"][name_difference(one, other)][MEAN])
+    compared = {
+        TITLES[one]: found["differences"][name_difference(one, other)][MEAN]
         for one, other in CLAIMS
         if other == "image_only"
-    ]
-    return f"Against the image alone, {sum_up_verdicts(compared)}."
+    }
+    return f"{capitalize(state_verdicts(compared, 'the image alone'))}."
 
 
 def finding(found: Numbers) -> str:
@@ -85,8 +86,8 @@ def tables(found: Numbers) -> Iterator[Table]:
         "Detectors, mean over the image sources",
         ("detector", *(f"{title}, {split}" for title in METRICS.values() for split in SPLITS)),
         tuple((t, *(cell for metric in METRICS for cell in value_cells(readings, t, metric))) for t in TITLES.values()),
-        f"{SPREAD} Checkpoints and thresholds come from validation, which has images of {known}. “Other images' maps” is "
-        "the trained detector with another image's map in place of each image's own.",
+        f"{SPREAD} Checkpoints and thresholds come from validation, which has images of {known}. “Other images' maps” "
+        "is the trained detector with another image's map in place of each image's own.",
     )
     for metric, title in METRICS.items():
         yield Table(

@@ -15,8 +15,9 @@ import yaml
 from experiments.answers.readings import MEAN
 from experiments.egre.size_leak import SizeLeak, measure_size_leak
 from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, name_view
+from experiments.study.names import mixed_cache_name, run_name
 from experiments.study.settings import Scored, score_runs
-from experiments.study.study import Study, run_name
+from experiments.study.study import Study
 from train.data.join import Join
 from train.data.native_views import only_size
 
@@ -39,15 +40,6 @@ class Views:
     """View → why it cannot be had."""
     leak: SizeLeak | None
     """None for images of one size."""
-
-
-def mixed_cache_name(default: str) -> str:
-    """Name of the cache of images of several sizes.
-
-    Args:
-        default: That of the study's images.
-    """
-    return f"mixed-{default}"
 
 
 def compare_views(study: Study) -> dict[str, Views | None]:

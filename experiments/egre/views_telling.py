@@ -28,8 +28,8 @@ def tell_views(views: Numbers) -> Iterator[str]:
     for images, each in views.items():
         if each is None:
             yield (
-                f"Views on {images} were not compared: no such dataset has a cache. `python -m experiments formats` makes "
-                "both."
+                f"Views on {images} were not compared: no such dataset has a cache. `python -m experiments formats` "
+                "makes both."
             )
             continue
         yield f"Views of the full detector on {images} ({describe_sizes(each)}), by mean AUROC on the test:"
@@ -101,7 +101,7 @@ def _tabulate_leaks(views: Numbers) -> Table:
             )
             for images, each in views.items()
         ),
-        "AUROC of images smaller than the median against the others, 95 % interval by group. At 0.5 the map tells nothing; "
-        "below 0.5 the smaller image has the smoother map. Roughness is the mean difference of neighbouring cells over the "
-        "mean of the map. No detector is involved.",
+        "AUROC of images smaller than the median against the others, 95 % interval by group. At 0.5 the map tells "
+        "nothing; below 0.5 the smaller image has the smoother map. Roughness is the mean difference of neighbouring "
+        "cells over the mean of the map. No detector is involved.",
     )

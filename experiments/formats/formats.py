@@ -90,8 +90,8 @@ def count_classes(dataset: Dataset) -> Counts:
 
 def find_missing_class(counts: Counts) -> str | None:
     """Which class has no image in which split, or None."""
-    for split, numbers in counts.items():
-        for number, name in zip(numbers, ("photographs", "generated images"), strict=True):
+    for split, of_split in counts.items():
+        for number, name in zip(of_split, ("photographs", "generated images"), strict=True):
             if not number:
                 return f"it leaves no {name} in {split}"
     return None

@@ -36,13 +36,14 @@ ALARMS = {
 }
 LIMITS = (
     "What is left after matching may still come from the file: both ways compress generated images that were never "
-    "compressed before, while photographs keep the traces of their first compression and their first size. The regression "
-    "on facts of the files is a lower bound of what a file tells. Where select keeps few photographs, its detectors are "
-    "trained on few. Half size is one way of resizing among many, with one filter."
+    "compressed before, while photographs keep the traces of their first compression and their first size. The "
+    "regression on facts of the files is a lower bound of what a file tells. Where select keeps few photographs, its "
+    "detectors are trained on few. Half size is one way of resizing among many, with one filter."
 )
 MADE_HERE = (
-    "The set was made for this question after GenImage's pattern: squares of the toy benchmark's photographs at their own "
-    "resolution as JPEG (half of quality 96, half of 75 to 95), against the toy benchmark's generated images as PNG."
+    "The set was made for this question after GenImage's pattern: squares of the toy benchmark's photographs at their "
+    "own resolution as JPEG (half of quality 96, half of 75 to 95), against the toy benchmark's generated images as "
+    "PNG."
 )
 
 
@@ -155,9 +156,9 @@ def _tabulate_alarms(alarms: list[Numbers]) -> Table:
         "Photographs after half size against the same photographs before",
         ("reading", "trained", "AUROC", "called generated", "rise"),
         rows,
-        "Real test images as they come, all as PNG. An AUROC of 0.5 is no difference; a rise is a rise of false alarms. 95 % "
-        "intervals by group, ± standard deviation over seeds. Readings without a detector have their threshold from the "
-        "files as they come.",
+        "Real test images as they come, all as PNG. An AUROC of 0.5 is no difference; a rise is a rise of false "
+        "alarms. 95 % intervals by group, ± standard deviation over seeds. Readings without a detector have their "
+        "threshold from the files as they come.",
     )
 
 

@@ -30,10 +30,10 @@ SIDES = {
 }
 """Side of an AUROC → what the mean LaRE is; what fails comes first."""
 LIMITS = (
-    "A rank correlation within an image says that the error is larger where there is more detail, not why. Matching makes "
-    "the classes equal in the mean gradient energy of whole images only: they may still differ in where the detail lies, "
-    "in colour and in content. Images without a partner are left out. The line is fitted to real validation images and "
-    "may not hold for others. No detector was trained."
+    "A rank correlation within an image says that the error is larger where there is more detail, not why. Matching "
+    "makes the classes equal in the mean gradient energy of whole images only: they may still differ in where the "
+    "detail lies, in colour and in content. Images without a partner are left out. The line is fitted to real "
+    "validation images and may not hold for others. No detector was trained."
 )
 
 
@@ -58,9 +58,11 @@ def finding(found: Numbers) -> str:
         for source in sources:
             auroc, before = matched[source]["auroc"]["mean_lare"], lare[source]["auroc"]["mean"]
             lines.append(
-                f"- {capitalize(source)}, matched: {SIDES[side]}, AUROC {describe_value(auroc)}; unmatched {before:.2f}."
+                f"- Matched images of {source}: {SIDES[side]}, AUROC {describe_value(auroc)}; unmatched {before:.2f}."
             )
-    lines += [f"- {capitalize(s)}: no real images of equal gradient energy." for s, e in matched.items() if not e["n"]]
+    lines += [
+        f"- No real images of equal gradient energy were found for {s}." for s, e in matched.items() if not e["n"]
+    ]
     lines += _tell_residual(found)
     return "\n".join([*lines, *(_tell_correlations(name, by) for name, by in found["correlations"].items())])
 
@@ -73,12 +75,12 @@ def _tell_residual(found: Numbers) -> Iterator[str]:
         -1: "inverted (generated images have the higher error for their detail)",
     }
     yield (
-        f"Log gradient energy explains {100 * found['line']['explained']:.0f} % of the variance of log mean LaRE of real "
-        "validation images."
+        f"Log gradient energy explains {100 * found['line']['explained']:.0f} % of the variance of log mean LaRE of "
+        "real validation images."
     )
     yield (
-        f"- The residual of log mean LaRE is {sides[side_of(auroc['interval'], 0.5)]}: mean AUROC over the image sources "
-        f"{describe_value(auroc)}."
+        f"- The residual of log mean LaRE is {sides[side_of(auroc['interval'], 0.5)]}: mean AUROC over the image "
+        f"sources {describe_value(auroc)}."
     )
     yield f"- The residual against mean LaRE: {WORDS[judge(gain)]}, AUROC {describe_difference(gain)}."
 
@@ -97,8 +99,8 @@ def _tell_correlations(name: str, by_source: Numbers) -> str:
     missing = find_uncorrelated(by_source)
     doubt = f" It is not significantly positive for {join_names(missing)}." if missing else ""
     return (
-        f"- Rank correlation of the map with {measure} within an image, mean over an image source: {ends[0]} to {ends[1]}."
-        f"{doubt}"
+        f"- Rank correlation of the map with {measure} within an image, mean over an image source: {ends[0]} to "
+        f"{ends[1]}.{doubt}"
     )
 
 
@@ -158,9 +160,9 @@ def _tabulate_matched(found: Numbers) -> Table:
         ),
         tuple(rows),
         "Each generated image is matched with the remaining real image of nearest gradient energy, at most "
-        f"{100 * (found['caliper'] - 1):.0f} % apart. AUROC is the share over all pairs of a generated and a real image. "
-        "The AUROC of gradient energy among matched images tells how equal they are: 0.5 is equal. 95 % interval by group; "
-        "the pairs' share goes by the group of the generated image.",
+        f"{100 * (found['caliper'] - 1):.0f} % apart. AUROC is the share over all pairs of a generated and a real "
+        "image. The AUROC of gradient energy among matched images tells how equal they are: 0.5 is equal. 95 % "
+        "interval by group; the pairs' share goes by the group of the generated image.",
     )
 
 

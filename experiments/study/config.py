@@ -43,7 +43,7 @@ class StudyConfig:
     image_only: Path = Path("demo/configs/image_only.yaml")
     """What differs for the detector that sees the image alone."""
     preset: str = "toy-quick"
-    """Name of these settings, shown with every answer: that of their file in experiments/configs."""
+    """Name of these settings, shown with every answer: the name of their file in experiments/configs."""
     num_seeds: int = 2
     """Detectors of each kind, trained with the seeds from 0."""
     num_epochs: int = 3

@@ -10,7 +10,8 @@ import pyarrow as pa
 from experiments.answers.readings import MEAN, SPLITS
 from experiments.study import comparisons
 from experiments.study.comparisons import Scores, score_sources
-from experiments.study.study import Study, run_name
+from experiments.study.names import run_name
+from experiments.study.study import Study
 from train.scoring.readings import READINGS
 from train.scoring.scores import Reading
 

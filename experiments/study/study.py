@@ -16,6 +16,7 @@ from cache_schema import CacheError, Dataset, check_dataset, open_cache
 from experiments.answers.answer import Answer, Picture
 from experiments.answers.telling import Numbers, Telling
 from experiments.study.config import StudyConfig
+from experiments.study.names import cache_name
 from train.record import describe_code
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.readings import READINGS
@@ -23,24 +24,6 @@ from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
 from workflow.stages import CODE, run_module
 from workflow.steps import Steps, do_at_once, hash_files
-
-VARIANTS = ("full", "map_only", "image_only")
-"""Detectors: image and map, the map alone, the image alone."""
-
-
-def run_name(variant: str, cache: str) -> str:
-    """Name of a detector in `Study.fit`, "full-t200-e4": questions that need the same one name it alike and share it.
-
-    Args:
-        variant: One of `VARIANTS`, or another word for arguments of its own.
-        cache: Name of the cache. The image alone sees no map, so that it has one name: fit it on the default.
-    """
-    return variant if variant == "image_only" else f"{variant}-{cache}"
-
-
-def cache_name(timestep: int, ensemble_size: int) -> str:
-    """Folder of a cache below `StudyConfig.caches`, as a sweep of stage 1 names it."""
-    return f"t{timestep}-e{ensemble_size}"
 
 
 class Study:
@@ -276,27 +259,8 @@ class Study:
     def tell(
         self, name: str, telling: Telling, numbers: Numbers, *, pictures: Sequence[Picture] = (), **settings: Any
     ) -> Answer:
-        """The answer of a question from its numbers.
-
-        Args:
-            name: Of its command.
-            telling: Its words.
-            numbers: What was found, as JSON can hold it.
-            pictures: Beside the answer.
-            **settings: What decided the answer besides `describe`.
-        """
-        untold = Answer(
-            name=name,
-            question=telling.question,
-            headline="",
-            finding="",
-            limits=telling.limits,
-            command=self.command(name),
-            settings={**self.describe(), **settings},
-            pictures=tuple(pictures),
-            numbers=json.loads(json.dumps(numbers)),
-        )
-        return telling.retell(untold)
+        """The answer of a question from its numbers; `settings` decided it besides those of `describe`."""
+        return telling.tell(name, numbers, self.command(name), {**self.describe(), **settings}, pictures)
 
     def write(self, answer: Answer) -> Path:
         """Keep an answer."""

@@ -18,7 +18,7 @@ class Gap:
     """Of one image source."""
 
     relative: float
-    """Mean of the generated images over that of the real ones, less 1."""
+    """Mean of the generated images over the mean of the real ones, less 1."""
     interval: tuple[float, float] | None
     """95 %, by resampled groups."""
     n: int
@@ -69,7 +69,7 @@ def match_reals(
 def _ratio(
     values: NDArray[np.float64], groups: NDArray[np.generic], ours: NDArray[np.intp], theirs: NDArray[np.intp]
 ) -> tuple[float, tuple[float, float] | None]:
-    """Mean of our values over that of theirs, and its interval by groups, which both may share."""
+    """Mean of our values over the mean of theirs, and its interval by groups, which both may share."""
     n, both = len(ours), np.concatenate([ours, theirs])
     resampled = []
     for weights in group_weights(groups[both], NUM_RESAMPLES, seed=0):

@@ -70,8 +70,8 @@ def _tell_sides(gaps: Numbers) -> Iterator[str]:
     by_source = find_sides(gaps)
     num_lower = sum(-1 in sides for sides in by_source.values())
     yield (
-        f"At some timestep {num_lower} of {len(by_source)} image sources have a significantly lower mean LaRE than real "
-        "images."
+        f"At some timestep {num_lower} of {len(by_source)} image sources have a significantly lower mean LaRE than "
+        "real images."
     )
     for source, sides in by_source.items():
         places = {side: "every t" if len(ts) == len(gaps) else f"t = {', '.join(ts)}" for side, ts in sides.items()}
@@ -95,7 +95,7 @@ def _tell_losers(choices: Numbers) -> Iterator[str]:
             )
     served = [TITLES[reading] for reading, choice in choices.items() if not find_losers(choice)]
     if served:
-        yield f"No image source has a significantly better timestep than the chosen one with {join_names(served)}."
+        yield f"No image source has a significantly better timestep than the chosen one: {'; '.join(served)}."
 
 
 def _tell_choices(found: Numbers) -> Iterator[str]:

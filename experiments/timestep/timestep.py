@@ -6,8 +6,9 @@ from typing import Any
 from experiments.answers.answer import Answer, Picture
 from experiments.answers.maps import draw_png, load_maps
 from experiments.answers.readings import MEAN, TITLES
+from experiments.study.names import timestep_caches
 from experiments.study.settings import Scored, score, subtract_means, summarize
-from experiments.study.study import Study, cache_name
+from experiments.study.study import Study
 from experiments.timestep.gaps import compute_gaps
 from experiments.timestep.telling import ENERGY, TELLING, name_setting
 
@@ -17,7 +18,7 @@ ByTimestep = Mapping[int, Scored]
 def answer(study: Study) -> Answer:
     """Which timestep gives the largest gap, and is it the same for all image sources? From caches alone."""
     config = study.config
-    caches = {t: cache_name(t, config.ensemble_size) for t in sorted(config.timesteps)}
+    caches = timestep_caches(config)
     scored = {
         reading: {t: score(study, name, reading) for t, name in caches.items()}
         for reading in ("mean_lare", *config.sweep_variants)

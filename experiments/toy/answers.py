@@ -1,6 +1,6 @@
-"""What the toy benchmark's numbers answer: which aims they reach is decided here, by the numbers alone."""
+"""What the toy benchmark's numbers answer: which targets they reach is decided here, by the numbers alone."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,17 @@ import pyarrow.compute as pc
 
 from cache_schema import Dataset
 from demo.toy.sources import Making, load_makings
-from experiments.study.comparisons import format_difference, judge_parts
+from experiments.answers.verdicts import judge
 from experiments.toy.data import GUIDANCES, TASKS, guided_source
+from experiments.toy.telling import (
+    NOT_SMOOTHER,
+    SMOOTHER,
+    as_value,
+    describe_aurocs,
+    describe_gains,
+    describe_pairs,
+    finding,
+)
 from train.scoring.evaluate import evaluate
 from train.scoring.metrics import mean_interval
 from train.scoring.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
@@ -20,12 +29,10 @@ from train.scoring.scores import Reading, load_reading
 from train.scoring.titles import TITLES
 from workflow.stages import PERMUTED, Stages
 
-AIMED_AUROC = 0.7
+TARGET_AUROC = 0.7
 """Of the map alone, decoder-matched, averaged over the sources."""
 GUIDED = "toy-a-guidance"
 """What the sources of the first model's images at each guidance begin with."""
-SMOOTHER, NOT_SMOOTHER = "smoother than their round trip", "not smoother than their round trip"
-"""Images that have a lower gradient energy than it, and the others."""
 Numbers = dict[str, Any]
 
 
@@ -37,8 +44,8 @@ def answer(stages: Mapping[str, Stages], results: Mapping[str, Numbers]) -> Numb
         results: Task → content of its results.json.
 
     Returns:
-        "verdict" (paragraphs), "aims" (what was aimed at, whether it is met, what was found), "pairs", "mean_lare",
-        "guidance", and "by_setting" (task → reading → source with strength or guidance → as in results.json).
+        "verdict" (paragraphs), "aims" (targets, whether each is met, what was found), "pairs", "mean_lare", "guidance",
+        and "by_setting" (task → reading → source with strength or guidance → as in results.json).
     """
     matched = stages[TASKS[1]]
     dataset, makings = Dataset.open(matched.data), load_makings(matched.data)
@@ -49,19 +56,42 @@ def answer(stages: Mapping[str, Stages], results: Mapping[str, Numbers]) -> Numb
         labels = Dataset.open(each.data).table([*COLUMNS])
         readings = {name: load_reading(labels, each.files(name)) for name in TITLES}
         by_setting[task] = score_by_setting(readings, makings)
-    numbers: Numbers = {
+    answers: Numbers = {
         "pairs": compare_with_roundtrips(lare, energy, makings),
         "mean_lare": compute_means(lare),
         "guidance": compare_guidances(lare),
         "by_setting": by_setting,
     }
     unseen = results[TASKS[1]]["readings"]["full"]["sources"].keys() - dataset.counts["train"].keys()
-    aims = decide(numbers["pairs"], results[TASKS[1]], sorted(unseen))
-    return {"verdict": describe(aims, numbers["guidance"], results), "aims": aims, **numbers}
+    answers["aims"] = decide(answers["pairs"], results[TASKS[1]], sorted(unseen))
+    return {"verdict": finding(numbers(answers, results)), **answers}
+
+
+def numbers(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Numbers:
+    """What headline and finding tell.
+
+    Args:
+        answers: "aims" and "guidance".
+        results: Task → content of its results.json.
+    """
+    plain, rows = results[TASKS[0]]["readings"], answers["guidance"]
+    sources = [guided_source(GUIDED, row["guidance"]) for row in rows]
+    return {
+        "aims": answers["aims"],
+        "map_only_auroc": results[TASKS[1]]["readings"]["map_only"]["mean"]["auroc"],
+        "guidance": {
+            "guidances": [row["guidance"] for row in rows],
+            "change_interval": rows[-1]["change_interval"],
+            "auroc": {
+                reading: [plain[reading]["controls"][source]["auroc"] for source in sources]
+                for reading in ("mean_lare", "gradient_energy")
+            },
+        },
+    }
 
 
 def compare_with_roundtrips(lare: Reading, energy: Reading, makings: Mapping[str, Making]) -> Numbers:
-    """How often an image has a lower mean LaRE than the round trip of its own photograph.
+    """How often an image has a lower mean LaRE than the VAE reconstruction of the same photograph.
 
     Args:
         lare: Of minus the mean LaRE.
@@ -70,7 +100,7 @@ def compare_with_roundtrips(lare: Reading, energy: Reading, makings: Mapping[str
 
     Returns:
         Generated image source that is derived from photographs → "all", "strength …", and those that are, and are not,
-        smoother than their round trip → n, lower_than_roundtrip (share), interval (by photograph), and
+        smoother than their VAE reconstruction → n, lower_than_roundtrip (share), interval (by photograph), and
         smoother_than_roundtrip (share). A part without images is left out.
     """
     table = lare.table
@@ -112,7 +142,7 @@ def compute_means(lare: Reading) -> Numbers:
 
 
 def compare_guidances(lare: Reading) -> list[Numbers]:
-    """Mean LaRE at each guidance, and how far it is from that of the same prompts and noise at the first guidance."""
+    """Mean LaRE at each guidance, and its change from the first guidance with the same prompts and noise."""
     sources, groups = (lare.table[name].to_numpy() for name in ("image_source", "group"))
     rows: list[Numbers] = []
     for guidance in GUIDANCES:
@@ -154,7 +184,7 @@ def _name_by_setting(reading: Reading, makings: Mapping[str, Making]) -> Reading
 
 
 def decide(pairs: Numbers, matched: Numbers, unseen: Collection[str]) -> list[Numbers]:
-    """Which aims are met, and the finding behind each.
+    """Which targets are met, and the finding behind each.
 
     Args:
         pairs: From `compare_with_roundtrips`.
@@ -162,107 +192,42 @@ def decide(pairs: Numbers, matched: Numbers, unseen: Collection[str]) -> list[Nu
         unseen: Image sources that no detector was trained on.
 
     Returns:
-        For each aim "number", "short", "aim", "met" and "finding". A share meets its aim where its whole interval lies
-        on the aimed side, a difference where it is told to be better by `RULE`, for every source concerned.
+        For each target "number", "short", "aim" (the target in full), "met", "finding" and "items" (its parts). A share
+        meets its target where its whole interval lies on that side, a difference where it is significantly better, for
+        every source concerned.
     """
     map_only = matched["readings"]["map_only"]
-    shares = [f"{source}: {_describe_pairs(parts)}" for source, parts in pairs.items()]
-    aurocs = [f"{source} {block['auroc']:.2f}" for source, block in map_only["sources"].items()]
     aims = [
-        {
-            "number": "1",
-            "short": "lower LaRE than the own round trip",
-            "aim": "more than half of the img2img images have a lower mean LaRE than the round trip of their own "
+        _target(
+            "1",
+            "img2img images have a lower mean LaRE than the VAE reconstruction of the same photograph",
+            "more than half of the img2img images have a lower mean LaRE than the VAE reconstruction of the same "
             "photograph",
-            "met": bool(pairs) and all(parts["all"]["interval"][0] > 0.5 for parts in pairs.values()),
-            "finding": "; ".join(shares),
-        },
-        {
-            "number": "2",
-            "short": f"the map alone at {AIMED_AUROC:g}",
-            "aim": f"decoder-matched, the map alone reaches an AUROC of {AIMED_AUROC:g} averaged over the sources",
-            "met": map_only["mean"]["auroc"] >= AIMED_AUROC,
-            "finding": f"{map_only['mean']['auroc']:.2f} ({', '.join(aurocs)})",
-        },
+            bool(pairs) and all(parts["all"]["interval"][0] > 0.5 for parts in pairs.values()),
+            describe_pairs(pairs),
+        ),
+        _target(
+            "2",
+            f"the map alone reaches an AUROC of {TARGET_AUROC:g}",
+            f"decoder-matched, the map alone reaches an AUROC of {TARGET_AUROC:g} averaged over the sources",
+            map_only["mean"]["auroc"] >= TARGET_AUROC,
+            describe_aurocs(map_only),
+        ),
     ]
-    for number, other, text in (
-        ("3a", "image_only", "the image alone"),
-        ("3b", PERMUTED, "the same detector given other images' maps"),
-    ):
+    for number, other, text in (("3a", "image_only", "the image alone"), ("3b", PERMUTED, "other images' maps")):
         blocks = {source: matched["differences"][f"full − {other}"][source] for source in unseen}
         aims.append(
-            {
-                "number": number,
-                "short": f"image and map better than {text}",
-                "aim": "decoder-matched, on the images of the model that no detector has seen, image and map are "
+            _target(
+                number,
+                f"image and map are significantly better than {text}",
+                "decoder-matched, on images of the model that no detector has seen, image and map are significantly "
                 f"better than {text}",
-                "met": bool(blocks)
-                and all(
-                    judge_parts(block["auroc_difference"], block["interval"], block["sd"]) == 1
-                    for block in blocks.values()
-                ),
-                "finding": "AUROC "
-                + "; ".join(
-                    f"{source} {_auroc(matched, 'full', source)} against {_auroc(matched, other, source)}, "
-                    f"{describe_difference(block)}"
-                    for source, block in blocks.items()
-                ),
-            }
+                bool(blocks) and all(judge(as_value(block)) == 1 for block in blocks.values()),
+                describe_gains(blocks, matched, other),
+            )
         )
     return aims
 
 
-def _auroc(results: Numbers, reading: str, source: str) -> str:
-    return f"{results['readings'][reading]['sources'][source]['auroc']:.2f}"
-
-
-def _describe_pairs(parts: Numbers) -> str:
-    texts = [f"{describe_share(parts['all'])} of {parts['all']['n']:,} pairs"]
-    texts += [f"{describe_share(part)} at {name}" for name, part in parts.items() if name.startswith("strength")]
-    if NOT_SMOOTHER in parts:
-        part = parts[NOT_SMOOTHER]
-        texts.append(f"{describe_share(part)} of the {part['n']:,} that are {NOT_SMOOTHER}")
-    return ", ".join(texts)
-
-
-def describe_share(row: Mapping[str, Any]) -> str:
-    """A share with its interval, "61 % (58 to 64)"."""
-    low, high = row["interval"]
-    return f"{row['lower_than_roundtrip']:.0%} ({100 * low:.0f} to {100 * high:.0f})".replace("%", " %")
-
-
-def describe_difference(block: Mapping[str, Any]) -> str:
-    """A difference of AUROCs with its interval: "+0.012 (−0.003 to +0.020; sd over seeds 0.004)"."""
-    return format_difference(block["auroc_difference"], block["interval"], block["sd"])
-
-
-def describe(aims: Sequence[Numbers], guidance: Sequence[Numbers], results: Mapping[str, Numbers]) -> str:
-    """The verdict, a paragraph a line: what failed, then each aim, then guidance."""
-    failed = [f"({aim['number']}) {aim['short']}" for aim in aims if not aim["met"]]
-    text = (
-        f"Of {len(aims)} aims {len(failed)} failed: {'; '.join(failed)}."
-        if failed
-        else f"All {len(aims)} aims are met."
-    )
-    found = [
-        f"({aim['number']}) {'Met' if aim['met'] else 'Failed'}: {aim['aim']}. Found: {aim['finding']}." for aim in aims
-    ]
-    return "\n".join([text, *found, f"(4) {_describe_guidance(guidance, results[TASKS[0]])}"])
-
-
-def _describe_guidance(guidance: Sequence[Numbers], plain: Numbers) -> str:
-    last = guidance[-1]
-    low, high = last["change_interval"]
-    moves = "does not move" if low <= 0 <= high else "lowers" if high < 0 else "raises"
-    values = " / ".join(f"{row['guidance']:g}" for row in guidance)
-    aurocs = {
-        reading: " / ".join(
-            f"{plain['readings'][reading]['controls'][guided_source(GUIDED, row['guidance'])]['auroc']:.2f}"
-            for row in guidance
-        )
-        for reading in ("mean_lare", "gradient_energy")
-    }
-    return (
-        f"Guidance {moves} the mean LaRE: at guidance {values} the AUROC against photographs is {aurocs['mean_lare']} "
-        f"of mean LaRE and {aurocs['gradient_energy']} of gradient energy."
-    )
+def _target(number: str, short: str, aim: str, met: bool, found: list[str]) -> Numbers:
+    return {"number": number, "short": short, "aim": aim, "met": met, "finding": ". ".join(found), "items": found}

@@ -1,9 +1,9 @@
 """The toy benchmark: does LaRE tell generated from real, beyond smoothness and beyond the decoder's trace?
 
 Two toy diffusion models make images from photographs and from class prompts; detectors are trained on the first one's
-only. The same images serve two tasks. *plain*: photographs against generated images. *decoder-matched*: the round trip
-of each photograph through the autoencoder of the model whose images it meets, so that the decoder's trace stands on
-both sides. LaRE maps are those of the first model, whatever made an image.
+only. The same images serve two tasks. *plain*: photographs against generated images. *decoder-matched*: the VAE
+reconstruction of each photograph, by the model whose images it meets, so that both classes have the decoder's trace.
+All LaRE maps come from the first model, whatever made an image.
 """
 
 import json

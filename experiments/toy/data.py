@@ -33,7 +33,7 @@ def matched_task(models: Sequence[ToyModel]) -> Task:
     """Photographs that have been through a model's autoencoder against that model's images.
 
     The decoder's trace stands on both sides. Photographs as they are become a control, which like the other controls
-    meets the first model's round trips.
+    meets the first model's VAE reconstructions.
     """
     classes: dict[str, tuple[int, str]] = {}
     for model in models:

@@ -1,14 +1,16 @@
-"""Small readings and scores with numbers that are chosen, and commands that run in the test's own process."""
+"""Small readings and scores with chosen numbers, lines of a finding, and commands that run in the test's process."""
 
+import json
 import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from experiments.study.comparisons import MEAN
+from experiments.answers.readings import MEAN
 from experiments.study.over_sources import Means
 from experiments.study.settings import Scored
 from train.scoring.scores import Reading
@@ -19,6 +21,22 @@ COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_
 def make_means(mean: float, half_width: float = 0.01, sd: float = 0.0) -> Means:
     """A metric of two seeds with an interval of (nearly) mean ± half_width."""
     return Means(mean + np.array([-1, 1]) * sd / np.sqrt(2), np.linspace(mean - half_width, mean + half_width, 1001))
+
+
+def as_json(numbers: Any) -> Any:
+    """Numbers as an answer holds them."""
+    return json.loads(json.dumps(numbers))
+
+
+def value(mean: float, half_width: float = 0.01, sd: float | None = None) -> dict[str, Any]:
+    """A metric or a difference as an answer holds it."""
+    return {"mean": mean, "interval": [mean - half_width, mean + half_width], "sd": sd}
+
+
+def line_with(text: str, *parts: str) -> str:
+    """The one line of a finding that holds all parts."""
+    (line,) = (line for line in text.splitlines() if all(part in line for part in parts))
+    return line
 
 
 def make_scored(

@@ -4,9 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from experiments.ensemble import answer, compare_with_fewest, describe, find_smallest, load_giga_macs, sum_up, tabulate
+from experiments.answers.verdicts import WORDS, judge
+from experiments.ensemble import (
+    TELLING,
+    answer,
+    compare_with_fewest,
+    find_smallest,
+    finding,
+    headline,
+    judge_default,
+    load_giga_macs,
+    name_setting,
+    tables,
+)
+from experiments.study.settings import summarize
 from experiments.study.study import Study
-from tests.experiments.made_up import make_scored
+from tests.experiments.made_up import as_json, line_with, make_scored
 
 CORRELATIONS = {1: 0.98, 2: 0.99, 4: 1.0}
 
@@ -27,39 +40,54 @@ def test_smallest_ensemble_is_the_first_that_the_largest_does_not_beat() -> None
     assert find_smallest(by_size(0.5, 0.6, 0.7)) == 4
 
 
-@pytest.mark.parametrize(
-    ("default", "verdict"), [(1, "is too small"), (2, "is as small as can be"), (4, "is larger than needed")]
-)
-def test_finding_judges_the_default(default: int, verdict: str) -> None:
-    flat, rising = by_size(0.6, 0.6, 0.6), by_size(0.5, 0.6, 0.6)
-    scored = {"mean_lare": flat, "map_only": rising}
-    gains = {reading: compare_with_fewest(each) for reading, each in scored.items()}
-    text = describe(gains, {reading: find_smallest(each) for reading, each in scored.items()}, CORRELATIONS, default)
-    assert "Not told apart: mean LaRE, e = 4 and e = 1, +0.000" in text
-    assert "Better: detector, map only, e = 4 than e = 1, +0.100" in text
-    assert text.index("Not told apart") < text.index("Better")
-    assert sum_up(gains) == (
-        "The largest ensemble against the smallest, not told apart: mean LaRE (e = 4); better: detector, map only "
-        "(e = 4)."
-    )
-    assert "on validation: mean LaRE e = 1, detector, map only e = 2. " in text
-    assert (
-        f"The default e = {default} {verdict} by that." in text
-        and "at e = 1 and at e = 4 has a correlation of 0.980." in text
-    )
+def numbers_of(default: int = 2, **scored: dict) -> dict:
+    """Reading → ensemble size → scores."""
+    named = {name_setting(reading, e): each for reading, by in scored.items() for e, each in by.items()}
+    found = {
+        "default": default,
+        "correlations": CORRELATIONS,
+        "giga_macs": {1: 5.0, 2: 7.0, 4: None},
+        "smallest_not_worse_on_validation": {reading: find_smallest(by) for reading, by in scored.items()},
+        "gains": {reading: compare_with_fewest(by) for reading, by in scored.items()},
+        "readings": summarize(named),
+    }
+    return as_json(found)
+
+
+@pytest.mark.parametrize(("default", "verdict"), [(1, -1), (2, 0), (4, 1)])
+def test_finding_judges_the_default(default: int, verdict: int) -> None:
+    numbers = numbers_of(default, mean_lare=by_size(0.6, 0.6, 0.6), map_only=by_size(0.5, 0.6, 0.6))
+    assert judge_default(numbers) == verdict
+    text, gains = finding(numbers), numbers["gains"]
+    assert judge(gains["mean_lare"]["4"]["test"]) == 0 and judge(gains["map_only"]["4"]["test"]) == 1
+    flat = line_with(text, "Mean LaRE, e = 4", "e = 1", "+0.000")
+    rising = line_with(text, "map only, e = 4", "e = 1", "+0.100")
+    assert WORDS[0] in flat and WORDS[1] in rising and text.index(flat) < text.index(rising)
+    head = headline(numbers)
+    assert head.index("ean LaRE, e = 4") < head.index("map only, e = 4") and WORDS[1] in head and "e = 1" in head
+    line_with(text, "Mean LaRE: ", "is e = 1.")
+    line_with(text, "map only: ", "is e = 2.")
+    line_with(text, f"default e = {default}")
+    line_with(text, "e = 1", "e = 4", "0.980")
+
+
+def test_headline_says_where_nothing_is_gained() -> None:
+    assert not any(word in headline(numbers_of(mean_lare=by_size(0.6, 0.6, 0.6))) for word in WORDS.values())
 
 
 def test_table_holds_cost_correlation_and_both_splits() -> None:
-    table = tabulate({"mean_lare": by_size(0.5, 0.6, 0.7)}, CORRELATIONS, {1: 5.0, 2: 7.0, 4: None})
+    table, gains = tables(numbers_of(mean_lare=by_size(0.5, 0.6, 0.7)))
     assert table.columns[-2:] == ("mean LaRE, validation", "mean LaRE, test")
     assert table.rows[0][:4] == (1, 1, 5.0, 0.98) and table.rows[2][2] is None
     assert table.rows[0][4].startswith("0.50") and table.rows[0][5].startswith("0.60")
+    assert [row[:2] for row in gains.rows] == [("mean LaRE", "validation"), ("mean LaRE", "test")]
 
 
 def test_answer_from_caches(study: Study) -> None:
     found = answer(study)
     numbers = json.loads(study.write(found).read_text())["numbers"]
     assert numbers["correlations"]["2"] == pytest.approx(1.0) and -1 < numbers["correlations"]["1"] < 1
+    assert TELLING.retell(found) == found
     assert set(numbers["readings"]["test"]) == {"mean LaRE, e = 1", "mean LaRE, e = 2"}
 
 

@@ -1,32 +1,36 @@
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments.answers.answer import Answer
+from experiments.answers.verdicts import WORDS
 from experiments.reconstruction import (
     METHODS,
     READINGS,
-    Share,
     answer,
+    charts,
+    choose,
     compare_with_lare,
     compare_with_roundtrips,
-    describe,
-    draw,
-    sum_up,
-    tabulate,
-    tabulate_by_source,
-    tabulate_differences,
-    tabulate_shares,
+    find_inverted,
+    finding,
+    headline,
+    name_setting,
+    tables,
 )
 from experiments.study import study as study_module
-from experiments.study.settings import Scored
-from tests.experiments.made_up import make_mean_lare, make_scored, run_here
+from experiments.study.settings import Scored, summarize
+from tests.experiments.made_up import as_json, line_with, make_mean_lare, make_scored, run_here
 from tests.experiments.small_set import make_study, write_small_set
 
 COSTS = {"lare": 2.0, "dire": 8.0, "one_step": 3.0, "roundtrip": 1.5}
 SIZES = {"lare": 0.26, "dire": 0.061, "one_step": 0.1, "roundtrip": 0.05}
-SHARES = {"lare": {"a": Share(0.6, (0.5, 0.7), 9)}, "dire": {"a": Share(0.25, (0.2, 0.3), 9)}}
+SHARES = {
+    "lare": {"a": {"lower": 0.6, "interval": (0.5, 0.7), "n": 9}},
+    "dire": {"a": {"lower": 0.25, "interval": (0.2, 0.3), "n": 9}},
+}
 
 
 def scores(**test: float) -> dict[str, Scored]:
@@ -37,50 +41,59 @@ def scores(**test: float) -> dict[str, Scored]:
 SCORED = scores(lare=0.6, dire=0.7, one_step=0.6, roundtrip=0.4)
 
 
-def finding(by_method: Mapping[str, Scored], shares: Mapping[str, Mapping[str, Share]]) -> str:
-    scored = dict.fromkeys(READINGS, by_method)
-    differences = {reading: compare_with_lare(each) for reading, each in scored.items()}
-    return describe(scored, differences, shares, SIZES, COSTS)
+def numbers_of(by_method: Mapping[str, Scored], shares: Mapping[str, Any] = SHARES) -> dict[str, Any]:
+    found = {
+        "giga_macs": COSTS,
+        "mean_error": SIZES,
+        "lower_than_own_roundtrip": shares,
+        "differences": dict.fromkeys(READINGS, compare_with_lare(by_method)),
+        "readings": summarize({name_setting(r, m): each for r in READINGS for m, each in by_method.items()}),
+    }
+    return as_json(found)
 
 
 def test_finding_compares_each_method_with_lare_and_says_what_is_worse_first() -> None:
-    text = finding(SCORED, SHARES)
-    for title in ("Mean of the map: ", "Detector, map only: ", "Detector, image + map: "):
-        part = text[text.index(title) :]
-        places = [part.index(word) for word in ("Worse: ", "Not told apart: ", "Better: ")]
-        assert places == sorted(places)
-    assert sum_up(compare_with_lare(SCORED)) == (
-        "Maps alone against LaRE's, worse: autoencoder's round trip; not told apart: one-step reconstruction; better: "
-        "DIRE."
-    )
-    assert "Worse: autoencoder's round trip than LaRE, −0.200" in text and "Better: DIRE than LaRE, +0.100" in text
+    numbers = numbers_of(SCORED)
+    text = finding(numbers)
+    for title in READINGS.values():
+        lines = [
+            line_with(text, f"{method}, {title}", "LaRE", word)
+            for method, word in (
+                (METHODS["roundtrip"], WORDS[-1]),
+                ("ne-step reconstruction", WORDS[0]),
+                (METHODS["dire"], WORDS[1]),
+            )
+        ]
+        assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)
+        assert "−0.200" in lines[0] and "+0.100" in lines[2]
+    head = headline(numbers)
+    assert head.index(METHODS["roundtrip"]) < head.index(METHODS["one_step"]) < head.index(METHODS["dire"])
+    assert "0.8 to 4.0 times" in head
 
 
 def test_finding_shows_the_choice_of_validation_with_its_test_figure() -> None:
-    text = finding(SCORED, SHARES)
-    assert "Validation chooses autoencoder's round trip for mean of the map: test AUROC 0.40 (0.39 to 0.41)" in text
+    numbers = numbers_of(SCORED)
+    assert choose(numbers, "mean_lare") == "roundtrip"
+    line_with(finding(numbers), "Mean of the map: ", METHODS["roundtrip"], "0.40 (0.39 to 0.41)")
 
 
-@pytest.mark.parametrize(
-    ("lowest", "says"),
-    [
-        (0.4, "not turned round: autoencoder's round trip (a, b)."),
-        (0.495, "For no method and image source the mean error of generated images is told to be the higher one."),
-    ],
-)
-def test_finding_tells_what_lies_below_one_half(lowest: float, says: str) -> None:
-    assert says in finding(scores(lare=0.6, dire=0.7, one_step=0.5, roundtrip=lowest), SHARES)
+@pytest.mark.parametrize(("lowest", "inverted"), [(0.4, {"roundtrip": ["a", "b"]}), (0.495, {})])
+def test_finding_tells_what_lies_below_one_half(lowest: float, inverted: dict[str, list[str]]) -> None:
+    numbers = numbers_of(scores(lare=0.6, dire=0.7, one_step=0.5, roundtrip=lowest))
+    assert find_inverted(numbers) == inverted
+    assert ("a and b." in line_with(finding(numbers), "- VAE reconstruction: inverted")) if inverted else True
+    assert ("- VAE reconstruction: inverted" in finding(numbers)) is bool(inverted)
 
 
 def test_finding_tells_pairs_and_cost() -> None:
-    text = finding(SCORED, SHARES)
-    assert "round trip of the own photograph: LaRE a 60 %; DIRE a 25 %." in text
-    assert (
-        "2 GMAC an image, the others take: DIRE 4.00, one-step reconstruction 1.50, autoencoder's round trip 0.75 times"
-        in text
-    )
-    assert "Maps have a mean of LaRE 0.26, DIRE 0.061, one-step reconstruction 0.1, autoencoder's" in text
-    assert "No generated image could be compared" in finding(SCORED, {"lare": {}, "dire": {}})
+    text = finding(numbers_of(SCORED))
+    line_with(text, "- LaRE: ", "60 % of a")
+    line_with(text, "- DIRE: ", "25 % of a")
+    line_with(text, "LaRE: 2 GMAC")
+    for name, ratio in (("DIRE", "4.00"), ("one-step reconstruction", "1.50"), ("VAE reconstruction", "0.75")):
+        line_with(text, f"Cost of {name}: {ratio} times")
+    line_with(text, "0.26 (LaRE)", "0.061 (DIRE)", "0.1 (one-step reconstruction)", "0.05 (VAE reconstruction)")
+    assert "60 %" not in finding(numbers_of(SCORED, {"lare": {}, "dire": {}}))
 
 
 def test_pairs_are_of_the_own_photograph_and_the_own_models_round_trip() -> None:
@@ -108,16 +121,15 @@ def test_methods_of_different_images_are_not_compared() -> None:
 
 
 def test_tables_and_chart_have_every_method() -> None:
-    scored = dict.fromkeys(READINGS, SCORED)
-    table = tabulate(scored, SIZES, COSTS)
-    assert [row[:4] for row in table.rows[:2]] == [("LaRE", 2.0, "1.00", 0.26), ("DIRE", 8.0, "4.00", 0.061)]
-    assert len(table.columns) == len(table.rows[0]) == 4 + 3 * 2 * 2
-    assert tabulate_by_source("full", SCORED).rows[0] == ("LaRE", "AUROC", *("0.60 (0.59 to 0.61) ±0.000",) * 2)
-    differences = {reading: compare_with_lare(SCORED) for reading in READINGS}
-    table = tabulate_differences(differences)
-    assert table.columns == ("", "", "mean", "a", "b") and len(table.rows) == 9
-    assert tabulate_shares(SHARES).rows == (("a", 9, "0.60 (0.50 to 0.70)", "0.25 (0.20 to 0.30)"),)
-    for curve in draw(scored, COSTS).curves:
+    numbers = numbers_of(SCORED)
+    means, _, _, full, differences, shares = tables(numbers)
+    assert [row[:4] for row in means.rows[:2]] == [("LaRE", 2.0, "1.00", 0.26), ("DIRE", 8.0, "4.00", 0.061)]
+    assert len(means.columns) == len(means.rows[0]) == 4 + 3 * 2 * 2
+    assert full.rows[0] == ("LaRE", "AUROC", *("0.60 (0.59 to 0.61) ±0.000",) * 2)
+    assert differences.columns[2:] == ("mean", "a", "b") and len(differences.rows) == 9
+    assert shares.rows == (("a", 9, "0.60 (0.50 to 0.70)", "0.25 (0.20 to 0.30)"),)
+    (chart,) = charts(numbers)
+    for curve in chart.curves:
         assert curve.x == (2, 8, 3, 1.5) and curve.y == pytest.approx((0.6, 0.7, 0.6, 0.4))
         assert curve.labels == tuple(METHODS.values())
 

@@ -175,6 +175,16 @@ def test_maps_are_shown_where_data_and_caches_are_given(
     assert 'id="maps"' not in page
 
 
+def test_answers_are_told_again_in_place(tmp_path: Path) -> None:
+    for file in KEPT.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    old = json.loads((tmp_path / "ensemble.json").read_text()) | {"headline": "Old.", "finding": "Old words."}
+    (tmp_path / "ensemble.json").write_text(json.dumps(old))
+    assert main([*report(tmp_path), f"--out={tmp_path / 'report.html'}", "--retell=true"]) == 0
+    for file in KEPT.glob("*.json"):
+        assert Answer.load(tmp_path / file.name) == Answer.load(file)
+
+
 def test_what_cannot_be_shown_is_an_error(answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="data and caches are needed together"):
         ReportConfig(answers=answers, data=tmp_path)

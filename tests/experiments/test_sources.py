@@ -9,10 +9,21 @@ import yaml
 
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
 from experiments.answers.answer import Answer
-from experiments.sources import PICTURE, answer, compare_with_own, describe, score_others, tabulate
-from experiments.study.comparisons import MEAN, Scores
+from experiments.answers.readings import MEAN
+from experiments.answers.verdicts import WORDS, judge
+from experiments.sources import (
+    PICTURE,
+    answer,
+    compare_with_own,
+    finding,
+    headline,
+    list_gaps,
+    score_others,
+    tables,
+)
+from experiments.study.comparisons import Scores
 from experiments.study.study import Study
-from tests.experiments.made_up import make_means
+from tests.experiments.made_up import as_json, line_with, make_means
 from tests.samples import make_sample, make_shard
 from train.scoring.calibration import Calibration
 from train.scoring.matrix import ALL, METRICS, add_up
@@ -52,10 +63,10 @@ def make_reading(roundtrip_label: int | None) -> Reading:
 
 def test_other_detectors_are_compared_with_the_own_one_where_there_is_one() -> None:
     gaps = compare_with_own(make_scores(AUROCS))
-    means = {cell: round(gap.mean, 3) for cell, gap in gaps.items()}
-    assert means == {("sd", "gan"): -0.05, (ALL, "gan"): 0, ("gan", "sd"): 0.2, (ALL, "sd"): -0.1}
+    means = {c: {row: round(gap["mean"], 3) for row, gap in by_row.items()} for c, by_row in gaps.items()}
+    assert means == {"gan": {"sd": -0.05, ALL: 0}, "sd": {"gan": 0.2, ALL: -0.1}}
     untested = {row: {c: v for c, v in columns.items() if c != "gan"} for row, columns in AUROCS.items()}
-    assert set(compare_with_own(make_scores(untested))) == {("gan", "sd"), (ALL, "sd")}
+    assert {c: set(by_row) for c, by_row in compare_with_own(make_scores(untested)).items()} == {"sd": {"gan", ALL}}
 
 
 def test_real_images_and_controls_are_called_by_each_seeds_threshold() -> None:
@@ -69,48 +80,60 @@ def test_real_images_and_controls_are_called_by_each_seeds_threshold() -> None:
     assert not as_reals["is_control"] and as_reals["called"] == roundtrip["called"] and as_reals["auroc"] is None
 
 
+def numbers_of(aurocs: dict[str, dict[str, float]], others: dict[str, Any]) -> dict[str, Any]:
+    found = {
+        "matrix": make_matrix(aurocs),
+        "own_less_other": compare_with_own(make_scores(aurocs)),
+        "real_images_and_controls": others,
+    }
+    return as_json(found)
+
+
 def test_the_finding_tells_first_where_the_own_detector_is_not_the_best() -> None:
-    others = {row: score_others(make_reading(None)) for row in AUROCS}
-    text = describe(make_matrix(AUROCS), compare_with_own(make_scores(AUROCS)), others)
-    assert "one that was trained on another source: worse than it in 1, better than it in 1 of 2 cases." in text
-    assert (
-        "Found better than by their own: gan by a detector of sd, −0.050" in text
-        and "Not told apart: gan by" not in text
+    numbers = numbers_of(AUROCS, {row: score_others(make_reading(None)) for row in AUROCS})
+    verdicts = {cell: judge(gap) for cell, gap in list_gaps(numbers, of_all=False).items()}
+    assert verdicts == {("sd", "gan"): -1, ("gan", "sd"): 1}
+    text, head = finding(numbers), headline(numbers)
+    assert head.count("1 of 2") == 2 and head in text
+    worse, better = (
+        line_with(text, "On gan", "of sd", WORDS[-1], "−0.050"),
+        line_with(text, "On sd", "of gan", "+0.200"),
     )
-    assert "Where it is better, it is so by up to 0.200 of AUROC." in text
-    assert "Mean AUROC on the diagonal 0.850 ±0.000, off it 0.662 ±0.000." in text
-    assert "The mean off it includes what no detector was trained on: later." in text
-    assert "Worse: on sd, trained on sd than on all together, −0.100" in text
-    assert "vae-roundtrip-a, a control, is called generated: 75 % trained on gan, 75 % trained on sd" in text
-    assert "AUROC against the real images 1.00, 1.00, 1.00." in text
+    assert text.index(worse) < text.index(better) and WORDS[1] in better and WORDS[0] not in worse + better
+    line_with(text, "Mean AUROC", "0.850 ±0.000")
+    line_with(text, "Mean AUROC", "0.662 ±0.000")
+    line_with(text, "later")
+    assert judge(list_gaps(numbers, of_all=True)[ALL, "sd"]) == -1
+    line_with(text, "On sd", "of all", WORDS[-1], "−0.100")
+    line_with(text, "vae-roundtrip-a", "a control", "75 % trained on gan, 75 % trained on sd")
+    line_with(text, "vae-roundtrip-a", "a control", "1.00 trained on gan, 1.00 trained on sd, 1.00 trained on all")
 
 
 def test_the_finding_holds_with_one_source_and_with_round_trips_as_the_real_class() -> None:
     one = {"sd": {"sd": 0.8}}
-    gaps = compare_with_own(make_scores(one))
-    text = describe(make_matrix(one), gaps, {"sd": score_others(make_reading(0))})
-    assert gaps == {} and text.startswith("Only one image source can be trained on.\nMean AUROC on the diagonal 0.800")
-    assert "off it" not in text and "all together" not in text
-    assert text.endswith("vae-roundtrip-a, real images here, is called generated: 75 % trained on sd.")
+    numbers = numbers_of(one, {"sd": score_others(make_reading(0))})
+    text = finding(numbers)
+    assert not any(numbers["own_less_other"].values()) and text.startswith(headline(numbers))
+    line_with(text, "Mean AUROC", "0.800")  # no mean of other sources
+    assert "of all" not in text and "against" not in text
+    assert "real images here" in line_with(text, "vae-roundtrip-a", ": 75 % trained on sd.")
     real = {"real": score_others(make_reading(0))["real"]}
-    assert describe(make_matrix(one), {}, {"sd": real}).endswith("There are no round trips among the test images.")
+    assert "vae-roundtrip" not in finding(numbers_of(one, {"sd": real}))
     unseen = {"gan": {"later": 0.5}, "sd": {"later": 0.6}}
-    assert "Mean AUROC off it" in describe(make_matrix(unseen), {}, {"gan": real, "sd": real})
-    tables = {table.title for table in tabulate(make_matrix(one), {}, {"sd": real})}
-    assert "AUROC" in tables and "Controls: AUROC" not in tables and not any("own detector" in t for t in tables)
+    line_with(finding(numbers_of(unseen, {"gan": real, "sd": real})), "Mean AUROC", "0.550")
+    titles = {table.title for table in tables(numbers_of(one, {"sd": real}))}
+    assert "AUROC" in titles and "Controls: AUROC" not in titles and not any("own detector" in t for t in titles)
 
 
 def test_tables_have_a_row_a_detector_and_leave_the_own_one_out() -> None:
-    others = {row: score_others(make_reading(None)) for row in AUROCS}
-    tables = {
-        table.title: table for table in tabulate(make_matrix(AUROCS), compare_with_own(make_scores(AUROCS)), others)
-    }
-    assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)
-    assert [row[0] for row in tables["AUROC"].rows] == ["gan", "sd", ALL]
-    assert tables["AUROC"].columns[1:] == ("gan", "later", "sd", "mean")
-    own = tables["AUROC of the tested source's own detector less that of the row's"]
+    numbers = numbers_of(AUROCS, {row: score_others(make_reading(None)) for row in AUROCS})
+    found = {table.title: table for table in tables(numbers)}
+    assert all(len(row) == len(table.columns) for table in found.values() for row in table.rows)
+    assert [row[0] for row in found["AUROC"].rows] == ["gan", "sd", ALL]
+    assert found["AUROC"].columns[1:] == ("gan", "later", "sd", "mean")
+    (own,) = (table for title, table in found.items() if "own detector" in title)
     assert own.columns[1:] == ("gan", "sd") and own.rows[0][1] is None and own.rows[0][2].startswith("+0.200")
-    assert [row[:3] for row in tables["Share called generated"].rows] == [
+    assert [row[:3] for row in found["Share called generated"].rows] == [
         ("real", "real images", 2),
         ("vae-roundtrip-a", "a control", 2),
     ]

@@ -29,6 +29,13 @@ def test_finding_has_a_paragraph_a_line() -> None:
     assert text.startswith("## What of timestep?\n\nOne \\*thing\\*.\n\nAnother.\n\n**Limits.**")
 
 
+def test_items_of_a_finding_are_a_list() -> None:
+    answer = make_answer(finding="One.\n- a *b*.\n- c.\nTwo.\n- d.")
+    assert answer.blocks == ["One.", ["a *b*.", "c."], "Two.", ["d."]]
+    text = as_section(answer)
+    assert text.startswith("## What of timestep?\n\nOne.\n\n- a \\*b\\*.\n- c.\n\nTwo.\n\n- d.\n\n**Limits.**")
+
+
 def test_document_has_a_section_an_answer_and_names_what_is_missing() -> None:
     answers = [make_answer("timestep"), make_answer("cheap")]
     text = as_document(answers, {"egre": "python -m experiments egre --config FILE"})

@@ -2,6 +2,7 @@ import itertools
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,17 +11,29 @@ from diffusers import AutoencoderTiny
 
 from cache_schema import RULES, Dataset, Fingerprint, FingerprintMismatch, create_cache
 from experiments.answers.answer import Answer
+from experiments.answers.verdicts import WORDS, judge
 from experiments.cheap import cheap
 from experiments.cheap import settings as cheap_settings
-from experiments.cheap.cheap import choose, describe, draw, find_front, halve_crop, sum_up
+from experiments.cheap.cheap import choose, halve_crop
 from experiments.cheap.settings import Setting, choose_candidates, list_settings, make_cache
-from experiments.cheap.timing import Milliseconds, measure_in_turns
+from experiments.cheap.telling import (
+    TELLING,
+    charts,
+    compute_speedup,
+    find_front,
+    finding,
+    headline,
+    is_at_chance,
+    name_setting,
+    tables,
+)
+from experiments.cheap.timing import measure_in_turns
 from experiments.study import study as study_module
 from experiments.study.config import StudyConfig
-from experiments.study.settings import Scored, subtract_means
+from experiments.study.settings import Scored, subtract_means, summarize
 from experiments.study.stage_1 import count_giga_macs
 from experiments.study.study import Study
-from tests.experiments.made_up import make_scored, run_here
+from tests.experiments.made_up import as_json, line_with, make_scored, run_here
 from tests.experiments.small_set import make_study, write_small_set
 from tests.models import save_tiny_sd, tiny_autoencoder_tiny
 from workflow.code_hash import ROOT
@@ -121,60 +134,73 @@ def gains_of(scored: Mapping[str, Scored]) -> dict[str, dict]:
 
 
 COSTS = {"e = 4": 4.0, "e = 1": 2.0, "half size, e = 1": 1.0}
-TIMES = {64: {title: Milliseconds(cost, cost, cost) for title, cost in COSTS.items()}}
+
+
+def numbers_of(scored: dict[str, Scored], left_out: dict[str, str] | None = None) -> dict[str, Any]:
+    """The detector that sees the map alone, at 64 images at a time."""
+    gains = gains_of(scored)
+    found = {
+        "default": "e = 4",
+        "giga_macs": COSTS,
+        "milliseconds": {64: {t: {"median": cost, "fastest": cost, "slowest": cost} for t, cost in COSTS.items()}},
+        "gains": {"map_only": gains},
+        "verdicts": {"map_only": {title: judge(each["test"]) for title, each in gains.items()}},
+        "chosen_on_validation": {"map_only": choose(gains, COSTS, "e = 4")},
+        "readings": summarize({name_setting("map_only", title): each for title, each in scored.items()}),
+        "left_out": left_out or {},
+    }
+    return as_json(found)
 
 
 @pytest.mark.parametrize(
-    ("half", "chosen", "says"),
-    [
-        (
-            (0.7, 0.6),
-            "half size, e = 1",
-            "“half size, e = 1”, 1 instead of 4 ms an image on one core (4.0 times as fast",
-        ),
-        ((0.6, 0.7), "e = 1", "“e = 1”, 2 instead of 4 ms an image on one core (2.0 times as fast"),
-    ],
+    ("half", "chosen", "speed", "ms"),
+    [((0.7, 0.6), "half size, e = 1", 4.0, "1"), ((0.6, 0.7), "e = 1", 2.0, "2")],
 )
 def test_the_cheapest_is_chosen_on_validation_and_its_test_figure_follows(
-    half: tuple[float, float], chosen: str, says: str
+    half: tuple[float, float], chosen: str, speed: float, ms: str
 ) -> None:
     scored = scores((0.7, 0.7), (0.7, 0.72), half)
-    gains = gains_of(scored)
-    assert choose(gains, COSTS, "e = 4") == chosen
-    text = describe({"map_only": scored}, {"map_only": gains}, {"map_only": chosen}, TIMES, {})
-    assert sum_up({"map_only": chosen}, COSTS, "e = 4") == (
-        f"Cheapest setting that validation does not tell to be worse: “{chosen}” for detector, map only "
-        f"({COSTS['e = 4'] / COSTS[chosen]:.1f} times as fast)."
-    )
-    assert says in text and f"test AUROC {scored[chosen].test['mean']['auroc'].mean:.2f}" in text
+    found = numbers_of(scored)
+    assert found["chosen_on_validation"] == {"map_only": chosen} and compute_speedup(found, chosen) == speed
+    assert f"“{chosen}”" in headline(found) and f"{speed:.1f} times as fast" in headline(found)
+    auroc = f"{scored[chosen].test['mean']['auroc'].mean:.2f}"
+    line_with(finding(found), f"“{chosen}”", f"{ms} instead of 4 ms", f"{speed:.1f} times as fast, 64 images", auroc)
 
 
 def test_finding_begins_with_what_was_not_tried_and_what_is_lost() -> None:
-    scored = scores((0.7, 0.7), (0.6, 0.6), (0.6, 0.8))
-    gains = gains_of(scored)
-    assert choose(gains, COSTS, "e = 4") == "e = 4"
     left_out = {"small UNet, e = 1": "small_model names no model", "small UNet, e = 4": "small_model names no model"}
-    text = describe({"map_only": scored}, {"map_only": gains}, {"map_only": "e = 4"}, TIMES, left_out)
-    assert text.startswith("Not tried, as small_model names no model: “small UNet, e = 1”, “small UNet, e = 4”.")
-    assert "Detector, map only: worse “e = 1” −0.100 (" in text and "; better “half size, e = 1” +0.100 (" in text
-    assert text.index("worse “") < text.index("better “") and "No cheaper setting passes on validation" in text
-    equal = scores((0.7, 0.7), (0.7, 0.7), (0.7, 0.7))
-    text = describe({"map_only": equal}, {"map_only": gains_of(equal)}, {"map_only": "e = 1"}, TIMES, {})
-    assert "map only: not told apart “e = 1”, “half size, e = 1”." in text and "worse “" not in text
+    found = numbers_of(scores((0.7, 0.7), (0.6, 0.6), (0.6, 0.8)), left_out)
+    assert found["chosen_on_validation"] == {"map_only": "e = 4"} and "“e = 4”" in headline(found)
+    text = finding(found)
+    first = text.splitlines()[0]
+    assert all(part in first for part in ("small_model names no model", "“small UNet, e = 1”", "“small UNet, e = 4”"))
+    worse = line_with(text, "only, “e = 1”", WORDS[-1], "−0.100 (")
+    better = line_with(text, "only, “half size, e = 1”", WORDS[1], "+0.100 (")
+    assert text.index(worse) < text.index(better) and "times as fast" not in text
+    equal = numbers_of(scores((0.7, 0.7), (0.7, 0.7), (0.7, 0.7)))
+    assert equal["verdicts"] == {"map_only": {"e = 1": 0, "half size, e = 1": 0}}
+    assert not any(WORDS[verdict] in line_with(finding(equal), "only, “e = 1”") for verdict in (-1, 1))
 
 
 @pytest.mark.parametrize(("default", "is_doubted"), [(0.505, True), (0.6, False), (0.4, False)])
-def test_a_default_at_chance_has_little_to_lose(default: float, is_doubted: bool) -> None:
-    scored = scores((0.7, default), (0.7, default), (0.7, default))
-    text = describe({"map_only": scored}, {"map_only": gains_of(scored)}, {"map_only": "e = 1"}, TIMES, {})
-    assert ("The default setting itself is not told from chance, 0.5" in text) is is_doubted
+def test_a_default_at_chance_is_named(default: float, is_doubted: bool) -> None:
+    found = numbers_of(scores((0.7, default), (0.7, default), (0.7, default)))
+    assert is_at_chance(found, "map_only") is is_doubted
+    assert ("consistent with chance" in finding(found)) is is_doubted
 
 
 def test_chart_shows_test_figures_and_joins_the_front_of_validation() -> None:
-    scored = scores((0.9, 0.8), (0.7, 0.6), (0.8, 0.7))
-    front, other = draw("map_only", scored, COSTS, 64).curves
+    (chart,) = charts(numbers_of(scores((0.9, 0.8), (0.7, 0.6), (0.8, 0.7))))
+    front, other = chart.curves
     assert front.labels == ("half size, e = 1", "e = 4") and front.x == (1, 4) and front.y == pytest.approx((0.7, 0.8))
     assert other.name == "e = 1" and other.x == (2,)
+
+
+def test_tables_have_a_row_a_setting() -> None:
+    means, gains = tables(numbers_of(scores((0.9, 0.8), (0.7, 0.6), (0.8, 0.7))))
+    times = {title: f"{cost:g} ({cost:g} to {cost:g})" for title, cost in COSTS.items()}
+    assert [row[:3] for row in means.rows] == [(title, cost, times[title]) for title, cost in COSTS.items()]
+    assert [row[0] for row in gains.rows] == [*TITLES[1:]] and gains.rows[0][2].startswith("−0.200")
 
 
 @pytest.mark.slow
@@ -195,14 +221,14 @@ def test_answer_from_models_to_the_front(
     study = make_study(data.folder, model_folders["a"], tmp_path, **changes)
 
     found = cheap.answer(study)
-    assert Answer.load(study.write(found)).finding == found.finding
+    assert Answer.load(study.write(found)).finding == found.finding and TELLING.retell(found) == found
     titles = [setting.title for setting in settings[:3]]
     assert list(found.numbers["giga_macs"]) == titles and list(found.numbers["left_out"]) == ["small UNet, e = 1"]
     weights = found.settings["weights"]
     assert list(weights) == titles and weights[titles[0]] == weights[titles[1]] != weights[titles[2]]
     times = found.numbers["milliseconds"]
     assert [list(by_title) for by_title in times.values()] == [titles, titles]
-    assert times[8][titles[0]]["median"] == 1000 / 8
+    assert times["8"][titles[0]]["median"] == 1000 / 8
     half = study.config.out / "detectors" / "map_only-autoencodertiny-half-size-t200-e1" / "seed-0" / "config.yaml"
     assert yaml.safe_load(half.read_text())["data"]["crop_px"] == 56
     assert set(found.numbers["readings"]["test"]) == {

@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.degradation.attack import AGAIN, BEFORE, EPSILONS, Victim, fgsm
-from experiments.degradation.attack_scores import (
+from experiments.degradation.attack import EPSILONS, Victim, fgsm, numbers
+from experiments.degradation.attack_telling import (
+    AGAIN,
+    BEFORE,
     TITLES,
     chart_attacks,
-    describe_attacks,
-    summarize_attacks,
+    find_first_below_chance,
     tabulate_attacks,
+    tell_attacks,
 )
 from experiments.study.study import Study
-from tests.experiments.made_up import make_means
+from tests.experiments.made_up import as_json, line_with, make_means
 from train.model import LareClassifier
 
 
@@ -61,27 +63,36 @@ def make_attacks(**values: tuple[float, ...]) -> dict[str, dict[int, dict[str, A
     }
 
 
+def tell(attacks: dict[str, dict[int, dict[str, Any]]]) -> str:
+    found = as_json(numbers(attacks))
+    return "\n".join(tell_attacks(found["attacks"], found["new_maps"]["verdict"]))
+
+
 def test_finding_names_the_step_from_which_a_detector_is_below_chance() -> None:
-    text = describe_attacks(make_attacks(full=(0.9, 0.8, 0.4, 0.2, 0.1)))
-    assert "image and map, maps from before 0.90 → 0.80 → 0.40 → 0.20 → 0.10, below chance from 2/255 on" in text
-    assert "image only 0.90 → 0.80 → 0.70 → 0.60 → 0.55, not below chance at any step" in text
-    assert text.startswith("Attacked with steps of 0/255, 1/255, 2/255, 4/255, 8/255 on the pixels")
+    attacks = make_attacks(full=(0.9, 0.8, 0.4, 0.2, 0.1))
+    found = as_json(numbers(attacks))["attacks"]
+    assert find_first_below_chance(found, "full") == 2 and find_first_below_chance(found, "image_only") is None
+    text = tell(attacks)
+    line_with(text, "Image and map, maps from before:", "0.90 → 0.80 → 0.40 → 0.20 → 0.10", "2/255")
+    assert "/255" not in line_with(text, "Image only:", "0.90 → 0.80 → 0.70 → 0.60 → 0.55")
+    assert "0/255, 1/255, 2/255, 4/255, 8/255" in text.splitlines()[0]
 
 
-@pytest.mark.parametrize(
-    ("last", "expected"), [(0.7, "save a part"), (0.3, "take still more"), (0.5, "save nothing that can be told")]
-)
-def test_finding_tells_what_new_maps_change_at_the_largest_step(last: float, expected: str) -> None:
+@pytest.mark.parametrize(("last", "verdict"), [(0.7, 1), (0.3, -1), (0.5, 0)])
+def test_finding_tells_what_new_maps_change_at_the_largest_step(last: float, verdict: int) -> None:
     before = (0.9, 0.8, 0.7, 0.6, 0.5)
-    text = describe_attacks(make_attacks(full_before=before, full_again=(*before[:-1], last)))
-    assert f"New maps {expected}" in text
+    attacks = make_attacks(full_before=before, full_again=(*before[:-1], last))
+    found = numbers(attacks)["new_maps"]
+    assert found["verdict"] == verdict and found["accuracy"]["mean"] == pytest.approx(last - 0.5)
+    texts = {tell(make_attacks(full_before=before, full_again=(*before[:-1], each))) for each in (0.7, 0.3, 0.5)}
+    assert len({text.splitlines()[-1] for text in texts}) == 3 and tell(attacks) in texts
 
 
 def test_tables_and_chart_have_every_step_and_reading() -> None:
-    attacks = make_attacks()
-    for table in tabulate_attacks(attacks):
+    found = as_json(numbers(make_attacks()))["attacks"]
+    for table in tabulate_attacks(found):
         assert [row[0] for row in table.rows] == [0, 1, 2, 4, 8] and len(table.columns) == 1 + len(TITLES)
-    (chart,) = chart_attacks(attacks)
+    (chart,) = chart_attacks(found)
     assert [curve.name for curve in chart.curves] == list(TITLES.values())
     assert chart.curves[0].x == (0, 1, 2, 4, 8) and np.allclose(chart.curves[0].y, (0.9, 0.8, 0.7, 0.6, 0.55))
-    assert summarize_attacks(attacks)["image only"]["8"]["auroc"]["mean"] == pytest.approx(0.55)
+    assert found["image only"]["8"]["auroc"]["mean"] == pytest.approx(0.55)

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,24 +9,30 @@ import pytest
 
 from cache_schema import Dataset, Sample, decode_image
 from experiments.answers.answer import Answer
-from experiments.degradation import degradation
+from experiments.answers.verdicts import WORDS
+from experiments.degradation import attack, degradation
 from experiments.degradation.attack import EPSILONS
 from experiments.degradation.degradation import scale_to
-from experiments.degradation.scores import (
+from experiments.degradation.scores import Result, numbers, score_copies
+from experiments.degradation.telling import (
     AS_THEY_ARE,
     READINGS,
-    Result,
-    chart,
-    describe,
-    score_copies,
-    sum_up,
-    summarize,
-    tabulate,
+    TELLING,
+    charts,
+    compare_with_image,
+    entitle,
+    find_at_chance,
+    find_lost,
+    finding,
+    headline,
+    list_names,
+    tables,
 )
 from experiments.study import study as study_module
 from experiments.study.image_sets import read_samples
 from experiments.study.over_sources import METRICS, Means
-from tests.experiments.made_up import make_means, run_here
+from tests.experiments.degradation.test_attack import make_attacks
+from tests.experiments.made_up import as_json, line_with, make_means, run_here
 from tests.experiments.small_set import ROUNDTRIP, make_study, write_small_set
 from train.scoring.calibration import Calibration
 from train.scoring.scores import Reading
@@ -76,9 +83,9 @@ def test_copies_are_compared_with_the_same_images_as_they_are() -> None:
     assert means == pytest.approx({AS_THEY_ARE: 1, "jpeg:65": 3 / 4, "blend:0.5": 0})
     assert [each["full"].num_images for each in results.values()] == [4, 4, 3]
     assert all(each["full"].unchanged["accuracy"].mean == 1 for each in results.values())
-    numbers = summarize(results)["jpeg:65"]["full"]
-    assert numbers["change"]["accuracy"]["mean"] == pytest.approx(-1 / 4) and numbers["n"] == 4
-    assert numbers["auroc"]["mean"] == pytest.approx(3 / 4)
+    described = numbers(results)["degradations"]["jpeg:65"]["full"]
+    assert described["change"]["accuracy"]["mean"] == pytest.approx(-1 / 4) and described["n"] == 4
+    assert described["auroc"]["mean"] == pytest.approx(3 / 4) and described["unchanged"]["accuracy"]["mean"] == 1
 
 
 def test_a_degradation_without_generated_images_is_left_out_with_the_reason() -> None:
@@ -97,80 +104,95 @@ def make_results(**readings: dict[str, float]) -> dict[str, dict[str, Result]]:
     return {name: {r: Result(100, scores(r, name), scores(r, AS_THEY_ARE)) for r in READINGS} for name in names}
 
 
-def test_finding_says_first_where_scores_are_lost() -> None:
-    text = describe(make_results(full={"jpeg:65": 0.505, "blur:3": 0.6}, mean_lare={"jpeg:65": 0.4, "blur:3": 0.3}), {})
-    assert text.startswith(
-        "Not above chance (the AUROC's interval reaches 0.5): image and map under jpeg:65 (1 of 2); image only "
-        "under none; map only under none; mean LaRE under all 2 degradations."
-    )
-    assert (
-        "image and map lose accuracy under all 2 degradations, the most under jpeg:65: accuracy 0.90 → 0.51, AUROC "
-        "0.90 → 0.51." in text
-    )
+def numbers_of(results: dict[str, dict[str, Result]], left_out: dict[str, str] | None = None) -> dict[str, Any]:
+    names = [name for name in results if name != AS_THEY_ARE]
+    titles = {name: entitle(name, "blur:1.25" if name == "blur:5" else name) for name in names}
+    attacked = attack.numbers(make_attacks())
+    return as_json({"titles": titles, **numbers(results), "left_out": left_out or {}, **attacked})
+
+
+def test_finding_says_where_scores_are_lost() -> None:
+    found = numbers_of(make_results(full={"jpeg:65": 0.505, "blur:3": 0.6}, mean_lare={"jpeg:65": 0.4, "blur:3": 0.3}))
+    assert find_at_chance(found) == {
+        "full": ["jpeg:65"],
+        "image_only": [],
+        "map_only": [],
+        "mean_lare": ["jpeg:65", "blur:3"],
+    }
+    text = finding(found)
+    line_with(text, "Image and map: AUROC", "jpeg:65 (1 of 2)")
+    line_with(text, "Mean LaRE: AUROC", "all 2 degradations")
+    assert find_lost(found) == ["jpeg:65", "blur:3"] and "2 of 2" in headline(found)
+    line_with(text, "all 2 degradations", "under jpeg:65", "0.90 → 0.51", "AUROC 0.90 → 0.51")
 
 
 def test_finding_says_what_was_no_better_than_chance_before() -> None:
-    text = describe(make_results(full={"jpeg:65": 0.95}, map_only={AS_THEY_ARE: 0.5, "jpeg:65": 0.5}), {})
-    assert text.startswith(
-        "Not above chance (the AUROC's interval reaches 0.5): map only already on the images as they are; image and "
-        "map under none; image only under none; mean LaRE under none."
-    )
+    found = numbers_of(make_results(full={"jpeg:65": 0.95}, map_only={AS_THEY_ARE: 0.5, "jpeg:65": 0.5}))
+    at_chance = find_at_chance(found)
+    assert at_chance["map_only"] == [AS_THEY_ARE, "jpeg:65"] and not at_chance["full"] + at_chance["image_only"]
+    assert "1 of 1" not in line_with(finding(found), "Map only: AUROC", AS_THEY_ARE)
 
 
 def test_finding_when_no_accuracy_is_lost() -> None:
-    assert "image and map lose accuracy under none." in describe(make_results(full={"jpeg:65": 0.95}), {})
+    found = numbers_of(make_results(full={"jpeg:65": 0.95}))
+    assert find_lost(found) == [] and "→" not in line_with(finding(found), "Accuracy of image and map")
     results = make_results(full={"jpeg:65": 0.89})
     change = Means(np.array([0.87, 0.91]), np.linspace(0.8, 0.95, 1001))  # too uncertain
     results["jpeg:65"]["full"] = replace(results["jpeg:65"]["full"], scores=dict.fromkeys(METRICS, change))
-    text = describe(results, {})
-    assert "lose no accuracy that is told apart from no loss; the most under jpeg:65: accuracy 0.90 → 0.89" in text
+    found = numbers_of(results)
+    assert find_lost(found) == [] and "0 of 1" in headline(found)
+    line_with(finding(found), "Accuracy of image and map", "no degradation", "under jpeg:65", "0.90 → 0.89")
 
 
 def test_finding_tells_what_the_map_adds_under_which_degradation() -> None:
-    values = {"jpeg:65": 0.8, "blur:3": 0.95, "noise:8": 0.9}
-    text = describe(make_results(full=values), {})
-    verdicts = "worse under jpeg:65 (1 of 3); not told apart under noise:8 (1 of 3); better under blur:3 (1 of 3)."
-    assert f"By AP image and map are, against the image alone, {verdicts}" in text
-    assert sum_up(make_results(full=values)) == (
-        "Image and map lose accuracy at the clean threshold under 1 of 3 degradations; by AP, against the image "
-        f"alone, {verdicts}"
-    )
-    alone = describe(make_results(full={"noise:8": 0.95}), {})
-    assert "against the image alone, better under noise:8." in alone and "worse" not in alone
+    found = numbers_of(make_results(full={"jpeg:65": 0.8, "blur:3": 0.95, "noise:8": 0.9}))
+    assert compare_with_image(found) == {-1: ["jpeg:65"], 0: ["noise:8"], 1: ["blur:3"]}
+    text = finding(found)
+    lines = [
+        line_with(text, "AP of image and map", WORDS[verdict], f"{name} (1 of 3)")
+        for verdict, name in ((-1, "jpeg:65"), (0, "noise:8"), (1, "blur:3"))
+    ]
+    assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)
+    assert "1 of 3" in headline(found)
+    alone = numbers_of(make_results(full={"noise:8": 0.95}))
+    assert compare_with_image(alone) == {1: ["noise:8"]} and list_names(["noise:8"], ["noise:8"]) == "noise:8"
 
 
 def test_of_many_degradations_the_few_that_are_not_meant_are_named() -> None:
-    values = dict.fromkeys(("jpeg:90", "jpeg:65", "jpeg:30"), 0.9) | {"blur:3": 0.95}
-    text = sum_up(make_results(full=values))
-    assert text.endswith("not told apart under all but blur:3 (3 of 4); better under blur:3 (1 of 4).")
+    names = ["jpeg:90", "jpeg:65", "jpeg:30", "blur:3"]
+    assert (
+        list_names(names[:3], names) == "all but blur:3 (3 of 4)" and list_names(["blur:3"], names) == "blur:3 (1 of 4)"
+    )
+    assert list_names([], names) == "none" and list_names(names, names) == "all 4 degradations"
 
 
 def test_finding_has_the_protocol_that_was_asked_and_what_was_left_out() -> None:
-    text = describe(make_results(full={"jpeg:65": 0.5, "blur:3": 0.7, "noise:8": 0.1}), {"blend:0.5": "no pairs"})
-    assert "Mean AP and accuracy over GenImage's jpeg:65, blur:3: image and map 0.60 and 0.60;" in text
-    assert text.endswith("blend:0.5 was not asked: no pairs.")
-    assert "GenImage's" not in describe(make_results(full={"noise:8": 0.1}), {})
+    text = finding(
+        numbers_of(make_results(full={"jpeg:65": 0.5, "blur:3": 0.7, "noise:8": 0.1}), {"blend:0.5": "no pairs"})
+    )
+    line_with(text, "Image and map", "GenImage's jpeg:65, blur:3", "AP 0.60", "accuracy 0.60")
+    line_with(text, "lend:0.5", "no pairs")
+    assert "GenImage's" not in finding(numbers_of(make_results(full={"noise:8": 0.1})))
 
 
 def test_charts_go_by_strength_and_start_at_the_images_as_they_are() -> None:
     results = make_results(full={"blur:5": 0.6, "blur:1": 0.8, "jpeg:65": 0.7, "jpeg:30": 0.5, "social": 0.4})
-    charts = {each.title: each for each in chart(results)}
-    assert list(charts) == [
+    found = {each.title: each for each in charts(numbers_of(results))}
+    assert list(found)[:-1] == [
         *("JPEG: Accuracy", "JPEG: AP", "Gaussian blur: Accuracy", "Gaussian blur: AP"),
     ]
-    blur, jpeg = charts["Gaussian blur: AP"].curves[0], charts["JPEG: AP"].curves[0]
+    blur, jpeg = found["Gaussian blur: AP"].curves[0], found["JPEG: AP"].curves[0]
     assert (blur.name, blur.x, blur.y) == ("image and map", (0, 1, 5), (0.9, 0.8, 0.6))
     assert jpeg.x == (30, 65) and jpeg.low is not None and jpeg.low[0] < jpeg.y[0]
 
 
 def test_tables_have_a_row_a_degradation_and_name_what_was_done() -> None:
-    results = make_results(full={"blur:5": 0.6, "jpeg:65": 0.7})
-    tables = tabulate(results, {"blur:5": "blur:1.25", "jpeg:65": "jpeg:65"})
-    for table in tables:
+    found = list(tables(numbers_of(make_results(full={"blur:5": 0.6, "jpeg:65": 0.7}))))[:5]
+    for table in found:
         assert [row[0] for row in table.rows][-2:] == ["blur:5 (blur:1.25)", "jpeg:65"]
         assert all(len(row) == len(table.columns) for row in table.rows)
-    assert tables[0].rows[1][1:3] == (100, "0.60 (0.59 to 0.61) ±0.000")
-    assert str(tables[-1].rows[1][1]).startswith("−0.300") and str(tables[-2].rows[0][1]).startswith("−0.300")
+    assert found[0].rows[1][1:3] == (100, "0.60 (0.59 to 0.61) ±0.000")
+    assert str(found[-1].rows[1][1]).startswith("−0.300") and str(found[-2].rows[0][1]).startswith("−0.300")
 
 
 @pytest.mark.slow
@@ -182,11 +204,11 @@ def test_answer_from_test_images_to_the_attack_and_again(
     asked = ("jpeg:30", "resize:112", "crop:0.5", "blend:0.25")
     study = make_study(data.folder, model_folders["a"], tmp_path, degradations=asked)
     answer = degradation.answer(study)
-    assert Answer.load(study.write(answer)).finding == answer.finding
+    assert Answer.load(study.write(answer)).finding == answer.finding and TELLING.retell(answer) == answer
     assert answer.settings["degradations"] == ["jpeg:30", "resize:112 (resize:28)", "crop:0.5", "blend:0.25"]
-    numbers = answer.numbers["degradations"]
+    described = answer.numbers["degradations"]
     num_photographs, num_test = 3, 3 * 2 * 3  # photographs × tiles × (round trip, derived, free)
-    assert {name: each["full"]["n"] for name, each in numbers.items()} == {
+    assert {name: each["full"]["n"] for name, each in described.items()} == {
         **dict.fromkeys((AS_THEY_ARE, "jpeg:30", "resize:112", "crop:0.5"), num_test),
         "blend:0.25": num_photographs * 2 * 2,  # those that come from no photograph are left out
     }

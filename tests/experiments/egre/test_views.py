@@ -6,29 +6,15 @@ import numpy as np
 import pytest
 
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
+from experiments.answers.answer import Table
+from experiments.answers.verdicts import WORDS
 from experiments.egre import views
-from experiments.egre.size_leak import (
-    CANVAS,
-    CROP,
-    WHOLE,
-    SizeLeak,
-    compute_roughness,
-    find_smaller,
-    measure_size_leak,
-)
-from experiments.egre.views import (
-    MIXED,
-    STUDY,
-    Views,
-    _load_box,
-    describe_views,
-    name_views,
-    summarize_views,
-    tabulate_views,
-)
-from experiments.study.settings import Scored
+from experiments.egre.size_leak import SizeLeak, compute_roughness, find_smaller, measure_size_leak
+from experiments.egre.views import Views, _load_box, name_views, numbers
+from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, tabulate_views, tell_views
+from experiments.study.settings import Scored, summarize
 from experiments.study.study import Study
-from tests.experiments.made_up import make_scored
+from tests.experiments.made_up import as_json, line_with, make_scored
 from tests.samples import make_sample, make_shard
 from train.data.join import Join
 
@@ -126,37 +112,40 @@ SEVERAL = Views(
 )
 
 
+def tell(views: Mapping[str, Views | None]) -> tuple[str, list[Table]]:
+    """Lines and tables."""
+    described = as_json(numbers(views))
+    return "\n".join(tell_views(described)), list(tabulate_views(described, summarize(name_views(views))))
+
+
 def test_the_finding_tells_what_was_not_done() -> None:
-    text = describe_views({STUDY: ONE_SIZE, MIXED: None})
-    assert text.startswith("Views on images of several sizes were not compared")
-    assert "on the study's images (64 × 64 px): Worse: native, whole map than canvas, −0.100" in text
-    assert "Not told apart: native, map under the crop and canvas, +0.000" in text and "refused" not in text
-    rows = tabulate_views({STUDY: ONE_SIZE, MIXED: None})[0].rows
-    assert [row[:2] for row in rows[-2:]] == [
+    text, (table,) = tell({STUDY: ONE_SIZE, MIXED: None})
+    line_with(text, MIXED, "python -m experiments formats")
+    line_with(text, STUDY, "64 × 64 px")
+    line_with(text, "whole map", "canvas", WORDS[-1], "−0.100")
+    line_with(text, "map under the crop", "canvas", WORDS[0], "+0.000")
+    assert not any(word in line_with(text, MIXED) for word in WORDS.values())
+    assert [row[:2] for row in table.rows[-2:]] == [
         ("the study's images, 64 × 64 px", "native, map under the crop"),
         ("images of several sizes", "not done"),
     ]
-    assert len(tabulate_views({STUDY: ONE_SIZE, MIXED: None})) == 1
 
 
 def test_a_refused_view_is_a_row_with_its_reason_and_what_the_map_tells() -> None:
-    both = {STUDY: ONE_SIZE, MIXED: SEVERAL}
-    text = describe_views(both)
-    assert "Native, map under the crop is refused there: the roughness of a map" in text
-    assert "native, map under the crop 0.90 (0.80 to 1.00)" in text and "not compared" not in text
-    table, leaks = tabulate_views(both)
+    text, (table, leaks) = tell({STUDY: ONE_SIZE, MIXED: SEVERAL})
+    line_with(text, f"map under the crop, {MIXED}", "refused", "0.90 (0.80 to 1.00) (native, map under the crop)")
     assert table.rows[-1] == ("images of several sizes, 2 sizes", "native, map under the crop: refused", *[None] * 5)
-    assert "native, map under the crop: they have 2 sizes" in table.note
+    assert "they have 2 sizes" in table.note
     assert {len(row) for row in table.rows} == {len(table.columns)}
     assert leaks.rows == ((MIXED, 40, "0.50 (0.40 to 0.60)", "0.60 (0.50 to 0.70)", "0.90 (0.80 to 1.00)"),)
     without = Views(SEVERAL.sizes, SCORED, SEVERAL.refused, None)
-    assert "is refused there, as its smoothness would tell the size." in describe_views({STUDY: without})
+    assert "AUROC" not in line_with(tell({STUDY: without})[0], "refused")
 
 
 def test_every_view_that_was_scored_has_a_name_and_plain_numbers() -> None:
     both = {STUDY: ONE_SIZE, MIXED: SEVERAL}
     names = name_views(both)
     assert len(names) == 5 and isinstance(names["native, whole map, images of several sizes"], Scored)
-    numbers = summarize_views({**both, "none": None})
-    assert numbers[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0]}
-    assert numbers[STUDY]["less_canvas"][WHOLE]["mean"] == pytest.approx(-0.1) and numbers["none"] is None
+    found = as_json(numbers({**both, "none": None}))
+    assert found[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0]}
+    assert found[STUDY]["less_canvas"][WHOLE]["mean"] == pytest.approx(-0.1) and found["none"] is None

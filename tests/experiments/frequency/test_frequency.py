@@ -1,14 +1,27 @@
 import json
+from typing import Any
 
 import pytest
 
+from experiments.answers.readings import MEAN
+from experiments.answers.verdicts import WORDS
 from experiments.frequency.equal_detail import Line, Matched
-from experiments.frequency.frequency import answer, describe, sum_up, tabulate_correlations, tabulate_matched
-from experiments.frequency.local_detail import MEASURES, Correlation
-from experiments.study.comparisons import MEAN
+from experiments.frequency.frequency import answer
+from experiments.frequency.local_detail import Correlation
+from experiments.frequency.telling import (
+    MEASURES,
+    SIDES,
+    TELLING,
+    find_sides,
+    find_uncorrelated,
+    finding,
+    headline,
+    tables,
+)
+from experiments.study.comparisons import summarize
 from experiments.study.over_sources import Means
 from experiments.study.study import Study
-from tests.experiments.made_up import make_means
+from tests.experiments.made_up import as_json, line_with, make_means
 
 LINE = Line(0.5, 0.0, 0.8)
 
@@ -30,70 +43,81 @@ def correlations(*means: float) -> dict[str, dict[str, Correlation]]:
     return dict.fromkeys(MEASURES, by_source)
 
 
-@pytest.mark.parametrize(
-    ("auroc", "begins"),
-    [
-        (0.4, "Between images of equal gradient energy the generated ones have the higher mean LaRE: a, AUROC 0.40"),
-        (0.5, "Between images of equal gradient energy mean LaRE does not tell generated from real: a, AUROC 0.50"),
-        (
-            0.6,
-            "Between images of equal gradient energy mean LaRE still is the lower one for generated images: a, AUROC",
-        ),
-        (None, "No real images of equal gradient energy were found: a."),
-    ],
-)
-def test_finding_says_what_is_left_at_equal_detail(auroc: float | None, begins: str) -> None:
-    text = describe(correlations(0.5), {"a": matched(auroc)}, LINE, make_means(0.0), scores(0.7, "a"))
-    assert text.startswith(begins) and ("after 0.70 unmatched" in text) is (auroc is not None)
+def numbers_of(
+    by_source: dict[str, Matched],
+    rank: dict[str, dict[str, Correlation]] | None = None,
+    *,
+    mean: float = 0.7,
+    gain: float = 0.0,
+) -> dict[str, Any]:
+    readings = {name: summarize(each) for name, each in scores(mean, *by_source).items()}
+    ranks = correlations(0.5) if rank is None else rank
+    found = {
+        "caliper": 1.1,
+        "correlations": {name: {s: vars(c) for s, c in by.items()} for name, by in ranks.items()},
+        "matched": {s: {**vars(m), "auroc": summarize({"": m.auroc})[""]} for s, m in by_source.items()},
+        "line": vars(LINE),
+        "readings": {"test": readings},
+        "gain_of_residual": {MEAN: make_means(gain).describe()},
+        "points": {},
+    }
+    return as_json(found)
+
+
+@pytest.mark.parametrize(("auroc", "side"), [(0.4, -1), (0.5, 0), (0.6, 1)])
+def test_finding_says_what_is_left_at_equal_detail(auroc: float, side: int) -> None:
+    found = numbers_of({"a": matched(auroc)})
+    assert find_sides(found) == {side: ["a"]}
+    line_with(finding(found), "Matched images of a:", SIDES[side], f"AUROC {auroc:.2f}", "unmatched 0.70")
+    assert SIDES[side] in headline(found)
+
+
+def test_finding_says_where_there_are_no_pairs() -> None:
+    found = numbers_of({"none": matched(None)})
+    assert find_sides(found) == {} and not any(side in headline(found) for side in SIDES.values())
+    line_with(finding(found), "No real images", "none.")
 
 
 def test_what_fails_comes_first() -> None:
-    found = {"good": matched(0.6), "none": matched(None), "bad": matched(0.4), "even": matched(0.5)}
-    text = describe(correlations(0.5), found, LINE, make_means(0.0), scores(0.7, *found))
-    assert sum_up(found) == (
-        "At equal gradient energy the mean LaRE of generated images is higher for bad; not told apart for even; lower "
-        "for good."
-    )
-    assert sum_up({"none": matched(None)}).endswith("is not known.")
-    places = [text.index(f"{word}") for word in ("bad, AUROC", "even, AUROC", "good, AUROC", "found: none.")]
+    found = numbers_of({"good": matched(0.6), "none": matched(None), "bad": matched(0.4), "even": matched(0.5)})
+    assert find_sides(found) == {-1: ["bad"], 0: ["even"], 1: ["good"]}
+    text, head = finding(found), headline(found)
+    places = [text.index(word) for word in ("of bad:", "of even:", "of good:", "for none.")]
     assert places == sorted(places)
+    assert head.index("bad") < head.index("even") < head.index("good") and "none" not in head
 
 
-@pytest.mark.parametrize(
-    ("residual", "gain", "words"),
-    [
-        (0.4, -0.1, ("have the higher error for their detail", "worse than")),
-        (0.5, 0.0, ("neither error is told", "not told apart from")),
-        (0.6, 0.1, ("have the lower error for their detail", "better than")),
-    ],
-)
-def test_finding_says_what_the_line_leaves(residual: float, gain: float, words: tuple[str, str]) -> None:
-    text = describe(correlations(0.5), {"a": matched(0.5)}, LINE, make_means(gain), scores(residual, "a"))
-    assert "explains 80 % of the variance" in text and all(word in text for word in words)
+@pytest.mark.parametrize(("residual", "gain", "verdict"), [(0.4, -0.1, -1), (0.5, 0.0, 0), (0.6, 0.1, 1)])
+def test_finding_says_what_the_line_leaves(residual: float, gain: float, verdict: int) -> None:
+    text = finding(numbers_of({"a": matched(0.5)}, mean=residual, gain=gain))
+    line_with(text, "80 % of the variance")
+    line_with(text, "residual against mean LaRE", WORDS[verdict], f"{gain:+.3f}".replace("-", "−"))
+    line = line_with(text, "residual of log mean LaRE", f"{residual:.2f}")
+    assert ("inverted" in line) is (verdict == -1) and ("consistent with chance" in line) is (verdict == 0)
 
 
 def test_finding_names_sources_without_a_correlation() -> None:
-    found = {"a": matched(0.5)}
-    text = describe(correlations(0.6, 0.05, 0.4), found, LINE, make_means(0.0), scores(0.5, "a"))
-    assert "between 0.05 (−0.05 to 0.15) (s1) and 0.60 (0.50 to 0.70) (s0)" in text
-    assert "not found to be positive for s1." in text
-    assert "not found to be positive" not in describe(correlations(0.6), found, LINE, make_means(0.0), scores(0.5, "a"))
-    nothing: dict[str, dict[str, Correlation]] = {name: {} for name in MEASURES}
-    assert "No image has a rank correlation" in describe(nothing, found, LINE, make_means(0.0), scores(0.5, "a"))
+    found = numbers_of({"a": matched(0.5)}, correlations(0.6, 0.05, 0.4))
+    assert find_uncorrelated(found["correlations"]["gradient"]) == ["s1"]
+    line = line_with(finding(found), "local gradient energy", "0.05 (−0.05 to 0.15) (s1)", "0.60 (0.50 to 0.70) (s0)")
+    assert line.endswith("s1.")
+    certain = numbers_of({"a": matched(0.5)}, correlations(0.6))
+    assert find_uncorrelated(certain["correlations"]["gradient"]) == [] and "for s0" not in finding(certain)
+    line_with(finding(numbers_of({"a": matched(0.5)}, {name: {} for name in MEASURES})), "No image", "high-frequency")
 
 
 def test_tables_leave_out_what_is_not_defined() -> None:
-    assert tabulate_matched({"a": matched(None)}, scores(0.7, "a")).rows[0][:4] == ("a", 9, 0, "no")
-    assert tabulate_matched({"a": matched(None)}, scores(0.7, "a")).rows[0][-3:] == (None, None, None)
     one, other = correlations(0.5, 0.4).values()
-    table = tabulate_correlations({"gradient": one, "high_frequency": {"s1": other["s1"]}})
-    assert [row[2:] for row in table.rows] == [("0.50 (0.40 to 0.60)", None), ("0.40 (0.30 to 0.50)",) * 2]
+    found = numbers_of({"a": matched(None)}, {"gradient": one, "high_frequency": {"s1": other["s1"]}})
+    ranks, pairs, _ = tables(found)
+    assert pairs.rows[0][:4] == ("a", 9, 0, "no") and pairs.rows[0][-3:] == (None, None, None)
+    assert [row[2:] for row in ranks.rows] == [("0.50 (0.40 to 0.60)", None), ("0.40 (0.30 to 0.50)",) * 2]
 
 
 def test_answer_from_a_cache(study: Study) -> None:
     found = answer(study)
     numbers = json.loads(study.write(found).read_text())["numbers"]
-    assert set(numbers["correlations"]["gradient"]) == {"real", "toy"}
+    assert set(numbers["correlations"]["gradient"]) == {"real", "toy"} and TELLING.retell(found) == found
     # The images are noise, and so are the maps: no correlation of four images' 64 cells is near 1.
     assert all(abs(each["mean"]) < 0.5 for each in numbers["correlations"]["gradient"].values())
     assert numbers["matched"]["toy"]["num_generated"] == 2

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from experiments.frequency.local_detail import MEASURES, average_by_source, correlate_ranks, local_energies
+from experiments.frequency.local_detail import average_by_source, correlate_ranks, local_energies
+from experiments.frequency.telling import MEASURES
 from tests.experiments.made_up import make_mean_lare
 
 

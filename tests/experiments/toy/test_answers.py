@@ -6,15 +6,15 @@ import pytest
 
 from demo.toy.sources import Making
 from experiments.toy.answers import (
-    NOT_SMOOTHER,
-    SMOOTHER,
     compare_guidances,
     compare_with_roundtrips,
     compute_means,
     decide,
-    describe,
+    numbers,
     score_by_setting,
 )
+from experiments.toy.telling import NOT_SMOOTHER, SMOOTHER, finding, headline, judge_guidance
+from tests.experiments.made_up import line_with
 from train.scoring.scores import Reading
 
 COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
@@ -133,13 +133,13 @@ UNSEEN = ["toy-b", "toy-b-img2img"]
         ({"toy-a-img2img": share(0.6, 0.7)}, matched(permuted=0.04), [True, True, True, False]),
     ],
 )
-def test_aims_are_decided_by_the_numbers(pairs: dict, results: dict, met: list[bool]) -> None:
+def test_targets_are_decided_by_the_numbers(pairs: dict, results: dict, met: list[bool]) -> None:
     aims = decide(pairs, results, UNSEEN)
     assert [aim["met"] for aim in aims] == met
     assert [aim["number"] for aim in aims] == ["1", "2", "3a", "3b"]
 
 
-def test_aim_of_the_map_is_about_unseen_sources() -> None:
+def test_target_of_the_map_is_about_unseen_sources() -> None:
     results = matched()
     results["differences"]["full − image_only"]["toy-a"] = difference(-0.5, -0.4)
     assert all(aim["met"] for aim in decide({"toy-a-img2img": share(0.6, 0.7)}, results, UNSEEN))
@@ -150,23 +150,42 @@ def test_aim_of_the_map_is_about_unseen_sources() -> None:
     assert not decide({"toy-a-img2img": share(0.6, 0.7)}, matched(), [])[2]["met"]
 
 
-@pytest.mark.parametrize(
-    ("change", "word"), [((-0.2, -0.1), "lowers"), ((0.1, 0.2), "raises"), ((-0.1, 0.1), "does not move")]
-)
-def test_verdict_begins_with_what_failed(change: tuple[float, float], word: str) -> None:
+def tell(aims: list[dict[str, Any]], change: tuple[float, float] = (-0.2, -0.1)) -> dict[str, Any]:
     controls = {f"toy-a-guidance-{g}": {"auroc": g / 10} for g in (1, 3, 5)}
     plain = {"readings": {name: {"controls": controls} for name in ("mean_lare", "gradient_energy")}}
     guidance = [{"guidance": g, "change_interval": change} for g in (1.0, 3.0, 5.0)]
+    return numbers({"aims": aims, "guidance": guidance}, {"plain": plain, "decoder-matched": matched(0.6)})
+
+
+@pytest.mark.parametrize(("change", "side"), [((-0.2, -0.1), -1), ((0.1, 0.2), 1), ((-0.1, 0.1), 0)])
+def test_change_with_guidance_is_judged_by_its_interval(change: tuple[float, float], side: int) -> None:
+    found = tell([], change)
+    assert judge_guidance(found["guidance"]) == side
+    others = {finding(tell([], each)).splitlines()[-3] for each in ((-0.2, -0.1), (0.1, 0.2), (-0.1, 0.1))}
+    assert len(others) == 3
+    for reading in ("Mean LaRE", "Gradient energy"):
+        line_with(finding(found), reading, "0.10 at guidance 1", "0.30 at guidance 3", "0.50 at guidance 5")
+
+
+def test_finding_begins_with_what_failed() -> None:
     pairs = {"toy-a-img2img": share(0.6, 0.7)}
-    failed = describe(decide(pairs, matched(map_only=0.6, permuted=0.0), UNSEEN), guidance, {"plain": plain})
-    assert failed.startswith(
-        "Of 4 aims 2 failed: (2) the map alone at 0.7; (3b) image and map better than the same detector given other "
-        "images' maps.\n(1) Met: more than half"
-    )
-    assert "65 % (60 to 70) of 10 pairs, 65 % (60 to 70) at strength 0.3" in failed
-    assert "(2) Failed: decoder-matched, the map alone reaches an AUROC of 0.7" in failed
-    assert "toy-b 0.60 against 0.60, +0.000 (−0.050 to +0.050; sd over seeds 0.010)" in failed
-    assert f"(4) Guidance {word} the mean LaRE: at guidance 1 / 3 / 5" in failed and "0.10 / 0.30 / 0.50" in failed
-    assert describe(decide(pairs, matched(), UNSEEN), guidance, {"plain": plain}).startswith(
-        "All 4 aims are met.\n(1) Met"
-    )
+    found = tell(decide(pairs, matched(map_only=0.6, permuted=0.0), UNSEEN))
+    text = finding(found)
+    first = text.splitlines()[0]
+    assert "2 of 4" in first and "(2) and (3b)" in first and "(1)" not in first
+    assert "2 of 4" in headline(found) and "0.60" in headline(found)
+    heads = {aim["number"]: line_with(text, f"({aim['number']}) ", aim["aim"]) for aim in found["aims"]}
+    assert {number: "Met" in head for number, head in heads.items()} == {"1": True, "2": False, "3a": True, "3b": False}
+    line_with(text, "toy-a-img2img, all", "65 % (60 to 70) of 10 pairs")
+    line_with(text, "toy-a-img2img, strength 0.3", "65 % (60 to 70)")
+    assert text.count("toy-b: AUROC 0.60 against 0.60, +0.000 (−0.050 to +0.050; sd over seeds 0.010)") == 1
+    line_with(text, "toy-b: AUROC 0.60 against 0.60, +0.100")
+    all_met = finding(tell(decide(pairs, matched(), UNSEEN)))
+    assert all_met.startswith("4 of 4") and all_met.count("Met") == 4
+
+
+def test_headline_counts_the_targets() -> None:
+    pairs = {"toy-a-img2img": share(0.6, 0.7)}
+    met, missed = decide(pairs, matched(), UNSEEN), decide({}, matched(0.6, 0.0, 0.0), UNSEEN)
+    heads = [headline(tell(aims)).split(":")[0] for aims in (missed, missed[:2] + met[2:], met)]
+    assert len(set(heads)) == 3
