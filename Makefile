@@ -124,6 +124,10 @@ test: .venv/.installed  ## the quick suite: CPU, offline
 test-slow: .venv/.installed  ## kills, resumes, several processes
 	$(PY) -m pytest -q $(IN_PARALLEL) -m "slow and not gpu and not network and not slurm"
 
+.PHONY: test-formats
+test-formats: .venv/.installed  ## stores and datasets with another Python (3.13, 3.12 or 3.14) and the newest libraries
+	$(PY) scripts/test_formats.py $(ARGS)
+
 .PHONY: test-slurm
 test-slurm: .venv/.installed  ## a real SLURM on this machine: an array that is killed and launched again
 	$(PY) -m pytest -q -m slurm tests/slurm
@@ -145,4 +149,5 @@ check: .venv/.installed  ## format, lint, layers, types, both suites: what CI ru
 	$(PY) -m mypy cache_schema extract train
 	$(MAKE) docs
 	$(MAKE) test
+	$(MAKE) test-formats
 	$(MAKE) test-slow

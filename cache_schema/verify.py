@@ -13,7 +13,7 @@ import pyarrow as pa
 from cache_schema.cache import MANIFEST, Cache, check_join
 from cache_schema.errors import CacheError
 from cache_schema.index import Dataset, TarEntry
-from cache_schema.keys import store_name
+from cache_schema.keys import STORE_SUFFIX, store_name
 from cache_schema.report import state_of
 from cache_schema.status import Status, is_ok
 from cache_schema.store import FULL_MANTISSA_BITS, ShardData, round_mantissa
@@ -75,12 +75,11 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
 def strays(cache: Cache, dataset: Dataset) -> list[str]:
     """A line for each file in the cache folder that is no store of a tar and not its manifest. They do no harm."""
     known = {MANIFEST, *(store_name(entry.name) for entry in dataset.tars)}
-    stores = set(cache.shards())
     lines = []
     for path in sorted(cache.folder.iterdir()):
         if path.name.startswith(".") and path.name.endswith(".tmp"):
             lines.append(f"{path}: a temporary file, of a running job or left behind by one that was killed")
-        elif path.name in stores and path.name not in known:
+        elif path.match(f"[!.]*{STORE_SUFFIX}") and path.name not in known:
             lines.append(f"{path}: a store of no tar of this dataset")
         elif path.name not in known and path.name not in TASK_FOLDERS:
             lines.append(f"{path}: not a file of a cache")

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import os
 import random
 import shutil
 import tarfile
@@ -15,7 +16,7 @@ import pytest
 
 from cache_schema import Cache, CacheError, Dataset, FormatVersionError, ShardCorrupt, ShardMissing, Status, store_name
 from cache_schema.__main__ import main
-from cache_schema.verify import verify
+from cache_schema.verify import strays, verify
 from tests.cache_schema.conftest import NAME, fill_cache, rewrite
 from tests.cache_schema.test_cache import set_version_7
 from tests.samples import make_shard
@@ -239,6 +240,31 @@ def test_strays_are_warnings(run_verify: Verify, cache: Cache) -> None:
     assert f"warning: {cache.folder}/.{NAME}.0123.tmp: a temporary file" in out
     assert f"warning: {cache.folder}/notes.txt: not a file of a cache" in out
     assert f"warning: {cache.folder}/train-000099.zarr.zip: a store of no tar of this dataset" in out
+
+
+def test_a_folder_is_listed_once_however_many_files_it_has(
+    cache: Cache, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_listings = 0
+
+    def counted(list_folder: Callable[..., Any]) -> Callable[..., Any]:
+        def list_and_count(path: str) -> Any:
+            nonlocal num_listings
+            num_listings += 1
+            return list_folder(path)
+
+        return list_and_count
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    counts = []
+    for num_more in (0, 50):
+        for number in range(num_more):
+            shutil.copy(cache.folder / NAME, cache.folder / f"train-{100 + number:06d}.zarr.zip")
+        num_listings = 0
+        assert not any(check.problems for check in verify(cache, dataset)) and len(strays(cache, dataset)) == num_more
+        counts.append(num_listings)
+    assert counts == [1, 1]
 
 
 def test_many_problems_of_one_kind_are_counted(cache: Cache, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

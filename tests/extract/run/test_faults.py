@@ -197,7 +197,7 @@ def last_line(stderr: str) -> str:
 def test_a_disk_without_room_for_the_manifest_leaves_nothing(setup: Setup, tmp_path: Path) -> None:
     failed = setup.run(tmp_path / "cache", partial(limit_file_size, 200), num_workers=0)
     assert failed.returncode == 1
-    assert re.fullmatch(r"error: \[Errno 27\] File too large: '.*/cache/cache\.json'", last_line(failed.stderr))
+    assert re.fullmatch(r"error: /.*/cache/cache\.json: file too large", last_line(failed.stderr))
     assert visible(tmp_path / "cache") == leftovers(tmp_path / "cache") == []
 
 
@@ -214,7 +214,7 @@ def test_a_disk_that_fills_up_keeps_earlier_stores_and_goes_on_with_room(
     # Without workers: their batches go through shared memory, which counts as files.
     failed = setup.run(cache, partial(limit_file_size, int(room * smallest)), num_workers=0, shard="0-3")
     assert failed.returncode == 1
-    message = r"error: \[Errno 27\] File too large: '.*/cache/train-000001\.zarr\.zip'"
+    message = r"error: /.*/cache/train-000001\.zarr\.zip: file too large"
     assert re.fullmatch(message, last_line(failed.stderr)), failed.stderr
     assert visible(cache) == ["cache.json", store] and leftovers(cache) == []
     assert (cache / store).stat().st_mtime_ns == before.st_mtime_ns
@@ -235,7 +235,7 @@ def test_a_full_file_system_is_named_and_room_is_all_it_takes(setup: Setup, tmp_
     command = [*in_namespace, script, "sh", *setup.command(mount / "cache")]
     failed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_SEC)
     assert failed.returncode == 1, failed.stderr
-    message = r"error: \[Errno 28\] No space left on device: '.*/cache/train-00000\d\.zarr\.zip'"
+    message = r"error: /.*/cache/train-00000\d\.zarr\.zip: no space left on device"
     assert re.fullmatch(message, last_line(failed.stderr)), failed.stderr
     assert leftovers(cache) == []
     assert 0 < len(check_whole(cache, setup.reference)) < 10
