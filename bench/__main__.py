@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from bench.config import BenchConfig
-from cache_schema.program import OneSentence, expand_home, run_program
+from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
 
 logger = logging.getLogger("bench")
 
@@ -77,4 +77,4 @@ def _run(args: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

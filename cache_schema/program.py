@@ -3,6 +3,7 @@
 Every package's `__main__` runs its work through `run_program`. `LARE_DEBUG=1` shows the traceback as well.
 """
 
+import locale
 import os
 import re
 import shlex
@@ -26,8 +27,21 @@ T = TypeVar("T")
 
 def run_as_process(main: Callable[[], int]) -> NoReturn:
     """End this process with a command's exit status; SIGTERM ends it in order, with 143."""
+    read_files_as_utf8()
     exit_on_sigterm()
     sys.exit(main())
+
+
+def read_files_as_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode, where the locale is another one (`LC_ALL=C PYTHONUTF8=0`).
+
+    Libraries open files in the locale's encoding, and fail at names and settings that it lacks.
+    """
+    if sys.flags.utf8_mode or locale.getencoding().lower() in ("utf-8", "utf8"):
+        return
+    os.environ["PYTHONUTF8"] = "1"  # also for the processes that this one starts
+    os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:backslashreplace")
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def exit_on_sigterm() -> None:

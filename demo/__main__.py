@@ -1,8 +1,8 @@
 """`python -m demo run`: the whole demo, from photographs to report."""
 
-import sys
 from collections.abc import Sequence
 
+from cache_schema.program import run_as_process
 from demo.run import DemoConfig, run
 from workflow.command import Command, run_command
 
@@ -13,4 +13,4 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

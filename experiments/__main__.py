@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 
+from cache_schema.program import run_as_process
 from experiments.questions import QUESTIONS, load_question
 from workflow.command import Command, run_command
 
@@ -64,4 +65,4 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

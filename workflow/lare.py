@@ -3,6 +3,7 @@
 Help and misspelt flags are answered from the source alone. The work is loaded when its settings are known to exist.
 """
 
+import locale
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -118,4 +119,8 @@ def _write(text: str) -> int:
 
 def run_as_program() -> NoReturn:
     """`main` as a process of its own."""
+    if sys.flags.utf8_mode == 0 and locale.getencoding().lower() not in ("utf-8", "utf8"):
+        from cache_schema.program import read_files_as_utf8  # a third of a second that most calls do without
+
+        read_files_as_utf8()
     sys.exit(main())
