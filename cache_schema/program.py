@@ -126,9 +126,13 @@ def explain(error: BaseException) -> str | None:
             f"{text.strip(' .')}. A process that reads images died, most often for lack of memory: try fewer "
             "--num_workers. What was published stays, and the same command goes on from there."
         )
-    if isinstance(error, ValueError | RuntimeError) or type(error).__name__ == "MisconfigurationException":
-        return text if _is_ours(error) else f"{text} ({DEBUG}=1 shows where)"
-    return None
+    if not isinstance(error, ValueError | RuntimeError) and type(error).__name__ != "MisconfigurationException":
+        return None
+    if _is_ours(error):
+        return text
+    if isinstance(error.__cause__, CacheError | OSError | ValueError):  # a library's sentence around one of ours
+        return explain(error.__cause__)
+    return f"{text} ({DEBUG}=1 shows where)"
 
 
 def _explain_os_error(error: OSError) -> str:

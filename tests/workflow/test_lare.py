@@ -106,9 +106,19 @@ def test_config_stands_anywhere_and_flags_win(tmp_path: Path) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "my two.yaml"
     one.write_text("timestep: 1\n")
     two.write_text("timestep: 2\n")
+    fit = tmp_path / "fit.yaml"
+    fit.write_text("trainer: {max_epochs: 1}\n")
     found = of("extract", "--timestep=3", "--config", str(one), "--data", "d", "-c", str(two))
     assert found == ["--config", str(one), "--config", str(two), "--timestep=3", "--data=d"]
-    assert of("fit", "--config", str(one), str(two)) == ["--config", str(one), "--config", str(two)]
+    assert of("fit", "--config", str(fit), str(fit)) == ["--config", str(fit), "--config", str(fit)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "config"),
+    [("extract", "sd15"), ("launch", "sd15"), ("fit", "lare2"), ("predict", "lare2_paper"), ("fit", "wandb")],
+)
+def test_packaged_settings_fit_their_verbs(verb: str, config: str) -> None:
+    assert of(verb, "--config", config)[0] == "--config"
 
 
 def test_packaged_settings_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,11 +150,14 @@ def test_packaged_settings_have_names(tmp_path: Path, monkeypatch: pytest.Monkey
         ("extract", ["--config", "{tmp}/broken.yaml"], "is not YAML: .* line 1"),
         ("extract", ["--config", "{tmp}/latin.yaml"], "cannot be read"),
         ("extract", ["--config", "{tmp}"], "cannot be read"),
+        ("extract", ["--config", "{tmp}/typo.yaml"], r"sets timestp, .*: do you mean timestep\?"),
+        ("fit", ["--config", "{tmp}/typo.yaml"], "sets timestp, which is no setting of this verb$"),
         ("status", ["--config", "sd15"], "no settings that a file could hold"),
     ],
 )
 def test_wrong_flags_are_told_in_a_sentence(verb: str, arguments: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "typo.yaml").write_text("timestp: 1\n")
     (tmp_path / "broken.yaml").write_text("timestep: [1\n")
     (tmp_path / "latin.yaml").write_bytes(b"prompt: caf\xe9\n")
     with pytest.raises(WrongFlags, match=message):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from workflow.cli.source import Setting
 from workflow.cli.verbs import Verb
@@ -67,7 +68,10 @@ def translate(verb: Verb, arguments: Sequence[str]) -> list[str]:
         raise WrongFlags(f"{words[num_words]!r} stands without a flag: expected --flag value")
     others = [flag for flag in others if not verb.known.get(flag.name, _OTHER).is_positional]
     positional = [v for f in flags if verb.known.get(f.name, _OTHER).is_positional for v in f.values]
-    translated = [argument for config in configs for argument in ("--config", str(find_config(config)))]
+    files = [find_config(config) for config in configs]
+    for file in files:
+        check_keys(verb, file)
+    translated = [argument for file in files for argument in ("--config", str(file))]
     return [*translated, *words, *positional, *(word for flag in others for word in _write(verb.known, flag))]
 
 
@@ -156,14 +160,38 @@ def find_config(name: str) -> Path:
         near = get_close_matches(name, packaged, 1, 0.6)
         instead = f"do you mean {near[0]}?" if near else f"by name there are {', '.join(packaged)}"
         raise WrongFlags(f"--config is {name}: no such file; {instead}")
+    load_settings(path)
+    return path
+
+
+def load_settings(path: Path) -> dict[str, Any]:
+    """A settings file's content.
+
+    Raises:
+        WrongFlags: If it cannot be read as YAML with settings.
+    """
     import yaml  # a tenth of a second that most calls do without
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise WrongFlags(f"--config is {name}, which is not YAML: {' '.join(str(error).split())}") from error
+        raise WrongFlags(f"--config is {path}, which is not YAML: {' '.join(str(error).split())}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongFlags(f"--config is {name}, which cannot be read: {error}") from error
+        raise WrongFlags(f"--config is {path}, which cannot be read: {error}") from error
     if content is not None and not isinstance(content, dict):
-        raise WrongFlags(f"--config is {name}, which holds no settings: expected lines `name: value`")
-    return path
+        raise WrongFlags(f"--config is {path}, which holds no settings: expected lines `name: value`")
+    return content or {}
+
+
+def check_keys(verb: Verb, path: Path) -> None:
+    """Refuse a settings file with a name that the verb does not have, as far as the dots of it go.
+
+    Raises:
+        WrongFlags: If there is one.
+    """
+    outer = {name.partition(".")[0]: name for name in verb.known}
+    for key in load_settings(path):
+        if str(key).partition(".")[0] not in outer:
+            near = get_close_matches(str(key), outer, 1, 0.6)
+            hint = f": do you mean {near[0]}?" if near else ""
+            raise WrongFlags(f"{path} sets {key}, which is no setting of this verb{hint}")
