@@ -1,13 +1,16 @@
 """What an extraction costs: operations an image by the model's configuration alone, and images a second."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import ShardReport
-from extract.models.folder import ModelFolder
+from extract.models.folder import Component, ModelFolder
 from extract.models.stable_diffusion import MODEL_CLASSES
 
 ASSUMED_MACS_PER_SECOND = {"cuda": 40e12, "cpu": 0.1e12}
@@ -40,24 +43,45 @@ def count_macs(folder: ModelFolder, image_size: int, num_unet_calls: int, num_de
 def count_macs_by_part(folder: ModelFolder, image_size: int) -> dict[str, int]:
     """Multiply-accumulate operations of one call of VAE encoder, VAE decoder and UNet for one image.
 
-    No weights are read. Without a UNet its count is 0.
+    No weights are read. Without a UNet its count is 0. Each configuration is counted once in a process.
     """
-    shape = folder.latent_shape(image_size)
+    text_encoder = folder.text_encoder
+    num_tokens = None if text_encoder is None else int(text_encoder.config["max_position_embeddings"])
+    unet = None if folder.unet is None else _as_text(folder.unet)
+    return dict(_count_parts(_as_text(folder.vae), unet, num_tokens, folder.latent_shape(image_size), image_size))
+
+
+def _as_text(part: Component) -> tuple[str, str]:
+    """Class and configuration of a part, as a key."""
+    return part.class_name, json.dumps(part.config, sort_keys=True)
+
+
+@lru_cache(maxsize=64)
+def _count_parts(
+    vae_text: tuple[str, str],
+    unet_text: tuple[str, str] | None,
+    num_tokens: int | None,
+    latent_shape: tuple[int, int, int],
+    image_size: int,
+) -> dict[str, int]:
+    # Kept, since every layer is run without numbers: that takes longer than extraction by a tiny model.
+    def build(class_name: str, config: str) -> Any:
+        return MODEL_CLASSES[class_name].from_config(json.loads(config))
+
     with torch.device("meta"), torch.no_grad():  # shapes without numbers
-        vae = MODEL_CLASSES[folder.vae.class_name].from_config(folder.vae.config)
-        images, latents, timestep = torch.empty(1, 3, image_size, image_size), torch.empty(1, *shape), torch.zeros(1)
+        vae = build(*vae_text)
+        images, latents = torch.empty(1, 3, image_size, image_size), torch.empty(1, *latent_shape)
         macs = {
             "vae_encoder": _count(lambda: vae.encode(images)),
             "vae_decoder": _count(lambda: vae.decode(latents)),
             "unet": 0,
         }
-        if folder.unet is not None:
-            unet = MODEL_CLASSES[folder.unet.class_name].from_config(folder.unet.config)
+        if unet_text is not None:
+            unet = build(*unet_text)
             condition = {}
-            if folder.text_encoder is not None:
-                num_tokens = folder.text_encoder.config["max_position_embeddings"]
+            if num_tokens is not None:
                 condition["encoder_hidden_states"] = torch.empty(1, num_tokens, unet.config.cross_attention_dim)
-            macs["unet"] = _count(lambda: unet(latents, timestep, **condition))
+            macs["unet"] = _count(lambda: unet(latents, torch.zeros(1), **condition))
     return macs
 
 
