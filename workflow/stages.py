@@ -71,10 +71,9 @@ class Stages:
     def make_maps(self, model: Path, after: str) -> str:
         """Stage 1: the LaRE map of every image."""
         config = self.configs / "extract.yaml"
-        paths = {"model": model, "data": self.data, "cache": self.cache}
 
         def work() -> None:
-            run_module("extract", "run", "--config", config, *(f"--{k}={v}" for k, v in paths.items()))
+            run_module("extract", *extract_arguments(config, model, self.data, self.cache))
 
         code = [hash_files(config), hash_code(*CODE["extract"])]
         return self.steps.run("maps", [self.cache], code, work, after=after, resumable=True)
@@ -84,8 +83,7 @@ class Stages:
 
         def work() -> None:
             for split in ("validation", "test"):
-                arguments = (f"--split={split}", f"--out_folder={self.readings / split}")
-                run_module("train", "readings", *self._places(""), *arguments)
+                run_module("train", *readings_arguments(self.data, self.cache, split, self.readings / split))
 
         outputs = [file for name in READINGS for split in ("validation", "test") for file in self.files(name, split)]
         self.steps.run("readings", outputs, hash_code(*CODE["readings"]), work, after=after)
@@ -98,21 +96,19 @@ class Stages:
     def _make_detector(self, name: str, seed: int, after: str) -> None:
         run = self._run_name(name, seed)
         folder = self.detectors / run
-        configs = [arg for file in DETECTORS[name] for arg in ("-c", self.configs / file)]
-        common = [*configs, *self._places("data."), f"--out={folder}", f"--seed_everything={seed}"]
+        files, seeded = [self.configs / file for file in DETECTORS[name]], f"--seed_everything={seed}"
 
         def fit() -> None:
-            run_module("train", "fit", *common, *self.overrides, share=self.num_jobs)
+            command = fit_arguments(files, self.data, self.cache, folder, seeded, *self.overrides)
+            run_module("train", *command, share=self.num_jobs)
 
         def predict(target: Path, *arguments: str) -> None:
-            weights = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-            path = f"--predictions.path={target.resolve()}"
-            scoring = (*common, weights, path, "--return_predictions=false", *arguments)
-            run_module("train", "predict", *scoring, share=self.num_jobs)
+            command = predict_arguments(files, self.data, self.cache, folder, target, seeded, *arguments)
+            run_module("train", *command, share=self.num_jobs)
 
         settings = [
             hash_code(*CODE["fit"]),
-            hash_files(*(self.configs / file for file in DETECTORS[name])),
+            hash_files(*files),
             self.overrides,
             seed,
         ]
@@ -150,8 +146,56 @@ class Stages:
     def _run_name(self, name: str, seed: int) -> str:
         return name if len(self.seeds) == 1 else f"{name}-seed-{seed}"
 
-    def _places(self, prefix: str) -> list[str]:
-        return [f"--{prefix}data={self.data}", f"--{prefix}cache={self.cache}"]
+
+def extract_arguments(config: Path, model: str | Path, data: Path, cache: Path, *changes: str) -> list[str]:
+    """Of `python -m extract`: make the maps of a dataset.
+
+    Args:
+        config: YAML file of settings.
+        model: Diffusers folder or hub id.
+        data: Dataset folder.
+        cache: Cache folder.
+        *changes: What differs from the settings, "--timestep=100".
+    """
+    return ["run", "--config", str(config), f"--model={model}", f"--data={data}", f"--cache={cache}", *changes]
+
+
+def readings_arguments(data: Path, cache: Path, split: str, folder: Path) -> list[str]:
+    """Of `python -m train`: the scores of a split that need no detector, written to a folder."""
+    return ["readings", f"--data={data}", f"--cache={cache}", f"--split={split}", f"--out_folder={folder}"]
+
+
+def fit_arguments(settings: Sequence[Path], data: Path, cache: Path, folder: Path, *changes: str) -> list[str]:
+    """Of `python -m train`: train a detector.
+
+    Args:
+        settings: YAML files, later ones over earlier ones.
+        data: Dataset folder.
+        cache: Cache folder.
+        folder: The detector's.
+        *changes: What differs from the settings, "--seed_everything=1".
+    """
+    files = [arg for file in settings for arg in ("-c", str(file))]
+    return ["fit", *files, f"--data.data={data}", f"--data.cache={cache}", f"--out={folder}", *changes]
+
+
+def predict_arguments(
+    settings: Sequence[Path], data: Path, cache: Path, folder: Path, target: Path, *changes: str
+) -> list[str]:
+    """Of `python -m train`: score images with a trained detector's weights that are best on validation.
+
+    Args:
+        settings: As of `fit_arguments`.
+        data: Dataset folder.
+        cache: Cache folder.
+        folder: The detector's.
+        target: Predictions file.
+        *changes: What differs from the settings, "--data.predict_split=test".
+    """
+    _, *common = fit_arguments(settings, data, cache, folder)
+    weights, path = folder / "checkpoints" / "best.ckpt", target.resolve()
+    scoring = (f"--ckpt_path={weights}", f"--predictions.path={path}", "--return_predictions=false")
+    return ["predict", *common, *scoring, *changes]
 
 
 def run_module(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:

@@ -22,7 +22,14 @@ from train.scoring.prediction_file import COLUMNS
 from train.scoring.readings import READINGS
 from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
-from workflow.stages import CODE, run_module
+from workflow.stages import (
+    CODE,
+    extract_arguments,
+    fit_arguments,
+    predict_arguments,
+    readings_arguments,
+    run_module,
+)
 from workflow.steps import Steps, do_at_once, hash_files
 
 
@@ -79,8 +86,8 @@ class Study:
         folder = config.caches / name
         if not is_sweep and self.is_whole(name, data):
             return folder
-        places = (f"--model={config.model}", f"--data={data or config.data}", f"--cache={folder}")
-        run_module("extract", "run", "--config", config.extract_config, *places, *arguments, share=share)
+        command = extract_arguments(config.extract_config, config.model, data or config.data, folder, *arguments)
+        run_module("extract", *command, share=share)
         return folder
 
     def is_whole(self, name: str, data: Path | None = None) -> bool:
@@ -159,8 +166,7 @@ class Study:
         """Reading → predictions file."""
         folder = self.config.out / "readings" / self._place_name(cache, data) / split
         files = {name: folder / f"{name}.parquet" for name in READINGS}
-        arguments = (f"--data={data}", f"--cache={cache}", f"--split={split}", f"--out_folder={folder}")
-        work = partial(run_module, "train", "readings", *arguments, quiet=True)
+        work = partial(run_module, "train", *readings_arguments(data, cache, split, folder), quiet=True)
         settings = [hash_code(*CODE["readings"]), *self._describe(cache, data)]
         self.steps.run(f"readings-{folder.parent.name}-{split}", list(files.values()), settings, work)
         return files
@@ -189,15 +195,19 @@ class Study:
             The run's folder for each seed.
         """
         data, folders = data or self.config.data, []
-        common = [*self._recipe(variant), f"--data.data={data}", f"--data.cache={cache}"]
+        recipe = self._recipe(variant)
         changes = [f"--trainer.max_epochs={self.config.num_epochs}", *self.config.fit_overrides, *arguments]
-        files = [hash_files(Path(arg)) for arg in self._recipe(variant) if arg != "-c"]
-        settings = [hash_code(*CODE["fit"]), files, changes, *self._describe(cache, data)]
+        settings = [
+            hash_code(*CODE["fit"]),
+            [hash_files(file) for file in recipe],
+            changes,
+            *self._describe(cache, data),
+        ]
         works = []
         for seed in range(num_seeds or self.config.num_seeds):
             folder = self.config.out / "detectors" / run / f"seed-{seed}"
-            command = [*common, f"--out={folder}", f"--seed_everything={seed}", *changes]
-            work = partial(self._run_train, "fit", *command)
+            command = fit_arguments(recipe, data, cache, folder, f"--seed_everything={seed}", *changes)
+            work = partial(self._run_train, *command)
             works.append(partial(self.steps.run, f"fit-{run}-seed-{seed}", [folder], [*settings, seed], work))
             folders.append(folder)
         do_at_once(works, self.config.num_jobs)
@@ -226,15 +236,12 @@ class Study:
         data, files, works = data or self.config.data, [], []
         for folder in runs:
             target = folder / "predictions" / f"{'-'.join(filter(None, (split, name)))}.parquet"
-            command = [
-                *("-c", folder / "config.yaml", f"--data.data={data}", f"--data.cache={cache}", f"--out={folder}"),
-                *(f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", f"--data.predict_split={split}"),
-                *(f"--predictions.path={target.resolve()}", "--return_predictions=false", *arguments),
-            ]
+            changes = (f"--data.predict_split={split}", *arguments)
+            command = predict_arguments([folder / "config.yaml"], data, cache, folder, target, *changes)
             fitted = json.loads((self.steps.folder / f"fit-{folder.parent.name}-{folder.name}.json").read_text())
             name_of_step = f"predict-{folder.parent.name}-{folder.name}-{target.stem}"
             settings, after = [*arguments, *self._describe(cache, data)], fitted["signature"]
-            work = partial(self._run_train, "predict", *command)
+            work = partial(self._run_train, *command)
             works.append(partial(self.steps.run, name_of_step, [target], settings, work, after=after))
             files.append(target)
         do_at_once(works, self.config.num_jobs)
@@ -266,13 +273,13 @@ class Study:
         """Keep an answer."""
         return answer.save(self.answers)
 
-    def _run_train(self, *command: str | Path) -> None:
+    def _run_train(self, *command: str) -> None:
         run_module("train", *command, share=self.config.num_jobs)
 
-    def _recipe(self, variant: str) -> list[str]:
+    def _recipe(self, variant: str) -> list[Path]:
         config = self.config
         more = {"full": None, "map_only": config.map_only, "image_only": config.image_only}[variant]
-        return [arg for file in (config.recipe, more) if file for arg in ("-c", str(file))]
+        return [file for file in (config.recipe, more) if file]
 
     def _describe(self, cache: Path, data: Path) -> list[str]:
         dataset = Dataset.open(data)

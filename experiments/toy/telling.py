@@ -60,7 +60,7 @@ def describe_pairs(pairs: Numbers) -> list[str]:
     for source, parts in pairs.items():
         for name, part in parts.items():
             if name != SMOOTHER:
-                items.append(f"{source}, {name}: {describe_share(part)} of {part['n']:,} pairs")
+                items.append(f"{source}, {name}: lower mean LaRE in {describe_share(part)} of {part['n']:,} pairs")
     return items
 
 
@@ -77,7 +77,7 @@ def describe_gains(blocks: Numbers, matched: Numbers, other: str) -> list[str]:
         return f"{matched['readings'][reading]['sources'][source]['auroc']:.2f}"
 
     return [
-        f"{s}: AUROC {auroc('full', s)} against {auroc(other, s)}, {describe_difference(as_value(block))}"
+        f"{s}: AUROC {auroc('full', s)} against {auroc(other, s)}, difference {describe_difference(as_value(block))}"
         for s, block in blocks.items()
     ]
 

@@ -178,8 +178,8 @@ def test_finding_begins_with_what_failed() -> None:
     assert {number: "Met" in head for number, head in heads.items()} == {"1": True, "2": False, "3a": True, "3b": False}
     line_with(text, "toy-a-img2img, all", "65 % (60 to 70) of 10 pairs")
     line_with(text, "toy-a-img2img, strength 0.3", "65 % (60 to 70)")
-    assert text.count("toy-b: AUROC 0.60 against 0.60, +0.000 (−0.050 to +0.050; sd over seeds 0.010)") == 1
-    line_with(text, "toy-b: AUROC 0.60 against 0.60, +0.100")
+    assert text.count("toy-b: AUROC 0.60 against 0.60, difference +0.000 (−0.050 to +0.050; sd over seeds 0.010)") == 1
+    line_with(text, "toy-b: AUROC 0.60 against 0.60, difference +0.100")
     all_met = finding(tell(decide(pairs, matched(), UNSEEN)))
     assert all_met.startswith("4 of 4") and all_met.count("Met") == 4
 
