@@ -161,7 +161,7 @@ def open_cache(folder: str | Path) -> Cache:
     folder = Path(folder)
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
         cache = Cache(folder, content["dataset_id"], content["fields"])
         stored, computed = content["fingerprint"], cache.fingerprint

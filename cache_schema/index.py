@@ -81,7 +81,7 @@ class Dataset:
         folder = Path(folder)
         path = folder / "dataset.json"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             version = content["format_version"]
         except FileNotFoundError as error:
             raise DatasetError(

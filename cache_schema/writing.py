@@ -249,7 +249,7 @@ def _write_manifest(folder: Path, dataset: Dataset) -> None:
         "counts": {split: dict(sorted(counts.items())) for split, counts in dataset.counts.items()},
         "settings": dict(dataset.settings),
     }
-    (folder / "dataset.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    (folder / "dataset.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _publish(temporary: Path, folder: Path, tars: list[str]) -> None:

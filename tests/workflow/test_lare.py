@@ -212,3 +212,17 @@ def test_a_verb_runs_the_command_behind_it(tmp_path: Path, capsys: pytest.Captur
     assert lare.main(["info", str(tmp_path / "nothing")]) == 1
     assert "nothing" in capsys.readouterr().err
     assert isinstance(VERBS["info"], Verb)
+
+
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_known_settings_of_a_fit_are_those_of_its_parser(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        lare.main(["fit", "--data", "d", "--cache", "c", "--print_config"])
+    assert not ended.value.code
+    settings, known = yaml.safe_load(capsys.readouterr().out), set(VERBS["fit"].known)
+    for name, value in settings.items():
+        assert name in known or {setting.partition(".")[0] for setting in known} & {name}
+        if name in ("trainer", "model", "predictions", "data"):
+            inner = {setting.split(".")[1] for setting in known if setting.startswith(f"{name}.")}
+            linked = {"trainer": {"default_root_dir"}, "model": {"image_size", "map_channels"}, "data": {"seed"}}
+            assert inner - linked.get(name, set()) == set(value) - linked.get(name, set())
