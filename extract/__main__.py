@@ -10,10 +10,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
 from extract.authors.import_maps import ImportConfig, MapImport
-from extract.config import EXIT_TOO_MANY_REJECTED, ExtractConfig, NoiseStudyConfig
+from extract.config import ExtractConfig, NoiseStudyConfig
 from extract.engines.config import LaunchConfig
 from extract.engines.watch import Watch, WatchConfig
 from extract.packing.pack import PackConfig, pack
+from extract.rejected import EXIT_TOO_MANY_REJECTED
 
 EXIT_DONE = 0
 

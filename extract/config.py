@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cache_schema import FULL_MANTISSA_BITS, check_choice, check_least
+from extract.needs import NEEDS, MethodName, Needs
+from extract.shards import parse_shards
 
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
-MethodName = Literal["lare", "dire", "one_step", "roundtrip"]
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 DEFAULT_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
-EXIT_TOO_MANY_REJECTED = 3
-"""Exit status of a run with more rejected images than allowed; its stores are written all the same."""
 PROMPT_POLICIES = ("fixed", "template")
 
 
@@ -90,16 +89,6 @@ class ModelConfig:
         """Commit hash of `model` on the hub."""
         return DEFAULT_REVISION if self.revision is None and self.model == DEFAULT_MODEL else self.revision
 
-    @property
-    def needs_unet(self) -> bool:
-        """Whether more than the autoencoder is used."""
-        return True
-
-    @property
-    def needs_decoder(self) -> bool:
-        """Whether latents are decoded."""
-        return False
-
     def _check_prompts(self) -> None:
         if self.prompt_policy not in PROMPT_POLICIES:
             raise ValueError(
@@ -171,7 +160,7 @@ class ExtractConfig(ModelConfig):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) != len(values) or min(values) < least):
                 raise ValueError(f"{name} is {values}: expected different values of {least} or more")
-            if values is not None and not self.has_noise:
+            if values is not None and not self.needs.noise:
                 raise ValueError(
                     f"{name} is {values}: method {self.method} has neither timestep nor noise draws to sweep over. "
                     "Leave it out, or use method lare or one_step."
@@ -184,30 +173,9 @@ class ExtractConfig(ModelConfig):
         parse_shards(self.shard)
 
     @property
-    def has_noise(self) -> bool:
-        """Whether the method noises latents, at a timestep and with a number of draws."""
-        return self.method in ("lare", "one_step")
-
-    @property
-    def needs_unet(self) -> bool:
-        """Whether more than the autoencoder is used."""
-        return self.method != "roundtrip"
-
-    @property
-    def needs_decoder(self) -> bool:
-        """Whether latents are decoded."""
-        return self.method != "lare"
-
-    @property
-    def work(self) -> str:
-        """What is done with an image, in a few words: "e = 4" for LaRE."""
-        draws = f"e = {', '.join(map(str, self.ensemble_sizes or [self.ensemble_size]))}"
-        return {
-            "lare": draws,
-            "dire": f"dire, {self.inversion_steps} + {self.inversion_steps} steps",
-            "one_step": f"one_step, {draws}",
-            "roundtrip": "roundtrip",
-        }[self.method]
+    def needs(self) -> Needs:
+        """What the method needs of the model."""
+        return NEEDS[self.method]
 
     @property
     def is_sweep(self) -> bool:
@@ -217,7 +185,7 @@ class ExtractConfig(ModelConfig):
     @property
     def variants(self) -> list[Variant]:
         """The caches of this run, timestep by timestep."""
-        if not self.has_noise:
+        if not self.needs.noise:
             return [NO_DRAWS]
         sizes = self.ensemble_sizes or [self.ensemble_size]
         return [Variant(t, e) for t in self.timesteps or [self.timestep] for e in sizes]
@@ -263,35 +231,3 @@ class NoiseStudyConfig(ModelConfig):
     def sizes(self) -> list[int]:
         """Ensemble sizes of the table."""
         return self.ensemble_sizes or [1, 2, 4, 8]
-
-
-def parse_shards(text: str | int, count: int | None = None) -> list[int]:
-    """Positions of tars, from "3", "0-31", "3,7,9", "0-3,8" or "all".
-
-    Args:
-        text: The setting.
-        count: Number of tars that there are; None checks the form alone, and "all" is then empty.
-
-    Returns:
-        Positions, ascending, each once.
-
-    Raises:
-        ValueError: If the text has another form, or names a tar that is not there.
-    """
-    text = str(text).strip()
-    if text == "all":
-        return list(range(count or 0))
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = (p.strip() for p in part.partition("-"))
-        if not _is_number(first) or (dash and not _is_number(last)) or (dash and int(last) < int(first)):
-            raise ValueError(f"shard is {text!r}: expected a number, a range 0-31, a list 3,7,9 or all")
-        # Compared before it is counted out: a range may be of any length.
-        if count is not None and int(last or first) >= count:
-            raise ValueError(f"shard {int(last or first)} is not there: the dataset has {count} tars, 0 … {count - 1}")
-        numbers.update(range(int(first), int(last or first) + 1) if count is not None else ())
-    return sorted(numbers)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()

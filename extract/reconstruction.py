@@ -7,14 +7,13 @@ The reconstruction x̂ of an image x is decoded from latents ẑ that come from
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import torch
 import torch.nn.functional as F
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
 
-from extract.lare import predict, predict_draws
+from extract.lare import NoiseLevel, NoisePredictor, predict_draws
 
 
 class Ddim(NamedTuple):
@@ -56,54 +55,54 @@ class Ddim(NamedTuple):
         return f"DDIM, timesteps {first} to {last}, alpha_cumprod of clean latents {start}"
 
 
-def reconstruct_by_ddim(unet: Any, ddim: Ddim, latents: Tensor, prompt_embeds: Tensor | None) -> Tensor:
+class Denoiser(NoisePredictor, Protocol):
+    """What a reconstruction from one prediction needs of a diffusion model."""
+
+    def denoise(self, noisy_latents: Tensor, prediction: Tensor, level: NoiseLevel) -> Tensor:
+        """The clean latents ẑ_0 that a prediction implies, of the latents' shape, float32."""
+
+
+def reconstruct_by_ddim(model: NoisePredictor, ddim: Ddim, latents: Tensor, condition: Tensor | None) -> Tensor:
     """Invert latents to noise and sample them back, without guidance (DIRE).
 
     A step of the inversion uses the prediction at the noise level that it starts from and the timestep that it goes to.
 
     Args:
-        unet: `UNet2DModel` or `UNet2DConditionModel`; called once a step, twice the number of steps in all.
+        model: Called once a step, twice the number of steps in all.
         ddim: Schedulers with their timesteps.
         latents: Scaled latents z_0, (b, c, h, w), float32.
-        prompt_embeds: (b, tokens, dim); None for a `UNet2DModel`.
+        condition: (b, tokens, dim); None for a model without text condition.
 
     Returns:
         Reconstructed latents, (b, c, h, w), float32.
     """
     for scheduler in ddim:
         for timestep in scheduler.timesteps.tolist():
-            timesteps = torch.full((len(latents),), timestep, dtype=torch.long, device=latents.device)
-            prediction = predict(unet, latents, timesteps, prompt_embeds)
+            prediction = model.predict(latents, model.noise_level(timestep), condition)
             latents = scheduler.step(prediction, timestep, latents).prev_sample
     return latents
 
 
 def denoise_in_one_step(
-    unet: Any, scheduler: Any, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None = None
+    model: Denoiser, latents: Tensor, noise: Tensor, timestep: int, condition: Tensor | None = None
 ) -> Tensor:
     """The clean latents that one prediction a draw implies.
 
-    ẑ_0 = (z_t − sqrt(1 − ᾱ_t) ε_θ) / sqrt(ᾱ_t), or sqrt(ᾱ_t) z_t − sqrt(1 − ᾱ_t) v_θ where the UNet predicts v.
-
     Args:
-        unet: As in `extract.lare.reconstruction_error`, like the other arguments, and the errors.
-        scheduler: See there.
+        model: The diffusion model.
         latents: Scaled latents z_0, (b, c, h, w).
         noise: ε, (b, draw, c, h, w), unit variance.
-        timestep: Index into the scheduler's training timesteps.
-        prompt_embeds: (b, tokens, dim); None for a `UNet2DModel`.
+        timestep: Index into the model's training timesteps.
+        condition: (b, tokens, dim); None for a model without text condition.
 
     Returns:
         ẑ_0 of each draw, (b, draw, c, h, w), float32.
+
+    Raises:
+        ValueError: As `extract.lare.squared_errors`.
     """
-    draws = predict_draws(unet, scheduler, latents, noise, timestep, prompt_embeds)
-    alpha = scheduler.alphas_cumprod[timestep]  # a tensor: a number would make a GPU wait
-    signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
-    if scheduler.config.prediction_type == "epsilon":
-        denoised: Tensor = (draws.noisy_latents - sigma * draws.prediction) / signal
-    else:
-        denoised = signal * draws.noisy_latents - sigma * draws.prediction
-    return denoised.reshape(noise.shape)
+    draws = predict_draws(model, latents, noise, timestep, condition)
+    return model.denoise(draws.noisy_latents, draws.prediction, draws.level).reshape(noise.shape)
 
 
 def cell_errors(images: Tensor, reconstructions: Tensor, stride: int) -> Tensor:

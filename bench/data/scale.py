@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from cache_schema import DATASET_VERSION, INDEX_SCHEMA, Dataset, ShardData, Status, TarEntry, create_cache, store_name
 from extract.config import ExtractConfig
-from extract.run.job import Model, compute_fingerprint
+from extract.run.fingerprint import compute_fingerprint
+from extract.run.methods import make_method
+from extract.run.model import Model
 
 ROWS = 4096
 SOURCES = ("adm", "biggan", "glide", "midjourney", "sdv4", "sdv5", "vqdm", "wukong")
@@ -94,8 +96,9 @@ def write_stores(dataset: Dataset, folder: Path, model: str) -> None:
     that is measured looks at.
     """
     config = launch_settings(dataset.folder, folder, model)
-    prepared = Model.prepare(config, dataset, [config.timestep])
-    fingerprint = compute_fingerprint(config, config.variants[0], prepared, prepared.folder.hashes())
+    prepared = Model.prepare(config, dataset, config.needs, [config.timestep])
+    method, hashes = make_method(config, prepared.folder), prepared.folder.hashes()
+    fingerprint = compute_fingerprint(config, config.variants[0], prepared, method, hashes)
     cache = create_cache(folder, dataset.dataset_id, fingerprint)
     for n, entry in enumerate(dataset.tars):
         template = folder.parent / f"template-{entry.num_rows}.zarr.zip"

@@ -15,9 +15,11 @@ from bench.machine import one_core
 from bench.runner import Context, Figure, device_timed, peak_gpu_bytes, rates, ratio, reading
 from extract.config import ExtractConfig
 from extract.models.costs import count_macs
-from extract.models.stable_diffusion import Diffusion
+from extract.models.stable_diffusion import StableDiffusion
 from extract.run.images import Batch, RowSettings, load_batches
-from extract.run.job import Job, Model
+from extract.run.job import Job
+from extract.run.methods import Inputs
+from extract.run.model import Model
 from workflow.timing import alternate
 
 MATMUL_REPEATS = 8
@@ -28,9 +30,9 @@ _TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfl
 class LoadedModel(Model):
     """A job's model whose weights are in memory: loading them is no part of the time that is compared."""
 
-    diffusion: Diffusion
+    diffusion: StableDiffusion
 
-    def load(self) -> Diffusion:
+    def load(self) -> StableDiffusion:
         """The models."""
         return self.diffusion
 
@@ -84,9 +86,8 @@ class Comparison:
         job = Job.prepare(self.config)
         checked = {field.name: getattr(job.model, field.name) for field in fields(Model)}
         folder, scheduler, dtype = job.model.folder, job.model.scheduler, config.compute_dtype
-        self.diffusion = Diffusion(folder, scheduler, dtype, self.device, self.config.channels_last)
+        self.diffusion = StableDiffusion(folder, scheduler, dtype, self.device, self.config.channels_last)
         self.job = replace(job, model=LoadedModel(**checked, diffusion=self.diffusion))
-        self.prompt_embeds = self.diffusion.encode_prompt(self.config.prompt)
         self.batches = self._load_batches()
         self.authors = AuthorsWay(
             setting.model,
@@ -126,8 +127,9 @@ class Comparison:
     def run_models(self) -> None:
         """From batches on the device to maps on the device."""
         for batch in self.batches:
-            embeds = self.prompt_embeds.expand(len(batch.images), -1, -1)
-            self.diffusion.compute_maps(batch.images, batch.posterior_noise, batch.noise, self.config.variants, embeds)
+            condition = self.diffusion.condition([self.config.prompt] * len(batch.images))
+            inputs = Inputs(batch.images, batch.posterior_noise, batch.noise, condition)
+            self.job.method.compute_maps(self.diffusion, inputs, self.config.variants)
 
     def run_matmul(self) -> None:
         """The product of two large square matrices, `MATMUL_REPEATS` times."""

@@ -16,6 +16,7 @@ from extract.config import ExtractConfig
 from extract.models.prompts import PromptPolicy
 from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
 from extract.run.images import RowSettings, load_row
+from extract.run.methods import Inputs
 from extract.run.pipeline import Extractor
 from workflow.timing import alternate, timed
 
@@ -44,24 +45,19 @@ def gamma_maps(num_maps: int, shape: tuple[int, int, int], seed: int, num_draws:
     return (variance * rng.gamma(num_draws / 2, 2 / num_draws, (num_maps, *shape))).astype(np.float32)
 
 
-class ConstantModel:
-    """Stands where `Diffusion` does, and answers every batch with the same maps at once.
+class ConstantMaps:
+    """Stands where a method does, and answers every batch with the same maps at once.
 
     The maps differ from each other and look like LaRE, so that compressing them is real work.
     """
 
     def __init__(self, batch_size: int, latent_shape: tuple[int, int, int]) -> None:
-        self.device = torch.device("cpu")
-        self.folder = SimpleNamespace(latent_shape=lambda image_size: latent_shape)
+        self.latent_shape = self.map_shape = latent_shape
         self._maps = torch.from_numpy(gamma_maps(batch_size, latent_shape, seed=0))
 
-    def encode_prompt(self, prompt: str) -> Tensor:
-        """Never called: there is no text condition."""
-        raise AssertionError(prompt)
-
-    def compute_maps(self, images: Tensor, *_: Any) -> Tensor:
+    def compute_maps(self, model: object, inputs: Inputs, variants: object) -> Tensor:
         """Constant maps, (1, b, c, h, w), float32."""
-        return self._maps[None, : len(images)]
+        return self._maps[None, : len(inputs.images)]
 
 
 class Feed:
@@ -89,8 +85,9 @@ class Feed:
             num_workers=0,
             device="cpu",
         )
-        model: Any = ConstantModel(config.feed_batch_size, shape)
-        self.extractor = Extractor(self.extract_config, self.dataset, PromptPolicy("none"), model)
+        method: Any = ConstantMaps(config.feed_batch_size, shape)
+        model: Any = SimpleNamespace(device=torch.device("cpu"), condition=lambda prompts: None)
+        self.extractor = Extractor(self.extract_config, self.dataset, PromptPolicy("none"), method, model)
         self.keys: list[str] = self.dataset.rows(0)["key"].to_pylist()
 
     def feed(self) -> None:

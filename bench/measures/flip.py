@@ -20,9 +20,10 @@ from torch import Tensor
 from bench.report import write_json
 from demo.toy.photos import Tile, load_table, load_tiles
 from extract.config import Variant
-from extract.lare import lare_map
+from extract.lare import lare_map, squared_errors
+from extract.models.base import DiffusionModel
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion, load_scheduler
+from extract.models.stable_diffusion import StableDiffusion, load_scheduler
 from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
 
 logger = logging.getLogger("bench.measures.flip")
@@ -63,15 +64,14 @@ class Mapper:
     """Computes the maps of mirrored and plain images under any noise.
 
     Args:
-        diffusion: The model.
+        model: The model.
         shape: (c, h, w) of an image's latents.
         variant: Timestep and ensemble size.
         prompt: The text of every image.
     """
 
-    def __init__(self, diffusion: Diffusion, shape: tuple[int, int, int], variant: Variant, prompt: str) -> None:
-        self.diffusion, self.shape, self.variant = diffusion, shape, variant
-        self.embeds = None if diffusion.folder.text_encoder is None else diffusion.encode_prompt(prompt)
+    def __init__(self, model: DiffusionModel, shape: tuple[int, int, int], variant: Variant, prompt: str) -> None:
+        self.model, self.shape, self.variant, self.prompt = model, shape, variant, prompt
 
     def maps(self, tiles: Sequence[Tile], seed: int, *, flip_image: bool = False, flip_noise: bool = False) -> Tensor:
         """Maps of all tiles, (n, c, h, w), float32; those of mirrored images are mirrored back."""
@@ -86,9 +86,9 @@ class Mapper:
         images = stack([tile.pixels.transpose(2, 0, 1) for tile in tiles], flip_image) / 127.5 - 1
         posterior = stack([sample_noise(seed, tile.name, POSTERIOR_DRAW, self.shape) for tile in tiles], flip_noise)
         draws = [sample_draws(seed, tile.name, self.variant.ensemble_size, self.shape) for tile in tiles]
-        embeds = None if self.embeds is None else self.embeds.expand(len(tiles), -1, -1)
-        latents = self.diffusion.encode_images(images, posterior)
-        errors = self.diffusion.compute_errors(latents, stack(draws, flip_noise), self.variant.timestep, embeds)
+        condition = self.model.condition([self.prompt] * len(tiles))
+        latents = self.model.encode(images, posterior)
+        errors = squared_errors(self.model, latents, stack(draws, flip_noise), self.variant.timestep, condition)
         maps = lare_map(errors)
         return maps.flip(-1) if flip_image else maps
 
@@ -130,7 +130,7 @@ def measure_flip(
     """
     tiles = choose_tiles(images)
     folder = ModelFolder.open(model)
-    diffusion = Diffusion(folder, load_scheduler(folder, [timestep]), "fp32", torch.device(device))
+    diffusion = StableDiffusion(folder, load_scheduler(folder, [timestep]), "fp32", torch.device(device))
     shape = folder.latent_shape(tiles[0].pixels.shape[0])
     differences = compute_differences(Mapper(diffusion, shape, Variant(timestep, ensemble_size), prompt), tiles)
     settings = {"model": model, "images": images, "timestep": timestep, "ensemble_size": ensemble_size}

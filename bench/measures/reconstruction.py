@@ -12,7 +12,7 @@ from bench.runner import Context, Figure, device_timed, ratio, reading
 from extract.config import ExtractConfig, MethodName
 from extract.models.costs import count_macs
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion, load_scheduler
+from extract.models.stable_diffusion import StableDiffusion, load_scheduler
 from extract.run.methods import Inputs, Method, make_method
 from workflow.timing import alternate
 
@@ -33,7 +33,7 @@ class Model:
         self.config, self.folder = context.config, folder
         scheduler = load_scheduler(folder, [self.config.timestep])
         parts = folder if unet_of is None else replace(folder, unet=None)
-        self.diffusion = Diffusion(
+        self.diffusion = StableDiffusion(
             parts, scheduler, self.config.compute_dtype, context.device, channels_last=True, with_decoder=True
         )
         if unet_of is not None:
@@ -44,7 +44,7 @@ class Model:
             (torch.rand(1, 3, size, size, generator=rng) * 2 - 1).to(context.device),
             torch.randn(1, *latents, generator=rng).to(context.device),
             torch.randn(1, self.config.ensemble_size, *latents, generator=rng).to(context.device),
-            self.diffusion.encode_prompt(PROMPT)[None],
+            self.diffusion.condition([PROMPT]),
         )
 
     def method(self, name: MethodName) -> Method:
@@ -84,14 +84,14 @@ def measure_reconstruction(context: Context) -> list[Figure]:
     for a, model in models.items():
         gmac = {name: model.gmac(methods[a, name]) for name in METHOD_NAMES}
         of_dire, of_lare = (seconds[f"{NAME}_{a}.{name}"] for name in ("dire", "lare"))
-        steps = f"{methods[a, 'dire'].config.work} over LaRE with e = {context.config.ensemble_size}"
+        steps = f"{methods[a, 'dire'].work} over LaRE with e = {context.config.ensemble_size}"
         autoencoder = model.folder.vae.class_name
         figures += [
             ratio(f"{NAME}_{a}", of_dire, of_lare, f"time of {steps}; {autoencoder}, one image at a time"),
             reading(f"{NAME}_{a}.operations", [gmac["dire"] / gmac["lare"]], "×", "by operations instead of time"),
         ]
         for name in METHOD_NAMES:
-            what = f"an image of {context.config.sd15_image_size} px: {methods[a, name].config.work}"
+            what = f"an image of {context.config.sd15_image_size} px: {methods[a, name].work}"
             figures += [
                 reading(f"{NAME}_{a}.{name}", seconds[f"{NAME}_{a}.{name}"], "s", what),
                 reading(f"{NAME}_{a}.{name}_operations", [gmac[name]], "GMAC", "by operations instead of time"),

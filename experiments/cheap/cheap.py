@@ -18,7 +18,8 @@ from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs
 from experiments.study.study import Study
-from extract.models.stable_diffusion import Diffusion, load_scheduler
+from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+from extract.run.methods import make_method
 
 
 def answer(study: Study) -> Answer:
@@ -101,19 +102,21 @@ def halve_crop(run: Path) -> tuple[str, ...]:
 
 def measure(candidates: Sequence[Candidate]) -> dict[int, dict[str, Milliseconds]]:
     """Images at a time, one and a batch of the study's → setting → time an image. Each model is loaded once."""
-    loaded: dict[tuple[str, str | None], Diffusion] = {}
+    loaded: dict[tuple[str, str | None], StableDiffusion] = {}
     times = {}
     with one_thread():
         for each in candidates:
             config = each.config
             if (config.model, config.vae) not in loaded:
                 scheduler, device = load_scheduler(each.folder, [config.timestep]), torch.device("cpu")
-                loaded[config.model, config.vae] = Diffusion(
+                loaded[config.model, config.vae] = StableDiffusion(
                     each.folder, scheduler, config.compute_dtype, device, config.channels_last
                 )
         for size in sorted({1, candidates[0].config.batch_size}):
             works = {
-                each.setting.title: make_work(each.config, loaded[each.config.model, each.config.vae], size)
+                each.setting.title: make_work(
+                    make_method(each.config, each.folder), loaded[each.config.model, each.config.vae], size
+                )
                 for each in candidates
             }
             times[size] = measure_in_turns(works, size)

@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from extract.config import ExtractConfig
-from extract.models.stable_diffusion import Diffusion
+from extract.models.base import DiffusionModel
+from extract.run.methods import Inputs, Method
 from workflow.timing import alternate, timed
 
 Name = TypeVar("Name")
@@ -46,21 +46,20 @@ def measure_in_turns(
     return {name: Milliseconds(float(np.median(t)), float(t.min()), float(t.max())) for name, t in times.items()}
 
 
-def make_work(config: ExtractConfig, diffusion: Diffusion, batch_size: int) -> Callable[[], object]:
+def make_work(method: Method, model: DiffusionModel, batch_size: int) -> Callable[[], object]:
     """The models' part of stage 1 for a batch of pictures of noise, which take as long as any other.
 
     Args:
-        config: Decides canvas, timestep and ensemble size.
-        diffusion: The loaded models.
+        method: With canvas, timestep and ensemble size.
+        model: The loaded model.
         batch_size: Images.
     """
-    shape = diffusion.folder.latent_shape(config.image_size)
+    config, shape = method.config, method.latent_shape
     images = torch.rand(batch_size, 3, config.image_size, config.image_size) * 2 - 1
     posterior_noise, noise = torch.randn(batch_size, *shape), torch.randn(batch_size, config.ensemble_size, *shape)
-    embeds = None
-    if diffusion.folder.text_encoder is not None:  # once for all images, so that it is not measured
-        embeds = diffusion.encode_prompt(config.prompt).expand(batch_size, -1, -1)
-    return partial(diffusion.compute_maps, images, posterior_noise, noise, config.variants, embeds)
+    condition = model.condition([config.prompt] * batch_size)  # once for all images, so that it is not measured
+    inputs = Inputs(images, posterior_noise, noise, condition)
+    return partial(method.compute_maps, model, inputs, config.variants)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def parse_config(study: Study, arguments: Sequence[str]) -> ExtractConfig:
 def open_model(config: ExtractConfig) -> ModelFolder:
     """The files of its model."""
     return ModelFolder.open(
-        config.model, config.pinned_revision, config.vae, config.vae_revision, with_unet=config.needs_unet
+        config.model, config.pinned_revision, config.vae, config.vae_revision, with_unet=config.needs.unet
     )
 
 

@@ -36,6 +36,7 @@ from cache_schema import (
 )
 from extract.authors.map_files import check_same_picture, find_unusable, load_map, map_name, read_annotation
 from extract.config import StoredDtype
+from extract.rejected import warn_rejected
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +145,6 @@ class MapImport:
             CacheError: If no map can be used, `image_size` does not fit them, the cache holds other maps, a file
                 changed meanwhile, or a tar is not what the index says. Stores that were published stay.
         """
-        from extract.run.job import warn_rejected  # loads diffusers: seconds that --help does not need
-
         shape = self._hash_files()
         image_size = self._image_size(shape)
         logger.info("%d of %d images have a file; maps of shape %s", len(self.sha256), self._num_rows, shape)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cache_schema import check_least
 from extract.config import ExtractConfig
@@ -25,7 +25,7 @@ class LaunchConfig(ExtractConfig):
         ValueError: If a setting is outside its range.
     """
 
-    engine: Literal["slurm", "local"] = "slurm"
+    engine: str = "slurm"
     """`slurm` submits a job array and returns; `local` runs the tasks on this machine's devices and waits."""
     tars_per_task: int | None = None
     """Tars of a task; as many as take about 30 minutes if not given."""
@@ -62,8 +62,6 @@ class LaunchConfig(ExtractConfig):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        if self.engine not in ("slurm", "local"):
-            raise ValueError(f"engine is {self.engine!r}: expected slurm or local")
         if self.overwrite is True:
             raise ValueError(
                 "overwrite is true: a task that is put back into the queue would begin anew each time. Launch with "
@@ -93,15 +91,12 @@ class LaunchConfig(ExtractConfig):
         """CPUs of a task."""
         return self.cpus_per_task or (self.num_workers + 2) * max(1, self.gpus_per_task)
 
-    @property
-    def runs_on_gpu(self) -> bool:
-        """Whether the tasks run on GPUs, as far as can be told here."""
-        if self.engine == "slurm":
-            return self.gpus_per_task > 0 and self.device != "cpu"
-        return self.device == "cuda"
+    def run_settings(self, device: str) -> dict[str, Any]:
+        """Settings of `python -m extract run` for every task, without the tars; paths are absolute.
 
-    def run_settings(self) -> dict[str, Any]:
-        """Settings of `python -m extract run` for every task, without the tars; paths are absolute."""
+        Args:
+            device: Where the engine runs the tasks.
+        """
         settings = {field.name: getattr(self, field.name) for field in fields(ExtractConfig)}
         del settings["shard"]
         for name in ("data", "cache"):
@@ -109,7 +104,6 @@ class LaunchConfig(ExtractConfig):
         for name in ("model", "vae"):  # a folder here, or a hub id
             if settings[name] and Path(settings[name]).is_dir():
                 settings[name] = str(Path(settings[name]).absolute())
-        if self.engine == "slurm":
-            settings["device"] = "cuda" if self.runs_on_gpu else "cpu"  # a node without a GPU is to be an error
+        settings["device"] = device
         settings["keep_going"] = True  # or a broken tar would keep those behind it in its task from being done, ever
         return {name: value for name, value in settings.items() if value is not None}

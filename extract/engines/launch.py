@@ -2,19 +2,16 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 import yaml
 
 from cache_schema import format_shards, shard_reports
-from extract.config import ExtractConfig
+from extract.engines.base import Engine
 from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
-from extract.engines.local import run_local
-from extract.engines.slurm import batch_file, submit
+from extract.engines.registry import make_engine
 from extract.models.costs import Rate, expected_rate
 from extract.run.job import Job
 from extract.run.progress import load_progress, remove_old
@@ -32,8 +29,8 @@ class Launch:
     config: LaunchConfig
     job: Job
     """The whole run, prepared as if it were to be done here: `job.todo` is what is to be launched."""
-    devices: Sequence[str]
-    """CUDA_VISIBLE_DEVICES of each process of engine local; "" for one on the CPU."""
+    engine: Engine
+    """What runs the tasks."""
     rate: Rate
     macs: int
     """Operations an image."""
@@ -48,19 +45,17 @@ class Launch:
             ValueError: If a setting does not fit.
             CacheError: As `Job.prepare`.
         """
-        config = _with_device(config)
+        engine = make_engine(config)
         # Prepared on the CPU: the machine that submits may have no GPU.
         job = Job.prepare(replace(config, device="cpu"))
         macs = job.count_macs()
         cache = next(iter(job.caches.values()))
-        device = "cuda" if config.runs_on_gpu else "cpu"
         reports = shard_reports(cache, job.dataset) if config.images_per_second is None else ()
-        rate = expected_rate(config.images_per_second, reports, macs, device)
-        devices = list_devices(config) if config.engine == "local" else []
+        rate = expected_rate(config.images_per_second, reports, macs, engine.device)
         todo = list(job.todo)
-        num_tars = config.tars_per_task or _tars_per_task(job, rate, max(1, len(devices)))
+        num_tars = config.tars_per_task or _tars_per_task(job, rate, engine.min_tasks)
         tasks = [format_shards(todo[start : start + num_tars]) for start in range(0, len(todo), num_tars)]
-        return cls(config, job, devices, rate, macs, tasks)
+        return cls(config, job, engine, rate, macs, tasks)
 
     @property
     def num_images(self) -> int:
@@ -71,30 +66,26 @@ class Launch:
         """Run the tasks, or submit them.
 
         Returns:
-            Whether a task of engine local had more rejected images than allowed.
+            Whether a task had more rejected images than allowed, as far as the engine waits for its tasks.
 
         Raises:
-            OSError: If SLURM refuses the jobs.
-            TaskFailed: If a task of engine local failed.
+            OSError: If tasks cannot be started, or failed.
         """
         self._log_plan()
         config = self.config
         if not self.tasks:
             return False
-        settings = settings_path(config)
+        text = yaml.safe_dump(config.run_settings(self.engine.device), allow_unicode=True)
+        settings = settings_path(config.logs_folder, text)
         if config.dry_run:
-            text = batch_file(config, settings, len(self.tasks)) if config.engine == "slurm" else ""
-            logger.info("dry run: nothing is started\n%s", text)
+            logger.info("dry run: nothing is started\n%s", self.engine.describe(settings, self.tasks))
             return False
         remove_old(config.cache, DEAD_SEC)
         if running := [p.task for p in load_progress(config.cache) if not p.error]:
             logger.warning("%d tasks are at this cache already; what they finish is skipped", len(running))
         settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(_settings_text(config), encoding="utf-8")
-        if config.engine == "slurm":
-            submit(config, settings, self.tasks)
-            return False
-        return run_local(config, settings, self.tasks, self.devices)
+        settings.write_text(text, encoding="utf-8")
+        return self.engine.run(settings, self.tasks)
 
     def _log_plan(self) -> None:
         config, rate = self.config, self.rate.images_per_second
@@ -105,45 +96,20 @@ class Launch:
             f"{self.num_images:,}",
             f"{num_tars:,}",
             f"{num_skipped:,}",
-            config.work,
+            self.job.method.work,
             self.macs / 1e9,
             f"{hours:,.1f}" if hours >= 0.1 else f"{hours:.2g}",
-            "GPU" if config.runs_on_gpu else "processor",
+            "GPU" if self.engine.device == "cuda" else "processor",
             f"{rate:,.1f}",
             self.rate.source,
         )
-        at_once = len(self.devices) if config.engine == "local" else config.concurrency
+        at_once = self.engine.max_at_once
         logger.info("%s tasks, at most %d at a time → %s", f"{len(self.tasks):,}", at_once, config.cache)
 
 
-def settings_path(config: LaunchConfig) -> Path:
+def settings_path(folder: Path, text: str) -> Path:
     """The file with the settings of every task, named after its content: a task can be run again by hand with it."""
-    digest = hashlib.sha256(_settings_text(config).encode()).hexdigest()
-    return config.logs_folder / f"settings-{digest[:12]}.yaml"
-
-
-def _settings_text(config: LaunchConfig) -> str:
-    return yaml.safe_dump(config.run_settings(), allow_unicode=True)
-
-
-def list_devices(config: ExtractConfig) -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each process on this machine; as many empty ones as processes on the CPU."""
-    processes = config.processes if isinstance(config, LaunchConfig) else None
-    if config.device != "cuda":
-        return [""] * (processes or 1)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
-    return [names[n % len(names)] for n in range(processes or len(names))]
-
-
-def _with_device(config: LaunchConfig) -> LaunchConfig:
-    """The configuration with `device` settled, for engine local."""
-    if config.engine == "slurm":
-        return config
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
-    is_gpu = config.device != "cpu" and torch.cuda.is_available()
-    return replace(config, device="cuda" if is_gpu else "cpu")
+    return folder / f"settings-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
 
 
 def _tars_per_task(job: Job, rate: Rate, num_processes: int) -> int:

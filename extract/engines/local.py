@@ -3,16 +3,16 @@
 import logging
 import os
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from extract.config import EXIT_TOO_MANY_REJECTED, ExtractConfig
+from extract.engines.base import Engine, run_command
 from extract.engines.config import LaunchConfig
+from extract.rejected import EXIT_TOO_MANY_REJECTED
 
 logger = logging.getLogger(__name__)
 
@@ -32,61 +32,94 @@ class _Running:
     started: float
 
 
-def run_local(config: LaunchConfig, settings: Path, tasks: Sequence[str], devices: Sequence[str]) -> bool:
-    """Run tasks until all are done; one that fails does not keep the others from running.
+class LocalEngine(Engine):
+    """Runs the tasks on the devices of this machine, and waits for them."""
 
-    Args:
-        config: Where logs go.
-        settings: YAML file of the runs' settings.
-        tasks: Tars of each task.
-        devices: CUDA_VISIBLE_DEVICES of each process; "" for one on the CPU.
+    def __init__(self, config: LaunchConfig) -> None:
+        super().__init__(config)
+        self.devices = list_devices(config)
 
-    Returns:
-        Whether a task had more rejected images than allowed.
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """A GPU if there is one, unless the CPU is asked for."""
+        return "cuda" if self.devices[0] else "cpu"
+
+    @property
+    def max_at_once(self) -> int:
+        """A task on each device, or as many as `processes` says."""
+        return len(self.devices)
+
+    @property
+    def min_tasks(self) -> int:
+        """One for each device."""
+        return len(self.devices)
+
+    def describe(self, settings: Path, tasks: Sequence[str]) -> str:
+        """Nothing besides the plan."""
+        return ""
+
+    def run(self, settings: Path, tasks: Sequence[str]) -> bool:
+        """Run tasks until all are done; one that fails does not keep the others from running.
+
+        Raises:
+            TaskFailed: If tasks failed, once the others are done.
+        """
+        waiting, free, running = deque(tasks), list(self.devices), list[_Running]()
+        failed: list[str] = []
+        above = False
+        try:
+            while waiting or running:
+                while waiting and free:
+                    running.append(self._start(settings, waiting.popleft(), free.pop(0)))
+                time.sleep(POLL_SEC)
+                for task in [task for task in running if task.process.poll() is not None]:
+                    running.remove(task)
+                    free.append(task.device)
+                    status = task.process.returncode
+                    above |= status == EXIT_TOO_MANY_REJECTED
+                    if status not in (0, EXIT_TOO_MANY_REJECTED):
+                        failed.append(task.shards)
+                    _log_end(task, len(waiting) + len(running))
+        finally:
+            _end(running)
+        if failed:
+            raise TaskFailed(
+                f"{len(failed)} of {len(tasks)} tasks failed (SHARD={','.join(failed)}); see the logs in "
+                f"{self.config.logs_folder}. The same command again does what is missing."
+            )
+        return above
+
+    def _start(self, settings: Path, shards: str, device: str) -> _Running:
+        environment = {**os.environ}
+        if device:
+            environment["CUDA_VISIBLE_DEVICES"] = device
+        else:
+            # Processes that take all processors each would wait for one another.
+            threads = max(1, len(os.sched_getaffinity(0)) // len(self.devices))
+            environment.setdefault("OMP_NUM_THREADS", str(threads))
+        log = settings.parent / f"local-{os.getpid()}-{shards.replace(',', '_')[:60]}.log"
+        with log.open("wb") as stream:
+            process = _popen(run_command(settings, shards), environment, stream)
+        logger.info("tars %s on %s: process %d, log %s", shards, device or "the CPU", process.pid, log)
+        return _Running(shards, device, process, log, time.monotonic())
+
+
+def list_devices(config: LaunchConfig) -> list[str]:
+    """CUDA_VISIBLE_DEVICES of each process on this machine; as many empty ones as processes on the CPU.
 
     Raises:
-        TaskFailed: If tasks failed, once the others are done.
+        ValueError: If a GPU is asked for and there is none.
     """
-    waiting, free, running = deque(tasks), list(devices), list[_Running]()
-    failed: list[str] = []
-    above = False
-    try:
-        while waiting or running:
-            while waiting and free:
-                running.append(_start(config, settings, waiting.popleft(), free.pop(0), len(devices)))
-            time.sleep(POLL_SEC)
-            for task in [task for task in running if task.process.poll() is not None]:
-                running.remove(task)
-                free.append(task.device)
-                status = task.process.returncode
-                above |= status == EXIT_TOO_MANY_REJECTED
-                if status not in (0, EXIT_TOO_MANY_REJECTED):
-                    failed.append(task.shards)
-                _log_end(task, len(waiting) + len(running))
-    finally:
-        _end(running)
-    if failed:
-        raise TaskFailed(
-            f"{len(failed)} of {len(tasks)} tasks failed (SHARD={','.join(failed)}); see the logs in "
-            f"{config.logs_folder}. The same command again does what is missing."
-        )
-    return above
+    import torch  # takes seconds, which --help does not need
 
-
-def _start(config: ExtractConfig, settings: Path, shards: str, device: str, num_processes: int) -> _Running:
-    environment = {**os.environ}
-    if config.device == "cuda":
-        environment["CUDA_VISIBLE_DEVICES"] = device
-    else:
-        # Processes that take all processors each would wait for one another.
-        threads = max(1, len(os.sched_getaffinity(0)) // num_processes)
-        environment.setdefault("OMP_NUM_THREADS", str(threads))
-    log = settings.parent / f"local-{os.getpid()}-{shards.replace(',', '_')[:60]}.log"
-    command = [sys.executable, "-u", "-m", "extract", "run", f"--config={settings}", f"--shard={shards}"]
-    with log.open("wb") as stream:
-        process = _popen(command, environment, stream)
-    logger.info("tars %s on %s: process %d, log %s", shards, device or "the CPU", process.pid, log)
-    return _Running(shards, device, process, log, time.monotonic())
+    has_gpu = torch.cuda.is_available()
+    if config.device == "cuda" and not has_gpu:
+        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
+    if config.device == "cpu" or not has_gpu:
+        return [""] * (config.processes or 1)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
+    return [names[n % len(names)] for n in range(config.processes or len(names))]
 
 
 def _popen(command: Sequence[str], environment: dict[str, str], stream: BinaryIO) -> "subprocess.Popen[bytes]":

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from extract.engines.base import Engine, run_command
 from extract.engines.config import LaunchConfig
 
 logger = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ class ExtractTask:
 
     def command(self, shards: str) -> list[str]:
         """The command line of the task's work."""
-        python = [sys.executable, "-u", "-m", "extract"]
         if self.num_gpus <= 1:
-            return [*python, "run", f"--config={self.settings}", f"--shard={shards}"]
+            return run_command(self.settings, shards)
+        python = [sys.executable, "-u", "-m", "extract"]
         return [*python, "launch", f"--config={self.settings}", f"--shard={shards}", "--engine=local"]
 
     def checkpoint(self, shards: str) -> Any:
@@ -62,41 +63,61 @@ class ExtractTask:
         return DelayedSubmission(self, shards)
 
 
-def submit(config: LaunchConfig, settings: Path, tasks: Sequence[str]) -> str:
-    """Submit a job array, an element a task; a single task is a plain job.
+class SlurmEngine(Engine):
+    """Submits a job array, an element a task, and returns; a single task is a plain job."""
 
-    Args:
-        config: Where and how the tasks run.
-        settings: YAML file of the run's settings.
-        tasks: Tars of each task.
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """A GPU, unless the tasks are to have none; the machine that submits need not have one."""
+        return "cuda" if self.config.gpus_per_task > 0 and self.config.device != "cpu" else "cpu"
 
-    Returns:
-        Number of the job.
+    @property
+    def max_at_once(self) -> int:
+        """As `concurrency` says."""
+        return self.config.concurrency
 
-    Raises:
-        OSError: If SLURM is not there, or refuses the job.
-    """
-    import submitit
+    def describe(self, settings: Path, tasks: Sequence[str]) -> str:
+        """The text that would be given to sbatch, and the command of the first task."""
+        from submitit.slurm import slurm
 
-    try:
-        executor = submitit.SlurmExecutor(config.logs_folder)
-        executor.update_parameters(**slurm_parameters(config))
-        jobs: Any = executor.map_array(ExtractTask(settings, config.gpus_per_task), tasks)
-    except submitit.core.utils.FailedJobError as error:
-        raise OSError(f"sbatch refuses the job: {str(error).strip()}") from error
-    except RuntimeError as error:
-        raise OSError(f"this machine submits no SLURM jobs: {error}") from error
-    number = jobs[0].job_id.partition("_")[0]
-    logger.info(
-        "job %s: %d tasks, logs in %s. Watch them: make status WATCH=1 DATA=%s CACHE=%s; end them: scancel %s",
-        number,
-        len(tasks),
-        config.logs_folder,
-        config.data,
-        config.cache,
-        number,
-    )
-    return str(number)
+        config = self.config
+        command = f"{sys.executable} -u -m submitit.core._submit {config.logs_folder}"
+        count: dict[str, Any] = {"map_count": len(tasks)} if len(tasks) > 1 else {}
+        text = slurm._make_sbatch_string(command, config.logs_folder, **slurm_parameters(config), **count)
+        work = " ".join(ExtractTask(settings, config.gpus_per_task).command("…"))
+        return f"{text}\n# each task: {work}\n"
+
+    def run(self, settings: Path, tasks: Sequence[str]) -> bool:
+        """Submit the tasks.
+
+        Returns:
+            False: what becomes of the tasks is not waited for.
+
+        Raises:
+            OSError: If SLURM is not there, or refuses the job.
+        """
+        import submitit
+
+        config = self.config
+        try:
+            executor = submitit.SlurmExecutor(config.logs_folder)
+            executor.update_parameters(**slurm_parameters(config))
+            jobs: Any = executor.map_array(ExtractTask(settings, config.gpus_per_task), tasks)
+        except submitit.core.utils.FailedJobError as error:
+            raise OSError(f"sbatch refuses the job: {str(error).strip()}") from error
+        except RuntimeError as error:
+            raise OSError(f"this machine submits no SLURM jobs: {error}") from error
+        number = jobs[0].job_id.partition("_")[0]
+        logger.info(
+            "job %s: %d tasks, logs in %s. Watch them: make status WATCH=1 DATA=%s CACHE=%s; end them: scancel %s",
+            number,
+            len(tasks),
+            config.logs_folder,
+            config.data,
+            config.cache,
+            number,
+        )
+        return False
 
 
 def slurm_parameters(config: LaunchConfig) -> dict[str, Any]:
@@ -117,14 +138,3 @@ def slurm_parameters(config: LaunchConfig) -> dict[str, Any]:
     }
     given = {name: value for name, value in parameters.items() if value is not None}
     return {**given, "wckey": None}  # submitit's own is refused by clusters that keep a list of them
-
-
-def batch_file(config: LaunchConfig, settings: Path, num_tasks: int) -> str:
-    """The text that would be given to sbatch, and the command of the first task."""
-    from submitit.slurm import slurm
-
-    command = f"{sys.executable} -u -m submitit.core._submit {config.logs_folder}"
-    count: dict[str, Any] = {"map_count": num_tasks} if num_tasks > 1 else {}
-    text = slurm._make_sbatch_string(command, config.logs_folder, **slurm_parameters(config), **count)
-    work = " ".join(ExtractTask(settings, config.gpus_per_task).command("…"))
-    return f"{text}\n# each task: {work}\n"

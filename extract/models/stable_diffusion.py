@@ -1,7 +1,7 @@
-"""The loaded models: images to latents and back, texts to conditions, and both to LaRE maps."""
+"""Stable Diffusion 1.x and 2.x, and other UNets under DDPM's noise schedule: their networks, loaded and called."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from extract.config import ComputeDtype, Variant
-from extract.lare import PREDICTION_TYPES, lare_map, reconstruction_error
+from extract.config import ComputeDtype
+from extract.lare import PREDICTION_TYPES, NoiseLevel, UNetPredictor
 from extract.models.folder import Component, ModelFolder
-from extract.reconstruction import Ddim, denoise_in_one_step, reconstruct_by_ddim
+from extract.models.prompts import PromptTable
 
 _TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MODEL_CLASSES: dict[str, Any] = {
@@ -57,8 +57,8 @@ def alphas_cumprod_sha256(scheduler: Any) -> str:
     return hashlib.sha256(np.rint(probes * 10_000).astype("<i4").tobytes()).hexdigest()
 
 
-class Diffusion:
-    """A model's parts on one device.
+class StableDiffusion:
+    """A model's parts on one device; a `DiffusionModel`.
 
     Args:
         folder: The model.
@@ -91,6 +91,7 @@ class Diffusion:
         if not with_decoder:
             vae.decoder = nn.Identity()
         self.vae: Any = vae.to(device, memory_format=layout)
+        self._texts = PromptTable(self._encode_prompt)
 
     def compile(self) -> None:
         """Have UNet, encoder and decoder, as far as they are used, compiled at their next call, for one batch size."""
@@ -109,13 +110,20 @@ class Diffusion:
         return tokenizer, encoder.float().to(self.device).eval().requires_grad_(False)
 
     @cached_property
-    def in_fp32(self) -> "Diffusion":
+    def in_fp32(self) -> "StableDiffusion":
         """The same model in fp32, for images whose map overflows; loaded when first needed."""
-        return Diffusion(self.folder, self.scheduler, "fp32", self.device, with_decoder=self.with_decoder)
+        return StableDiffusion(self.folder, self.scheduler, "fp32", self.device, with_decoder=self.with_decoder)
+
+    def condition(self, prompts: Sequence[str]) -> Tensor | None:
+        """Texts to the UNet's conditions, (b, tokens, dim), float32; None for a UNet without text condition.
+
+        Each distinct text is encoded once, and cut off where it is too long.
+        """
+        return None if self.folder.text_encoder is None else self._texts.embed(prompts)
 
     @torch.inference_mode()
-    def encode_prompt(self, prompt: str) -> Tensor:
-        """Text to the UNet's condition, (tokens, dim), float32; a long text is cut off."""
+    def _encode_prompt(self, prompt: str) -> Tensor:
+        """Text to the UNet's condition, (tokens, dim), float32."""
         tokenizer, encoder = self._text
         length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
         ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
@@ -124,7 +132,7 @@ class Diffusion:
         return embeds
 
     @torch.inference_mode()
-    def encode_images(self, images: Tensor, posterior_noise: Tensor | None) -> Tensor:
+    def encode(self, images: Tensor, posterior_noise: Tensor | None) -> Tensor:
         """Images to scaled latents.
 
         Args:
@@ -149,7 +157,7 @@ class Diffusion:
         return scaled
 
     @torch.inference_mode()
-    def decode_latents(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents to images, by a model that was loaded with its decoder.
 
         Args:
@@ -166,76 +174,27 @@ class Diffusion:
         is_finite = latents.isfinite().all(dim=(1, 2, 3)) & pixels.isfinite().all(dim=(1, 2, 3))
         return pixels.clamp(-1, 1).where(is_finite[:, None, None, None], torch.nan)
 
+    @property
+    def _predictor(self) -> UNetPredictor:
+        return UNetPredictor(self.unet, self.scheduler)
+
+    def noise_level(self, timestep: int) -> NoiseLevel:
+        """The noise level of a timestep; errors as in `UNetPredictor`."""
+        return self._predictor.noise_level(timestep)
+
     @torch.inference_mode()
-    def reconstruct_by_ddim(self, latents: Tensor, ddim: Ddim, prompt_embeds: Tensor | None) -> Tensor:
-        """`extract.reconstruction.reconstruct_by_ddim` of this model: latents, (b, c, h, w), float32."""
+    def predict(self, noisy_latents: Tensor, level: NoiseLevel, condition: Tensor | None) -> Tensor:
+        """One UNet call; arguments and result as in `extract.lare.NoisePredictor.predict`."""
         with _tf32(self.compute_dtype == "tf32"):
-            return reconstruct_by_ddim(self.unet, ddim, latents, prompt_embeds)
+            return self._predictor.predict(noisy_latents, level, condition)
 
-    @torch.inference_mode()
-    def denoise_in_one_step(
-        self, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None
-    ) -> Tensor:
-        """`extract.reconstruction.denoise_in_one_step` of this model: latents, (b, draw, c, h, w), float32."""
-        with _tf32(self.compute_dtype == "tf32"):
-            return denoise_in_one_step(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds)
+    def target(self, latents: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
+        """ε, or v where the UNet predicts that."""
+        return self._predictor.target(latents, noise, level)
 
-    @torch.inference_mode()
-    def compute_maps(
-        self,
-        images: Tensor,
-        posterior_noise: Tensor,
-        noise: Tensor,
-        variants: Sequence[Variant],
-        prompt_embeds: Tensor | None,
-    ) -> Tensor:
-        """LaRE maps of a batch of images, (variant, b, c, h, w), float32. Images are encoded once.
-
-        Args:
-            images: As in `encode_images`.
-            posterior_noise: As in `encode_images`.
-            noise: (b, draw, c, h, w), float32, with as many draws as the largest variant.
-            variants: What is wanted.
-            prompt_embeds: (b, tokens, dim), or None for a UNet without text condition.
-        """
-        latents = self.encode_images(images, posterior_noise)
-        return average_draws(variants, lambda t, num: self.compute_errors(latents, noise[:, :num], t, prompt_embeds))
-
-    @torch.inference_mode()
-    def compute_errors(self, latents: Tensor, noise: Tensor, timestep: int, prompt_embeds: Tensor | None) -> Tensor:
-        """`extract.lare.reconstruction_error` of this model: squared errors, (b, draw, c, h, w), float32."""
-        with _tf32(self.compute_dtype == "tf32"):
-            return reconstruction_error(self.unet, self.scheduler, latents, noise, timestep, prompt_embeds)
-
-
-def draws_of_timesteps(variants: Iterable[Variant]) -> dict[int, list[int]]:
-    """Timestep → the ensemble sizes wanted there, in the order of the variants."""
-    sizes: dict[int, list[int]] = {}
-    for variant in variants:
-        sizes.setdefault(variant.timestep, []).append(variant.ensemble_size)
-    return sizes
-
-
-def average_draws(variants: Sequence[Variant], errors_of: Callable[[int, int], Tensor]) -> Tensor:
-    """Maps of all variants: at each timestep the smaller ensembles average the first draws of the largest.
-
-    Args:
-        variants: What is wanted.
-        errors_of: (timestep, number of draws) → errors, (b, draw, c, h, w).
-
-    Returns:
-        (variant, b, c, h, w).
-    """
-    maps: dict[Variant, Tensor] = {}
-    for timestep, sizes in draws_of_timesteps(variants).items():
-        errors = errors_of(timestep, max(sizes))
-        maps |= {Variant(timestep, size): lare_map(errors[:, :size]) for size in sizes}
-    return torch.stack([maps[variant] for variant in variants])
-
-
-def count_unet_calls(variants: Iterable[Variant]) -> int:
-    """UNet calls an image: the largest ensemble at each timestep."""
-    return sum(max(sizes) for sizes in draws_of_timesteps(variants).values())
+    def denoise(self, noisy_latents: Tensor, prediction: Tensor, level: NoiseLevel) -> Tensor:
+        """The clean latents that a prediction implies."""
+        return self._predictor.denoise(noisy_latents, prediction, level)
 
 
 def _load(part: Component, dtype: torch.dtype) -> Any:

@@ -3,21 +3,18 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from cache_schema import (
-    RULES,
     Cache,
     CacheError,
     Dataset,
     DatasetError,
-    Fingerprint,
     ShardData,
     ShardStale,
     Status,
@@ -25,84 +22,18 @@ from cache_schema import (
     create_cache,
     store_name,
 )
-from extract.config import ExtractConfig, ModelConfig, Variant, parse_shards
+from extract.config import ExtractConfig, Variant
 from extract.models.costs import count_macs
-from extract.models.folder import ModelFolder
-from extract.models.prompts import PromptPolicy, prompts_sha256
-from extract.models.stable_diffusion import Diffusion, alphas_cumprod_sha256, load_scheduler
-from extract.run.methods import make_method
-from extract.run.pipeline import RECIPE, Extractor
+from extract.models.prompts import prompts_sha256
+from extract.rejected import warn_rejected
+from extract.run.fingerprint import compute_fingerprint
+from extract.run.methods import Method, make_method
+from extract.run.model import Model
+from extract.run.pipeline import Extractor
 from extract.run.progress import ProgressFile
+from extract.shards import parse_shards
 
 logger = logging.getLogger(__name__)
-
-
-def compute_fingerprint(
-    config: ExtractConfig, variant: Variant, model: "Model", hashes: Mapping[str, str]
-) -> Fingerprint:
-    """Every setting that moves a value of a variant's maps.
-
-    Args:
-        config: The run's settings.
-        variant: Timestep and ensemble size.
-        model: What the maps are made with.
-        hashes: `model.folder.hashes()`, which reads all weights.
-    """
-    fields: dict[str, int | str] = {
-        "recipe": RECIPE,
-        "method": config.method,
-        **hashes,
-        **make_method(config, model.folder).identity(variant),
-        "image_size": config.image_size,
-        **RULES,
-        "compute_dtype": config.compute_dtype,
-        "stored_dtype": config.stored_dtype,
-        "mantissa_bits": config.stored_mantissa_bits,
-    }
-    if config.needs_unet:
-        fields |= {
-            "alphas_cumprod_sha256": alphas_cumprod_sha256(model.scheduler),
-            "prediction_type": model.scheduler.config.prediction_type,
-            "prompt_policy": model.policy.identity,
-        }
-    return Fingerprint(fields)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model that passed all checks; its weights are not loaded yet."""
-
-    config: ModelConfig
-    folder: ModelFolder
-    scheduler: Any
-    """None without a UNet."""
-    policy: PromptPolicy
-    device: torch.device
-
-    @classmethod
-    def prepare(cls, config: ModelConfig, dataset: Dataset, timesteps: Iterable[int]) -> "Model":
-        """Check a model's settings against its folder and the dataset.
-
-        Raises:
-            ValueError: If a setting does not fit.
-        """
-        device = _find_device(config.device)
-        folder = ModelFolder.open(
-            config.model, config.pinned_revision, config.vae, config.vae_revision, config.needs_unet
-        )
-        folder.latent_shape(config.image_size)
-        scheduler = load_scheduler(folder, timesteps) if config.needs_unet else None
-        policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
-        if not config.allow_label_dependent_prompts:
-            policy.check_labels(dataset)
-        return cls(config, folder, scheduler, policy, device)
-
-    def load(self) -> Diffusion:
-        """Load the weights."""
-        config = self.config
-        return Diffusion(
-            self.folder, self.scheduler, config.compute_dtype, self.device, config.channels_last, config.needs_decoder
-        )
 
 
 @dataclass(frozen=True)
@@ -112,6 +43,7 @@ class Job:
     config: ExtractConfig
     dataset: Dataset
     model: Model
+    method: Method
     caches: Mapping[Variant, Cache]
     num_skipped: int
     """Stores that are there already."""
@@ -129,16 +61,18 @@ class Job:
         """
         dataset = Dataset.open(config.data)
         selected = parse_shards(config.shard, len(dataset.tars))
-        model = Model.prepare(config, dataset, [v.timestep for v in config.variants])
-        make_method(config, model.folder)  # refuses what does not fit, before the weights are read
+        model = Model.prepare(config, dataset, config.needs, [v.timestep for v in config.variants])
+        method = make_method(config, model.folder)
         hashes = model.folder.hashes()
         caches = {
             variant: create_cache(
-                config.cache_folder(variant), dataset.dataset_id, compute_fingerprint(config, variant, model, hashes)
+                config.cache_folder(variant),
+                dataset.dataset_id,
+                compute_fingerprint(config, variant, model, method, hashes),
             )
             for variant in config.variants
         }
-        job = cls(config, dataset, model, caches, 0, {})
+        job = cls(config, dataset, model, method, caches, 0, {})
         wanted = {n: job._unmade(n) for n in selected}
         todo = {n: variants for n, variants in wanted.items() if variants}
         num_skipped = len(selected) * len(caches) - sum(map(len, todo.values()))
@@ -146,8 +80,7 @@ class Job:
 
     def count_macs(self) -> int:
         """Multiply-accumulate operations for one image, all variants together."""
-        calls = make_method(self.config, self.model.folder).count_calls()
-        return count_macs(self.model.folder, self.config.image_size, *calls)
+        return count_macs(self.model.folder, self.config.image_size, *self.method.count_calls())
 
     def _unmade(self, n: int) -> tuple[Variant, ...]:
         """The variants whose store of tar n is missing, or is to be replaced."""
@@ -193,12 +126,12 @@ class Job:
             logger.info("%d stores are there already (--overwrite true makes them again)", self.num_skipped)
         if not self.todo:
             return 0
-        diffusion = self.model.load()
-        extractor = Extractor(self.config, self.dataset, self.model.policy, diffusion)
+        model = self.model.load()
+        extractor = Extractor(self.config, self.dataset, self.model.policy, self.method, model)
         num_images = sum(self.dataset.tars[n].num_rows for n in self.todo)
         self._log_plan(num_images)
         if self.config.compile:
-            diffusion.compile()
+            model.compile()
         num_above, failed = self._extract_all(extractor, num_images)
         if failed:
             raise DatasetError(f"{len(failed)} of {len(self.todo)} tars could not be extracted: {' '.join(failed)}")
@@ -246,10 +179,10 @@ class Job:
         logger.info(
             "%s images, %s, %.3g GMAC each; %d px, %s%s on %s → %s",
             f"{num_images:,}",
-            config.work,
+            self.method.work,
             self.count_macs() / 1e9,
             config.image_size,
-            f"t = {timesteps}, " if config.has_noise else "",
+            f"t = {timesteps}, " if config.needs.noise else "",
             config.compute_dtype,
             self.model.device,
             config.cache,
@@ -281,29 +214,3 @@ def log_shard(shard: ShardData, seconds_writing: float) -> None:
         100 * (seconds - reading) / seconds,
         100 * seconds_writing / seconds,
     )
-
-
-def warn_rejected(shard: ShardData, max_reject_fraction: float) -> bool:
-    """Whether more of a tar was rejected than allowed; warns if so."""
-    num_rows, rejected = len(shard.keys), shard.num_rejected
-    if rejected <= max_reject_fraction * num_rows:
-        return False
-    row, reason = next(iter(shard.attributes["reasons"].items()))
-    logger.warning(
-        "%s: %.1f %% rejected, %.1f %% allowed (max_reject_fraction). The first is row %s, %s: %s",
-        shard.attributes["tar"],
-        100 * rejected / num_rows,
-        100 * max_reject_fraction,
-        row,
-        shard.keys[int(row)],
-        reason,
-    )
-    return True
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -1,7 +1,7 @@
 """What is stored of an image: LaRE, or another reconstruction error to compare it with; an object each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -9,11 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from extract.config import ExtractConfig, MethodName, Variant
+from extract.config import ExtractConfig, Variant
+from extract.lare import lare_map, squared_errors
+from extract.models.base import DiffusionModel
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion, average_draws, count_unet_calls
+from extract.needs import MethodName
 from extract.noise import NOISE_RULE, noise_probe
-from extract.reconstruction import Ddim, cell_errors
+from extract.reconstruction import Ddim, cell_errors, denoise_in_one_step, reconstruct_by_ddim
 
 ERROR_RULE = "mean absolute error of RGB in [-1, 1] per latent cell, reconstruction clamped"
 """What the methods that reconstruct pixels store."""
@@ -28,12 +30,12 @@ class Inputs(NamedTuple):
     """(b, c, h, w), float32."""
     noise: Tensor
     """(b, draw, c, h, w), float32, with as many draws as the largest variant averages."""
-    prompt_embeds: Tensor | None
+    condition: Tensor | None
     """(b, tokens, dim), or None for a model without text condition."""
 
 
 class Calls(NamedTuple):
-    """Calls of the models for one image, besides the encoder's one."""
+    """Calls of the networks for one image, besides the encoder's one."""
 
     unet: int
     decoder: int
@@ -47,10 +49,20 @@ class Method(ABC):
     folder: ModelFolder
 
     @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channel, h, w) of an image's latents."""
+        return self.folder.latent_shape(self.config.image_size)
+
+    @property
     def map_shape(self) -> tuple[int, int, int]:
         """(channel, h, w) of a map: red, green and blue on the latents' grid."""
-        _, height, width = self.folder.latent_shape(self.config.image_size)
+        _, height, width = self.latent_shape
         return 3, height, width
+
+    @property
+    @abstractmethod
+    def work(self) -> str:
+        """What is done with an image, in a few words: "e = 4" for LaRE."""
 
     @abstractmethod
     def count_calls(self) -> Calls:
@@ -61,7 +73,7 @@ class Method(ABC):
         """The method's own fingerprint fields, besides those of model, canvas and storage."""
 
     @abstractmethod
-    def compute_maps(self, diffusion: Diffusion, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
+    def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
         """Maps of a batch, (variant, b, *map_shape), float32."""
 
     def _latent_rule(self, of_posterior: str) -> str:
@@ -69,7 +81,33 @@ class Method(ABC):
 
 
 class _Noised(Method):
-    """A method that noises a sample of the posterior."""
+    """A method that noises a sample of the posterior, and averages errors over noise draws."""
+
+    @property
+    def work(self) -> str:
+        """The ensemble sizes."""
+        config = self.config
+        return f"e = {', '.join(map(str, config.ensemble_sizes or [config.ensemble_size]))}"
+
+    @abstractmethod
+    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, timestep: int) -> Tensor:
+        """Errors of each draw at one timestep, (b, draw, *map_shape), float32.
+
+        Args:
+            model: The diffusion model.
+            inputs: The images, with the noise of the draws that are wanted.
+            latents: The images' latents, (b, c, h, w), float32.
+            timestep: Scheduler index.
+        """
+
+    def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
+        """Mean of the errors over the draws. Images are encoded once."""
+        latents = model.encode(inputs.images, inputs.posterior_noise)
+
+        def errors_of(timestep: int, num_draws: int) -> Tensor:
+            return self.draw_errors(model, inputs._replace(noise=inputs.noise[:, :num_draws]), latents, timestep)
+
+        return average_draws(variants, errors_of)
 
     def identity(self, variant: Variant) -> dict[str, int | str]:
         """Timestep, draws and noise."""
@@ -83,51 +121,54 @@ class _Noised(Method):
         }
 
 
-class Lare(_Noised):
+class LareMaps(_Noised):
     """Squared error of the noise prediction (LaRE², eq. 5 to 7); a map has the latents' channels."""
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
         """(channel, h, w) of a map, which are the latents'."""
-        return self.folder.latent_shape(self.config.image_size)
+        return self.latent_shape
 
     def count_calls(self) -> Calls:
         """One UNet call a draw."""
-        return Calls(count_unet_calls(self.config.variants), 0)
+        return Calls(count_draws(self.config.variants), 0)
 
-    def compute_maps(self, diffusion: Diffusion, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
-        """LaRE maps."""
-        images, posterior_noise, noise, prompt_embeds = inputs
-        return diffusion.compute_maps(images, posterior_noise, noise, variants, prompt_embeds)
+    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, timestep: int) -> Tensor:
+        """Squared errors of the predictions."""
+        return squared_errors(model, latents, inputs.noise, timestep, inputs.condition)
 
 
 class OneStep(_Noised):
     """Error of the image that one prediction implies, averaged over the draws, which are LaRE's."""
 
+    @property
+    def work(self) -> str:
+        """Its name, and the ensemble sizes."""
+        return f"one_step, {super().work}"
+
     def count_calls(self) -> Calls:
         """One call of UNet and decoder a draw."""
-        num_draws = count_unet_calls(self.config.variants)
+        num_draws = count_draws(self.config.variants)
         return Calls(num_draws, num_draws)
 
     def identity(self, variant: Variant) -> dict[str, int | str]:
         """As LaRE's, and what the error is."""
         return {**super().identity(variant), "error_rule": ERROR_RULE}
 
-    def compute_maps(self, diffusion: Diffusion, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
-        """Mean over the draws of the error of each draw's image."""
-        latents = diffusion.encode_images(inputs.images, inputs.posterior_noise)
-
-        def errors_of(timestep: int, num_draws: int) -> Tensor:
-            noise = inputs.noise[:, :num_draws]
-            denoised = diffusion.denoise_in_one_step(latents, noise, timestep, inputs.prompt_embeds)
-            # One draw at a time: for a pixel image the decoder needs far more memory than the UNet.
-            return torch.stack([_errors(diffusion, inputs.images, draw) for draw in denoised.unbind(dim=1)], dim=1)
-
-        return average_draws(variants, errors_of)
+    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, timestep: int) -> Tensor:
+        """Errors of each draw's image."""
+        denoised = denoise_in_one_step(model, latents, inputs.noise, timestep, inputs.condition)
+        # One draw at a time: for a pixel image the decoder needs far more memory than the UNet.
+        return torch.stack([_errors(model, inputs.images, draw) for draw in denoised.unbind(dim=1)], dim=1)
 
 
 class RoundTrip(Method):
     """Error of the image that the autoencoder alone gives back (AEROBLADE, without its perceptual distance)."""
+
+    @property
+    def work(self) -> str:
+        """Its name."""
+        return "roundtrip"
 
     def count_calls(self) -> Calls:
         """The decoder once."""
@@ -137,9 +178,9 @@ class RoundTrip(Method):
         """What is encoded, and what the error is."""
         return {"latent_rule": self._latent_rule("mean"), "error_rule": ERROR_RULE}
 
-    def compute_maps(self, diffusion: Diffusion, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
+    def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
         """Error of the decoded latents."""
-        return _errors(diffusion, inputs.images, diffusion.encode_images(inputs.images, None))[None]
+        return _errors(model, inputs.images, model.encode(inputs.images, None))[None]
 
 
 class Dire(RoundTrip):
@@ -148,6 +189,11 @@ class Dire(RoundTrip):
     def __post_init__(self) -> None:
         """Make the schedulers, which may refuse the number of steps."""
         _ = self.ddim
+
+    @property
+    def work(self) -> str:
+        """Its name, and the steps of both directions."""
+        return f"dire, {self.config.inversion_steps} + {self.config.inversion_steps} steps"
 
     @cached_property
     def ddim(self) -> Ddim:
@@ -166,14 +212,14 @@ class Dire(RoundTrip):
             "inversion_rule": self.ddim.identity,
         }
 
-    def compute_maps(self, diffusion: Diffusion, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
+    def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
         """Error of the reconstructed latents, decoded."""
-        latents = diffusion.encode_images(inputs.images, None)
-        reconstructed = diffusion.reconstruct_by_ddim(latents, self.ddim, inputs.prompt_embeds)
-        return _errors(diffusion, inputs.images, reconstructed)[None]
+        latents = model.encode(inputs.images, None)
+        reconstructed = reconstruct_by_ddim(model, self.ddim, latents, inputs.condition)
+        return _errors(model, inputs.images, reconstructed)[None]
 
 
-METHODS: dict[MethodName, type[Method]] = {"lare": Lare, "dire": Dire, "one_step": OneStep, "roundtrip": RoundTrip}
+METHODS: dict[MethodName, type[Method]] = {"lare": LareMaps, "dire": Dire, "one_step": OneStep, "roundtrip": RoundTrip}
 
 
 def make_method(config: ExtractConfig, folder: ModelFolder) -> Method:
@@ -185,6 +231,36 @@ def make_method(config: ExtractConfig, folder: ModelFolder) -> Method:
     return METHODS[config.method](config, folder)
 
 
-def _errors(diffusion: Diffusion, images: Tensor, latents: Tensor) -> Tensor:
+def draws_of_timesteps(variants: Iterable[Variant]) -> dict[int, list[int]]:
+    """Timestep → the ensemble sizes wanted there, in the order of the variants."""
+    sizes: dict[int, list[int]] = {}
+    for variant in variants:
+        sizes.setdefault(variant.timestep, []).append(variant.ensemble_size)
+    return sizes
+
+
+def average_draws(variants: Sequence[Variant], errors_of: Callable[[int, int], Tensor]) -> Tensor:
+    """Maps of all variants: at each timestep the smaller ensembles average the first draws of the largest.
+
+    Args:
+        variants: What is wanted.
+        errors_of: (timestep, number of draws) → errors, (b, draw, c, h, w).
+
+    Returns:
+        (variant, b, c, h, w).
+    """
+    maps: dict[Variant, Tensor] = {}
+    for timestep, sizes in draws_of_timesteps(variants).items():
+        errors = errors_of(timestep, max(sizes))
+        maps |= {Variant(timestep, size): lare_map(errors[:, :size]) for size in sizes}
+    return torch.stack([maps[variant] for variant in variants])
+
+
+def count_draws(variants: Iterable[Variant]) -> int:
+    """Draws an image: the largest ensemble at each timestep."""
+    return sum(max(sizes) for sizes in draws_of_timesteps(variants).values())
+
+
+def _errors(model: DiffusionModel, images: Tensor, latents: Tensor) -> Tensor:
     """Errors of the images that latents decode to, (b, 3, h, w)."""
-    return cell_errors(images, diffusion.decode_latents(latents), images.shape[-1] // latents.shape[-1])
+    return cell_errors(images, model.decode(latents), images.shape[-1] // latents.shape[-1])

@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from cache_schema import Dataset, Status, read_image_bytes
 from extract.config import NoiseStudyConfig
-from extract.models.prompts import PromptTable
-from extract.models.stable_diffusion import Diffusion
+from extract.lare import squared_errors
+from extract.models.base import DiffusionModel
+from extract.needs import LARE
 from extract.run.images import Row, RowSettings, collate, load_row
-from extract.run.job import Model
+from extract.run.model import Model
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class NoiseStudy:
 
     def __init__(self, config: NoiseStudyConfig) -> None:
         self.config, self.dataset = config, Dataset.open(config.data)
-        self.model = Model.prepare(config, self.dataset, [config.timestep])
+        self.model = Model.prepare(config, self.dataset, LARE, [config.timestep])
 
     def run(self) -> list[StandardErrors]:
         """Compute the table, log it and write it."""
@@ -119,12 +120,12 @@ class NoiseStudy:
         chosen = choose_rows(self.dataset.table(), config.images_per_source, config.noise_seed)
         num_images = sum(map(len, chosen.values()))
         logger.info("%d images, %d draws each, t = %d", num_images, config.num_draws, config.timestep)
-        diffusion = self.model.load()
+        model = self.model.load()
         results: list[StandardErrors] = []
         with tqdm(total=num_images, unit="image", disable=None) as bar:
             for source, rows in chosen.items():
                 images = []
-                for image in self._compute(diffusion, rows):
+                for image in self._compute(model, rows):
                     images.append(image)
                     bar.update()
                 if images:
@@ -147,11 +148,12 @@ class NoiseStudy:
             writer.writerows(map(asdict, results))
         return results
 
-    def _compute(self, diffusion: Diffusion, rows: pa.Table) -> Iterator[ImageStatistics]:
+    @torch.inference_mode()
+    def _compute(self, model: DiffusionModel, rows: pa.Table) -> Iterator[ImageStatistics]:
         config = self.config
-        shape = diffusion.folder.latent_shape(config.image_size)
+        shape = self.model.folder.latent_shape(config.image_size)
         settings = RowSettings(config.image_size, shape, config.num_draws, config.noise_seed)
-        policy, texts = self.model.policy, PromptTable(diffusion.encode_prompt)
+        policy = self.model.policy
         for start in range(0, len(rows), config.batch_size):
             part = rows.slice(start, config.batch_size)
             loaded = [self._load(row, settings) for row in part.to_pylist()]
@@ -160,14 +162,14 @@ class NoiseStudy:
                 continue
             batch = collate([loaded[i] for i in usable], len(usable))
             images, posterior_noise, noise = (
-                t.to(diffusion.device) for t in (batch.images, batch.posterior_noise, batch.noise)
+                t.to(model.device) for t in (batch.images, batch.posterior_noise, batch.noise)
             )
             prompts = policy.prompts(part)
-            embeds = None if policy.name == "none" else texts.embed([prompts[i] for i in usable])
-            latents = diffusion.encode_images(images, posterior_noise)
+            condition = model.condition([prompts[i] for i in usable])
+            latents = model.encode(images, posterior_noise)
             # One draw at a time: as many of them as here, times a batch, would not fit into a GPU.
             errors = [
-                diffusion.compute_errors(latents, draw, config.timestep, embeds)
+                squared_errors(model, latents, draw, config.timestep, condition)
                 for draw in torch.split(noise, 1, dim=1)
             ]
             yield from map(compute_statistics, torch.cat(errors, dim=1).cpu().numpy())

@@ -16,14 +16,12 @@ from torch import Tensor
 
 from cache_schema import Dataset, DatasetError, ShardData, Status, fits_stored, is_ok, non_finite_reason
 from extract.config import ExtractConfig, Variant
-from extract.models.prompts import PromptPolicy, PromptTable, prompts_sha256
-from extract.models.stable_diffusion import Diffusion
+from extract.models.base import DiffusionModel
+from extract.models.prompts import PromptPolicy, prompts_sha256
 from extract.run.images import Batch, RowSettings, load_batches
-from extract.run.methods import Inputs, make_method
+from extract.run.methods import Inputs, Method
 from extract.run.transfer import Transfer
 
-RECIPE = 1
-"""Raised by any change, here or in what is called, that moves a value by more than rounding."""
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "zarr")
 
 
@@ -56,21 +54,21 @@ class _Started(NamedTuple):
 
 
 class Extractor:
-    """The loaded models with everything that the maps of a tar depend on.
+    """The loaded model with everything that the maps of a tar depend on.
 
     Args:
         config: The run's settings.
         dataset: The packed images.
         policy: Their texts.
-        diffusion: The loaded models.
+        method: What their maps are.
+        model: What makes them.
     """
 
-    def __init__(self, config: ExtractConfig, dataset: Dataset, policy: PromptPolicy, diffusion: Diffusion) -> None:
-        self.config, self.dataset, self.policy, self.diffusion = config, dataset, policy, diffusion
-        self.method = make_method(config, diffusion.folder)
-        self.latent_shape = diffusion.folder.latent_shape(config.image_size)
-        self.prompts = PromptTable(diffusion.encode_prompt)
-        self.transfer = Transfer(diffusion.device)
+    def __init__(
+        self, config: ExtractConfig, dataset: Dataset, policy: PromptPolicy, method: Method, model: DiffusionModel
+    ) -> None:
+        self.config, self.dataset, self.policy, self.method, self.model = config, dataset, policy, method, model
+        self.transfer = Transfer(model.device)
 
     def extract(self, n: int, variants: Sequence[Variant], progress: Callable[[int], object]) -> list[ShardData]:
         """The features of tar n, one shard a variant, in one pass over its images.
@@ -117,8 +115,8 @@ class Extractor:
             found = f"has {path.stat().st_size} bytes" if path.is_file() else "is missing"
             raise DatasetError(f"{path} {found}; dataset.json says {entry.num_bytes} bytes. {advice}")
         keys, hashes = rows["key"].to_pylist(), rows["sha256"].to_pylist()
-        settings = RowSettings(config.image_size, self.latent_shape, num_draws, config.noise_seed)
-        is_gpu = self.diffusion.device.type == "cuda"
+        settings = RowSettings(config.image_size, self.method.latent_shape, num_draws, config.noise_seed)
+        is_gpu = self.model.device.type == "cuda"
         done = 0
         try:
             for batch in load_batches(path, settings, config.batch_size, config.num_workers, pin_memory=is_gpu):
@@ -151,19 +149,20 @@ class Extractor:
         for batch in loaded:
             batch_prompts = prompts[done : done + len(batch.keys)]
             done += len(batch.keys)
-            maps, wait = self.transfer.to_host(self._run(self.diffusion, batch, batch_prompts, variants))
+            maps, wait = self.transfer.to_host(self._run(self.model, batch, batch_prompts, variants))
             started.append(_Started(batch, batch_prompts, maps, wait))
             if len(started) > 1:
                 yield started.popleft().finish()
         while started:
             yield started.popleft().finish()
 
-    def _run(self, diffusion: Diffusion, batch: Batch, prompts: list[str], variants: Sequence[Variant]) -> Tensor:
+    @torch.inference_mode()
+    def _run(self, model: DiffusionModel, batch: Batch, prompts: list[str], variants: Sequence[Variant]) -> Tensor:
         size = len(batch.images)
         padded = prompts + prompts[-1:] * (size - len(prompts))
-        embeds = None if self.policy.name == "none" else self.prompts.embed(padded)
+        condition = self.model.condition(padded)  # also for `model` in fp32: conditions are float32 anyway
         images, posterior_noise, noise = self.transfer.to_device((batch.images, batch.posterior_noise, batch.noise))
-        return self.method.compute_maps(diffusion, Inputs(images, posterior_noise, noise, embeds), variants)
+        return self.method.compute_maps(model, Inputs(images, posterior_noise, noise, condition), variants)
 
     def _settle(
         self, batch: Batch, prompts: list[str], maps: NDArray[np.float32], variants: Sequence[Variant]
@@ -177,7 +176,7 @@ class Extractor:
             part = batch._replace(
                 images=batch.images[again], posterior_noise=batch.posterior_noise[again], noise=batch.noise[again]
             )
-            in_fp32 = self._run(self.diffusion.in_fp32, part, [prompts[i] for i in again], variants).cpu().numpy()
+            in_fp32 = self._run(self.model.in_fp32, part, [prompts[i] for i in again], variants).cpu().numpy()
             # Only where it failed: a map must not depend on which other variants were asked for.
             maps[failed] = in_fp32[failed[:, again]]
             status[failed] = Status.OK_AFTER_FP32
@@ -195,7 +194,7 @@ class Extractor:
 
     def _provenance(self) -> dict[str, Any]:
         """What made the maps without being part of their identity."""
-        device = self.diffusion.device
+        device = self.model.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         versions = {library: version(library) for library in _LIBRARIES}
         return {"device": name, "versions": versions, "settings": asdict(self.config)}

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 import extract
-from extract.config import ExtractConfig, parse_shards
+from extract.config import ExtractConfig
+from extract.shards import parse_shards
 
 
 @pytest.mark.parametrize(

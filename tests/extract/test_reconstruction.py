@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor
 
+from extract.lare import UNetPredictor
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion, load_scheduler
+from extract.models.stable_diffusion import StableDiffusion, load_scheduler
 from extract.reconstruction import Ddim, cell_errors, denoise_in_one_step, reconstruct_by_ddim
 from tests.extract.test_lare import ConstantUNet, alpha_bar, ddpm, inputs
 from tests.models import scheduler
@@ -47,6 +48,10 @@ class RecordingUNet(ConstantUNet):
         return super().__call__(sample, timesteps, *condition)
 
 
+def predictor(unet: ConstantUNet, prediction_type: str = "epsilon") -> UNetPredictor:
+    return UNetPredictor(unet, ddpm(prediction_type))
+
+
 def test_timesteps_are_leading_and_the_same_both_ways() -> None:
     inverse, forward = ddim = Ddim.from_config(SD15, 20)
     assert inverse.timesteps.tolist() == forward.timesteps.tolist()[::-1] == list(range(1, 1000, 50))
@@ -61,13 +66,13 @@ def test_timesteps_are_leading_and_the_same_both_ways() -> None:
 def test_a_constant_noise_prediction_is_inverted_exactly(config: str, num_steps: int) -> None:
     latents = 3 * inputs()[0]
     ddim = Ddim.from_config(CONFIGS[config], num_steps)
-    reconstructed = reconstruct_by_ddim(ConstantUNet(0.5), ddim, latents, None)
+    reconstructed = reconstruct_by_ddim(predictor(ConstantUNet(0.5)), ddim, latents, None)
     torch.testing.assert_close(reconstructed, latents, atol=1e-4, rtol=1e-4)
 
 
 def test_noise_of_a_constant_prediction_has_a_closed_form() -> None:
     latents, unet = inputs()[0], RecordingUNet(0.5)
-    reconstruct_by_ddim(unet, Ddim.from_config(SD15, 20), latents, None)
+    reconstruct_by_ddim(predictor(unet), Ddim.from_config(SD15, 20), latents, None)
     timesteps = list(range(1, 1000, 50))
     assert [t for t, _ in unet.calls] == timesteps + timesteps[::-1]
     # x̂_0 stays what it is under the level of timestep 0; at timestep 951 it is mixed with the noise again.
@@ -82,21 +87,21 @@ def test_a_zero_velocity_shrinks_latents_by_the_cosines_of_the_steps() -> None:
     angles = [0.0, *(acos(alpha_bar(t) ** 0.5) for t in (1, 251, 501, 751))]
     factor = prod(cos(b - a) for a, b in pairwise(angles)) ** 2
     assert 0.1 < factor < 0.9
-    reconstructed = reconstruct_by_ddim(ConstantUNet(0.0), ddim, latents, None)
+    reconstructed = reconstruct_by_ddim(predictor(ConstantUNet(0.0)), ddim, latents, None)
     torch.testing.assert_close(reconstructed, factor * latents, atol=1e-4, rtol=1e-4)
 
 
 def test_more_steps_reconstruct_better() -> None:
     """With a trained UNet: random weights know nothing of the noise level, and a few steps are as bad as many."""
     folder = ModelFolder.open("demo/models/toy-a")
-    diffusion = Diffusion(folder, load_scheduler(folder, []), "fp32", torch.device("cpu"))
+    diffusion = StableDiffusion(folder, load_scheduler(folder, []), "fp32", torch.device("cpu"))
     coarse = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    latents = diffusion.encode_images(F.interpolate(coarse, (64, 64), mode="bilinear") * 2 - 1, None)
-    embeds = diffusion.encode_prompt("a photo").expand(2, -1, -1)
+    latents = diffusion.encode(F.interpolate(coarse, (64, 64), mode="bilinear") * 2 - 1, None)
+    embeds = diffusion.condition(["a photo"] * 2)
 
     def error(num_steps: int) -> float:
         ddim = Ddim.from_config(folder.scheduler_config, num_steps)
-        return float((diffusion.reconstruct_by_ddim(latents, ddim, embeds) - latents).abs().mean())
+        return float((reconstruct_by_ddim(diffusion, ddim, latents, embeds) - latents).abs().mean())
 
     errors = [error(num_steps) for num_steps in (2, 6, 20)]
     assert errors[0] > 1.2 * errors[1] > 1.2**2 * errors[2] > 0, errors
@@ -105,7 +110,7 @@ def test_more_steps_reconstruct_better() -> None:
 def test_every_image_has_its_own_condition() -> None:
     latents, _, embeds = inputs()
     unet = ConstantUNet(0.0)
-    reconstruct_by_ddim(unet, Ddim.from_config(SD15, 1), latents, embeds)
+    reconstruct_by_ddim(predictor(unet), Ddim.from_config(SD15, 1), latents, embeds)
     assert torch.equal(unet.condition[0], embeds)
 
 
@@ -126,14 +131,14 @@ def test_a_right_prediction_gives_the_latents_back(prediction_type: str) -> None
         def __call__(self, sample: Tensor, *_: Tensor) -> SimpleNamespace:
             return SimpleNamespace(sample=target.flatten(0, 1))
 
-    denoised = denoise_in_one_step(RightUNet(0.0), ddpm(prediction_type), latents, noise, 200)
+    denoised = denoise_in_one_step(predictor(RightUNet(0.0), prediction_type), latents, noise, 200)
     assert denoised.shape == noise.shape
     torch.testing.assert_close(denoised, latents[:, None].expand_as(noise), atol=1e-4, rtol=1e-4)
 
 
 def test_a_wrong_prediction_moves_the_latents_by_its_error() -> None:
     latents, noise, _ = inputs()
-    denoised = denoise_in_one_step(ConstantUNet(0.25), ddpm("epsilon"), latents, noise, 300)
+    denoised = denoise_in_one_step(predictor(ConstantUNet(0.25)), latents, noise, 300)
     odds = ((1 - alpha_bar(300)) / alpha_bar(300)) ** 0.5
     torch.testing.assert_close(denoised, latents[:, None] + odds * (noise - 0.25), atol=1e-4, rtol=1e-4)
 

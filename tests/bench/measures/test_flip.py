@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,18 +12,26 @@ from torch import Tensor
 from bench.measures.flip import Mapper, choose_tiles, compare, compute_differences, measure_flip
 from demo.toy.photos import Tile
 from extract.config import Variant
+from extract.lare import NoiseLevel
 
 
 class SymmetricModel:
     """Latents are the image's blocks; the prediction sees nothing but the place's own value."""
 
-    folder = SimpleNamespace(text_encoder=None)
-
-    def encode_images(self, images: Tensor, posterior_noise: Tensor) -> Tensor:
+    def encode(self, images: Tensor, posterior_noise: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(images, 4) + 0.01 * posterior_noise
 
-    def compute_errors(self, latents: Tensor, noise: Tensor, timestep: int, embeds: Tensor | None) -> Tensor:
-        return (noise - latents[:, None]).square()
+    def condition(self, prompts: list[str]) -> None:
+        return None
+
+    def noise_level(self, timestep: int) -> NoiseLevel:
+        return NoiseLevel(timestep, torch.tensor(1.0), torch.tensor(0.0))
+
+    def predict(self, noisy_latents: Tensor, level: NoiseLevel, condition: None) -> Tensor:
+        return noisy_latents
+
+    def target(self, latents: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
+        return noise
 
 
 @pytest.fixture

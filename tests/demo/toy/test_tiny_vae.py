@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from demo.toy import training as toy_training
 from demo.toy.tiny_vae import TinyVaeConfig, distillation_losses, scaled_latents, train
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion, load_scheduler
+from extract.models.stable_diffusion import StableDiffusion, load_scheduler
 
 TINY = TinyVaeConfig(width=8, num_blocks=1, steps=3, batch_size=2)
 
@@ -65,11 +65,11 @@ def test_stage_1_takes_the_student_in_the_teachers_place(
     folder = ModelFolder.open(str(teacher), vae=str(tmp_path / "out"))
     assert folder.vae.class_name == "AutoencoderTiny" and folder.latent_shape(64) == original.latent_shape(64)
     scheduler, device = load_scheduler(folder, [200]), torch.device("cpu")
-    with_teacher, with_student = (Diffusion(f, scheduler, "fp32", device) for f in (original, folder))
+    with_teacher, with_student = (StableDiffusion(f, scheduler, "fp32", device) for f in (original, folder))
     pixels, zeros = torch.rand(1, 3, 64, 64) * 2 - 1, torch.zeros(1, *folder.latent_shape(64))
     # What the student learns is what the UNet sees in the teacher's place, and what it gives is not scaled again.
-    assert torch.equal(with_teacher.encode_images(pixels, zeros), scaled_latents(with_teacher.vae, pixels))
-    assert torch.equal(with_student.encode_images(pixels, zeros), with_student.vae.encode(pixels).latents)
+    assert torch.equal(with_teacher.encode(pixels, zeros), scaled_latents(with_teacher.vae, pixels))
+    assert torch.equal(with_student.encode(pixels, zeros), with_student.vae.encode(pixels).latents)
 
 
 def test_a_sitting_ends_in_time_and_the_next_one_goes_on(teacher: Path, images: Path, tmp_path: Path) -> None:

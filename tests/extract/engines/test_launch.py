@@ -18,11 +18,12 @@ from cache_schema import Dataset, open_cache
 from extract.__main__ import main
 from extract.engines.config import LaunchConfig
 from extract.engines.launch import Launch
+from extract.engines.registry import make_engine
 from extract.engines.slurm import ExtractTask
 from extract.lare import reconstruction_error
 from extract.models.costs import count_macs, expected_rate
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion, load_scheduler
+from extract.models.stable_diffusion import StableDiffusion, load_scheduler
 from tests.extract.conftest import Run, pack, read_maps
 from tests.models import macs_of_run
 
@@ -134,10 +135,10 @@ def test_the_rate_is_given_or_measured_or_assumed(packed: Dataset, settings: Arg
 @pytest.mark.parametrize("name", ["sd", "unconditional", "tiny_vae"])
 def test_operations_are_counted_without_weights(models: dict[str, Path], name: str) -> None:
     folder = ModelFolder.open(str(models[name]), None, None, None)
-    loaded = Diffusion(folder, load_scheduler(folder, [200]), "fp32", torch.device("cpu"))
+    loaded = StableDiffusion(folder, load_scheduler(folder, [200]), "fp32", torch.device("cpu"))
     latents = torch.zeros(1, *folder.latent_shape(64))
-    embeds = None if folder.text_encoder is None else loaded.encode_prompt("")[None]
-    encoding = macs_of_run(lambda: loaded.encode_images(torch.zeros(1, 3, 64, 64), latents))
+    embeds = loaded.condition([""])
+    encoding = macs_of_run(lambda: loaded.encode(torch.zeros(1, 3, 64, 64), latents))
     predicting = macs_of_run(
         lambda: reconstruction_error(loaded.unet, loaded.scheduler, latents, latents[None], 0, embeds)
     )
@@ -150,7 +151,7 @@ def test_tasks_of_another_method_have_its_costs_and_settings(
     caplog.set_level("INFO")
     launch = Launch.prepare(LaunchConfig(**settings(method="dire", inversion_steps=3, dry_run=True)))
     assert launch.macs == count_macs(ModelFolder.open(str(models["sd"])), 64, 6, 1)
-    told = launch.config.run_settings()
+    told = launch.config.run_settings(launch.engine.device)
     assert (told["method"], told["inversion_steps"]) == ("dire", 3)
     launch.run()
     assert "7 images in 2 tars (0 stores are there), dire, 3 + 3 steps, " in caplog.text
@@ -167,7 +168,7 @@ def test_tasks_of_another_method_have_its_costs_and_settings(
 )
 def test_wrong_settings_are_refused(settings: Arguments, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        LaunchConfig(**settings(**changes))
+        Launch.prepare(LaunchConfig(**settings(**changes)))
 
 
 def test_tasks_are_told_absolute_paths_and_a_device_that_must_be_there(
@@ -175,11 +176,11 @@ def test_tasks_are_told_absolute_paths_and_a_device_that_must_be_there(
 ) -> None:
     monkeypatch.chdir(models["sd"].parent)
     config = LaunchConfig(**settings(data="d", cache="c", model="sd", device="auto"))
-    told = config.run_settings()
+    told = config.run_settings(make_engine(config).device)
     root = models["sd"].parent
     assert (told["data"], told["cache"], told["model"]) == (f"{root}/d", f"{root}/c", f"{root}/sd")
     assert told["device"] == "cuda"
-    assert LaunchConfig(**settings(device="auto", gpus_per_task=0)).run_settings()["device"] == "cpu"
+    assert make_engine(LaunchConfig(**settings(device="auto", gpus_per_task=0))).device == "cpu"
     assert "shard" not in told and "partition" not in told
 
 

@@ -6,18 +6,19 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from extract.config import ComputeDtype, Variant
+from extract.config import ComputeDtype
+from extract.lare import squared_errors
 from extract.models.costs import count_macs
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion, alphas_cumprod_sha256, load_scheduler
+from extract.models.stable_diffusion import StableDiffusion, alphas_cumprod_sha256, load_scheduler
 from tests.models import LATENT_SHAPE
 
 CPU = torch.device("cpu")
 
 
-def load(folder: Path, compute_dtype: ComputeDtype = "fp32") -> Diffusion:
+def load(folder: Path, compute_dtype: ComputeDtype = "fp32") -> StableDiffusion:
     opened = ModelFolder.open(str(folder))
-    return Diffusion(opened, load_scheduler(opened, [200]), compute_dtype, CPU)
+    return StableDiffusion(opened, load_scheduler(opened, [200]), compute_dtype, CPU)
 
 
 def images(b: int = 2) -> torch.Tensor:
@@ -30,14 +31,14 @@ def test_latents_are_a_scaled_posterior_sample(models: dict[str, Path]) -> None:
     with torch.no_grad():
         posterior = vae.encode(images()).latent_dist
         expected = (posterior.mean + torch.exp(0.5 * posterior.logvar) * noise) * 0.18215
-    torch.testing.assert_close(load(models["sd"]).encode_images(images(), noise), expected)
+    torch.testing.assert_close(load(models["sd"]).encode(images(), noise), expected)
 
 
 def test_a_shift_is_taken_off_before_scaling(models: dict[str, Path]) -> None:
     diffusion, noise = load(models["sd"]), torch.zeros(2, *LATENT_SHAPE)
-    plain = diffusion.encode_images(images(), noise)
+    plain = diffusion.encode(images(), noise)
     diffusion.vae.register_to_config(shift_factor=0.5)
-    torch.testing.assert_close(diffusion.encode_images(images(), noise), plain - 0.5 * 0.18215)
+    torch.testing.assert_close(diffusion.encode(images(), noise), plain - 0.5 * 0.18215)
 
 
 def test_an_autoencoder_tiny_has_no_posterior(models: dict[str, Path]) -> None:
@@ -45,7 +46,7 @@ def test_an_autoencoder_tiny_has_no_posterior(models: dict[str, Path]) -> None:
     with torch.no_grad():
         expected = vae.encode(images()).latents
     noise = torch.randn(2, *LATENT_SHAPE)
-    torch.testing.assert_close(load(models["tiny_vae"]).encode_images(images(), noise), expected)
+    torch.testing.assert_close(load(models["tiny_vae"]).encode(images(), noise), expected)
 
 
 def test_a_prompt_becomes_the_text_encoders_last_hidden_state(models: dict[str, Path]) -> None:
@@ -53,14 +54,15 @@ def test_a_prompt_becomes_the_text_encoders_last_hidden_state(models: dict[str, 
     encoder = CLIPTextModel.from_pretrained(models["sd"] / "text_encoder")
     ids = tokenizer("a photo", padding="max_length", max_length=16, return_tensors="pt").input_ids
     with torch.no_grad():
-        expected = encoder(ids).last_hidden_state[0]
-    embeds = load(models["sd"]).encode_prompt("a photo")
-    assert embeds.shape == (16, 16)
+        expected = encoder(ids).last_hidden_state
+    embeds = load(models["sd"]).condition(["a photo"])
+    assert embeds is not None and embeds.shape == (1, 16, 16)
     torch.testing.assert_close(embeds, expected)
 
 
 def test_a_long_prompt_is_cut_off(models: dict[str, Path]) -> None:
-    assert load(models["sd"]).encode_prompt("a photo of a rose " * 50).shape == (16, 16)
+    embeds = load(models["sd"]).condition(["a photo of a rose " * 50])
+    assert embeds is not None and embeds.shape == (1, 16, 16)
 
 
 def test_the_scheduler_is_always_ddpm_with_the_folders_schedule(models: dict[str, Path]) -> None:
@@ -101,7 +103,7 @@ def test_compute_dtype(
 ) -> None:
     diffusion = load(models["sd"], compute_dtype)
     assert (diffusion.unet.dtype, diffusion.vae.dtype) == (unet, vae)
-    assert diffusion.encode_images(images(), torch.zeros(2, *LATENT_SHAPE)).dtype == torch.float32
+    assert diffusion.encode(images(), torch.zeros(2, *LATENT_SHAPE)).dtype == torch.float32
     assert diffusion.in_fp32.unet.dtype == torch.float32
 
 
@@ -116,7 +118,8 @@ def test_tf32_is_off_in_fp32_and_left_as_it_was(models: dict[str, Path]) -> None
         )
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         noise = torch.zeros(1, *LATENT_SHAPE)
-        diffusion.compute_maps(images(1), noise, noise[None], [Variant(200, 1)], diffusion.encode_prompt("")[None])
+        latents = diffusion.encode(images(1), noise)
+        squared_errors(diffusion, latents, noise[None], 200, diffusion.condition([""]))
         assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
     assert seen == {"fp32": (False, False), "tf32": (True, True)}
 

@@ -9,7 +9,7 @@ import pytest
 
 from cache_schema import Dataset, Status, open_cache, write_dataset
 from cache_schema.__main__ import main
-from extract.models.stable_diffusion import Diffusion
+from extract.run.methods import LareMaps
 from tests.extract.conftest import Run, make_images
 from tests.samples import make_sample
 
@@ -38,14 +38,14 @@ def test_derived_equals_extracted(
     dtype: str,
     bits: int | None,
 ) -> None:
-    compute_maps = Diffusion.compute_maps
+    compute_maps = LareMaps.compute_maps
 
-    def with_one_large_value(self: Diffusion, *args: Any) -> Any:
+    def with_one_large_value(self: LareMaps, *args: Any) -> Any:
         maps = compute_maps(self, *args).clone()
         maps[..., 1, 0, 0, 0] = 1e5  # row 1 of each tar does not fit float16
         return maps
 
-    monkeypatch.setattr(Diffusion, "compute_maps", with_one_large_value)
+    monkeypatch.setattr(LareMaps, "compute_maps", with_one_large_value)
     assert run(cache=tmp_path / "full", stored_dtype="float32") in (0, 3)
     options = [] if bits is None else [f"--mantissa-bits={bits}"]
     out = tmp_path / "derived"

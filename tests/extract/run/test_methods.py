@@ -14,8 +14,10 @@ from cache_schema import Dataset, Status, open_cache
 from extract.config import ExtractConfig, Variant
 from extract.models.costs import count_macs, count_macs_by_part
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import Diffusion
-from extract.run.job import Model, compute_fingerprint
+from extract.models.stable_diffusion import StableDiffusion
+from extract.run.fingerprint import compute_fingerprint
+from extract.run.methods import make_method
+from extract.run.model import Model
 from tests.extract.conftest import Run, assert_same_maps, pack, read_maps
 from tests.extract.formulas import maps_by_formula
 from tests.extract.run.test_pipeline import break_images, pack_broken, pack_one_black
@@ -94,9 +96,11 @@ def test_the_fingerprint_of_lare_is_what_it_was(models: dict[str, Path], packed:
         ("unconditional", "31a735bc7d7aeaa774c6a52c068cef63a6b7d41749e8160d45ee541beddafc1f"),
     ):
         config = ExtractConfig(data=str(packed.folder), cache="cache", model=str(models[model]), image_size=64)
-        prepared = Model.prepare(config, packed, [200])
-        assert compute_fingerprint(config, Variant(200, 4), prepared, hashes).hexdigest == expected, model
-    assert compute_fingerprint(config, Variant(200, 4), prepared, hashes).fields.keys() == FIELDS["lare"]
+        prepared = Model.prepare(config, packed, config.needs, [200])
+        method = make_method(config, prepared.folder)
+        fingerprint = compute_fingerprint(config, Variant(200, 4), prepared, method, hashes)
+        assert fingerprint.hexdigest == expected, model
+    assert fingerprint.fields.keys() == FIELDS["lare"]
 
 
 @pytest.mark.parametrize(
@@ -135,9 +139,9 @@ def test_what_moves_no_value_is_not_part_of_a_cache(
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """Images that each part of the model has seen, with the fill of short batches; −1 for a part that is not loaded."""
     counts = dict.fromkeys(("unet", "encoder", "decoder"), 0)
-    load = Diffusion.__init__
+    load = StableDiffusion.__init__
 
-    def load_and_count(self: Diffusion, *args: Any, **settings: Any) -> None:
+    def load_and_count(self: StableDiffusion, *args: Any, **settings: Any) -> None:
         load(self, *args, **settings)
         for name, part in (("unet", self.unet), ("encoder", self.vae.encoder), ("decoder", self.vae.decoder)):
             if part is None:
@@ -149,7 +153,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
             part.register_forward_pre_hook(count)
 
-    monkeypatch.setattr(Diffusion, "__init__", load_and_count)
+    monkeypatch.setattr(StableDiffusion, "__init__", load_and_count)
     return counts
 
 
@@ -186,9 +190,9 @@ def test_models_are_called_as_often_as_the_plan_says(
 @pytest.mark.parametrize("model", ["sd", "tiny_vae"])
 def test_decoding_is_counted_without_weights(models: dict[str, Path], model: str) -> None:
     folder = ModelFolder.open(str(models[model]), with_unet=False)
-    loaded = Diffusion(folder, None, "fp32", torch.device("cpu"), with_decoder=True)
+    loaded = StableDiffusion(folder, None, "fp32", torch.device("cpu"), with_decoder=True)
     images = torch.zeros(1, 3, 64, 64)
-    measured = macs_of_run(lambda: loaded.decode_latents(loaded.encode_images(images, None)))
+    measured = macs_of_run(lambda: loaded.decode(loaded.encode(images, None)))
     assert count_macs(folder, 64, 0, 1) == measured > count_macs(folder, 64, 0) > 0
 
 

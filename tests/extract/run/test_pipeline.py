@@ -14,7 +14,8 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cache_schema import Dataset, Status, check_join, open_cache, write_dataset
-from extract.models.stable_diffusion import Diffusion
+from extract.models.stable_diffusion import StableDiffusion
+from extract.run.methods import LareMaps
 from tests.extract.conftest import Run, assert_same_maps, make_images, pack, read_maps
 from tests.models import LATENT_SHAPE
 from tests.samples import encode_png, make_sample
@@ -219,15 +220,15 @@ def test_rejections_within_the_limit_exit_0_and_leave_other_maps_alone(run: Run,
 
 def break_images(monkeypatch: pytest.MonkeyPatch, *, also_in_fp32: bool) -> None:
     """Make the latents of dark pictures overflow, as half precision does."""
-    encode_images = Diffusion.encode_images
+    encode = StableDiffusion.encode
 
-    def overflowing(self: Diffusion, images: torch.Tensor, posterior_noise: torch.Tensor) -> torch.Tensor:
-        latents = encode_images(self, images, posterior_noise)
+    def overflowing(self: StableDiffusion, images: torch.Tensor, posterior_noise: torch.Tensor) -> torch.Tensor:
+        latents = encode(self, images, posterior_noise)
         if self.compute_dtype != "fp32" or also_in_fp32:
             latents = torch.where((images == -1).flatten(1).all(1)[:, None, None, None], torch.inf, latents)
         return latents
 
-    monkeypatch.setattr(Diffusion, "encode_images", overflowing)
+    monkeypatch.setattr(StableDiffusion, "encode", overflowing)
 
 
 def pack_one_black(folder: Path) -> Dataset:
@@ -272,14 +273,14 @@ def test_a_map_that_overflows_only_when_its_mantissa_is_rounded_is_rejected(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack(tmp_path / "data", [0, 1, 2])
-    compute = Diffusion.compute_maps
+    compute = LareMaps.compute_maps
 
-    def raise_one(self: Diffusion, *args: Any) -> torch.Tensor:
+    def raise_one(self: LareMaps, *args: Any) -> torch.Tensor:
         maps = compute(self, *args).clone()
         maps[0, 1, 0, 0, 0] = 65504  # float16's largest value; with seven bits it rounds up to infinity
         return maps
 
-    monkeypatch.setattr(Diffusion, "compute_maps", raise_one)
+    monkeypatch.setattr(LareMaps, "compute_maps", raise_one)
     assert run(cache=tmp_path / "whole", stored_dtype="float16", max_reject_fraction=1) == 0
     assert run(stored_dtype="float16", mantissa_bits=7, max_reject_fraction=1) == 0
     whole, rounded = (open_cache(tmp_path / n).read("train-000000.zarr.zip") for n in ("whole", "cache"))

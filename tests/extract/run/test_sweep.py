@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cache_schema import Dataset, Status, open_cache, write_dataset
-from extract.models.stable_diffusion import Diffusion
+from extract.models.stable_diffusion import StableDiffusion
+from extract.run.methods import Inputs, LareMaps
 from tests.extract.conftest import Run, assert_same_maps, make_images, pack, read_maps
 from tests.samples import make_sample
 
@@ -21,21 +22,21 @@ NAMES = sorted(f"t{t}-e{e}" for t in (100, 200, 300, 400, 500) for e in (1, 2, 4
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many images, draws or texts each part of the model has seen, without the fill of short batches."""
     counts: Counter[str] = Counter()
-    load = Diffusion.__init__
+    load = StableDiffusion.__init__
 
-    def load_and_count(self: Diffusion, *args: Any, **settings: Any) -> None:
+    def load_and_count(self: StableDiffusion, *args: Any, **settings: Any) -> None:
         load(self, *args, **settings)
         self.unet.register_forward_pre_hook(lambda _, args: counts.update(unet=len(args[0])))
         self.vae.encoder.register_forward_pre_hook(lambda _, args: counts.update(vae=len(args[0])))
 
-    encode = Diffusion.encode_prompt
+    encode = StableDiffusion._encode_prompt
 
-    def encode_and_count(self: Diffusion, prompt: str) -> torch.Tensor:
+    def encode_and_count(self: StableDiffusion, prompt: str) -> torch.Tensor:
         counts[f"text {prompt!r}"] += 1
         return encode(self, prompt)
 
-    monkeypatch.setattr(Diffusion, "__init__", load_and_count)
-    monkeypatch.setattr(Diffusion, "encode_prompt", encode_and_count)
+    monkeypatch.setattr(StableDiffusion, "__init__", load_and_count)
+    monkeypatch.setattr(StableDiffusion, "_encode_prompt", encode_and_count)
     return counts
 
 
@@ -79,15 +80,15 @@ def test_a_variant_that_fails_does_not_change_the_others(
     pack(tmp_path / "data", [0, 1, 2])
     assert run(cache=tmp_path / "fp32", timesteps="[100,200]", ensemble_sizes="[2]") == 0
     assert run(cache=tmp_path / "bf16", timesteps="[100,200]", ensemble_sizes="[2]", compute_dtype="bf16") == 0
-    compute = Diffusion.compute_maps
+    compute = LareMaps.compute_maps
 
-    def break_one(self: Diffusion, *args: Any) -> torch.Tensor:
-        maps = compute(self, *args).clone()
-        if self.compute_dtype == "bf16":
+    def break_one(self: LareMaps, model: StableDiffusion, inputs: Inputs, variants: Any) -> torch.Tensor:
+        maps = compute(self, model, inputs, variants).clone()
+        if model.compute_dtype == "bf16":
             maps[1, 2] = torch.inf
         return maps
 
-    monkeypatch.setattr(Diffusion, "compute_maps", break_one)
+    monkeypatch.setattr(LareMaps, "compute_maps", break_one)
     assert run(timesteps="[100,200]", ensemble_sizes="[2]", compute_dtype="bf16") == 0
     one, two = (open_cache(tmp_path / "cache" / n).read("train-000000.zarr.zip") for n in ("t100-e2", "t200-e2"))
     assert one.status.tolist() == [0, 0, 0] and two.status.tolist() == [0, 0, Status.OK_AFTER_FP32]

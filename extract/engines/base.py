@@ -1,0 +1,67 @@
+"""What an engine must offer: it runs the tasks of a launch, each a `python -m extract run` over some tars."""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from extract.engines.config import LaunchConfig
+
+
+class Engine(ABC):
+    """Where and how tasks run. Light to import: a task may load its engine before its work begins.
+
+    Args:
+        config: The launch's settings.
+
+    Raises:
+        ValueError: If a setting does not fit this machine.
+    """
+
+    def __init__(self, config: LaunchConfig) -> None:
+        self.config = config
+
+    @property
+    @abstractmethod
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Setting `device` of every task. Never "auto": a GPU that is not there is to be an error."""
+
+    @property
+    @abstractmethod
+    def max_at_once(self) -> int:
+        """Tasks that run at the same time, at most."""
+
+    @property
+    def min_tasks(self) -> int:
+        """Tasks that the work is divided into at least, so that nothing that was asked for stands idle."""
+        return 1
+
+    @abstractmethod
+    def describe(self, settings: Path, tasks: Sequence[str]) -> str:
+        """What a dry run shows besides the plan; "" for nothing. Arguments as in `run`."""
+
+    @abstractmethod
+    def run(self, settings: Path, tasks: Sequence[str]) -> bool:
+        """Run the tasks, or hand them over to what runs them.
+
+        Args:
+            settings: YAML file of the run's settings.
+            tasks: Tars of each task, "0-25"; at least one.
+
+        Returns:
+            Whether a task had more rejected images than allowed, as far as that is known on return.
+
+        Raises:
+            OSError: If tasks cannot be started, or failed.
+        """
+
+
+def run_command(settings: Path, shards: str) -> list[str]:
+    """The command line of a task.
+
+    Args:
+        settings: YAML file of the run's settings.
+        shards: Positions of tars, "0-25".
+    """
+    return [sys.executable, "-u", "-m", "extract", "run", f"--config={settings}", f"--shard={shards}"]

@@ -1,0 +1,67 @@
+"""A run's model: what is checked before any weight is read, and which weights are then read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cache_schema import Dataset
+from extract.config import ModelConfig
+from extract.models.base import DiffusionModel
+from extract.models.folder import ModelFolder
+from extract.models.prompts import PromptPolicy
+from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+from extract.needs import Needs
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that passed all checks; its weights are not loaded yet."""
+
+    config: ModelConfig
+    needs: Needs
+    folder: ModelFolder
+    scheduler: Any
+    """None without a UNet."""
+    policy: PromptPolicy
+    device: torch.device
+
+    @classmethod
+    def prepare(cls, config: ModelConfig, dataset: Dataset, needs: Needs, timesteps: Iterable[int]) -> "Model":
+        """Check a model's settings against its folder and the dataset.
+
+        Args:
+            config: The settings.
+            dataset: The packed images.
+            needs: Which parts of the model are used.
+            timesteps: At which noise levels.
+
+        Raises:
+            ValueError: If a setting does not fit.
+        """
+        device = _find_device(config.device)
+        folder = ModelFolder.open(
+            config.model, config.pinned_revision, config.vae, config.vae_revision, with_unet=needs.unet
+        )
+        folder.latent_shape(config.image_size)
+        scheduler = load_scheduler(folder, timesteps) if needs.unet else None
+        policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
+        if not config.allow_label_dependent_prompts:
+            policy.check_labels(dataset)
+        return cls(config, needs, folder, scheduler, policy, device)
+
+    def load(self) -> DiffusionModel:
+        """Load the weights."""
+        config = self.config
+        return StableDiffusion(
+            self.folder, self.scheduler, config.compute_dtype, self.device, config.channels_last, self.needs.decoder
+        )
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
