@@ -1,1 +1,120 @@
-"""Stage 1: packing images into tars, and their latent reconstruction errors into a cache."""
+"""Stage 1: packing images into tars, and their latent reconstruction errors into a cache.
+
+The public names are loaded when they are first used (PEP 562): `import extract` loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from extract.authors.import_maps import ImportConfig, MapImport
+    from extract.config import ExtractConfig, NoiseStudyConfig, Variant
+    from extract.engines.config import LaunchConfig
+    from extract.engines.launch import Launch
+    from extract.engines.watch import Watch, WatchConfig
+    from extract.lare import lare_map, reconstruction_error, squared_errors
+    from extract.models.base import DiffusionModel
+    from extract.models.costs import count_macs, count_macs_by_part
+    from extract.models.folder import ModelFolder
+    from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+    from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
+    from extract.packing.copies import CopyRule
+    from extract.packing.degradations import parse_degradation
+    from extract.packing.pack import PackConfig, pack
+    from extract.rejected import EXIT_TOO_MANY_REJECTED
+    from extract.run.fingerprint import compute_fingerprint
+    from extract.run.images import Batch, RowSettings, collate, load_batches, load_row
+    from extract.run.job import Job
+    from extract.run.methods import Inputs, Method, make_method
+    from extract.run.noise_study import NoiseStudy
+
+__all__ = [
+    "EXIT_TOO_MANY_REJECTED",
+    "POSTERIOR_DRAW",
+    "Batch",
+    "CopyRule",
+    "DiffusionModel",
+    "ExtractConfig",
+    "ImportConfig",
+    "Inputs",
+    "Job",
+    "Launch",
+    "LaunchConfig",
+    "MapImport",
+    "Method",
+    "ModelFolder",
+    "NoiseStudy",
+    "NoiseStudyConfig",
+    "PackConfig",
+    "RowSettings",
+    "StableDiffusion",
+    "Variant",
+    "Watch",
+    "WatchConfig",
+    "collate",
+    "compute_fingerprint",
+    "count_macs",
+    "count_macs_by_part",
+    "lare_map",
+    "load_batches",
+    "load_row",
+    "load_scheduler",
+    "make_method",
+    "pack",
+    "parse_degradation",
+    "reconstruction_error",
+    "sample_draws",
+    "sample_noise",
+    "squared_errors",
+]
+
+_MODULE_OF = {
+    "EXIT_TOO_MANY_REJECTED": "rejected",
+    "POSTERIOR_DRAW": "noise",
+    "Batch": "run.images",
+    "CopyRule": "packing.copies",
+    "DiffusionModel": "models.base",
+    "ExtractConfig": "config",
+    "ImportConfig": "authors.import_maps",
+    "Inputs": "run.methods",
+    "Job": "run.job",
+    "Launch": "engines.launch",
+    "LaunchConfig": "engines.config",
+    "MapImport": "authors.import_maps",
+    "Method": "run.methods",
+    "ModelFolder": "models.folder",
+    "NoiseStudy": "run.noise_study",
+    "NoiseStudyConfig": "config",
+    "PackConfig": "packing.pack",
+    "RowSettings": "run.images",
+    "StableDiffusion": "models.stable_diffusion",
+    "Variant": "config",
+    "Watch": "engines.watch",
+    "WatchConfig": "engines.watch",
+    "collate": "run.images",
+    "compute_fingerprint": "run.fingerprint",
+    "count_macs": "models.costs",
+    "count_macs_by_part": "models.costs",
+    "lare_map": "lare",
+    "load_batches": "run.images",
+    "load_row": "run.images",
+    "load_scheduler": "models.stable_diffusion",
+    "make_method": "run.methods",
+    "pack": "packing.pack",
+    "parse_degradation": "packing.degradations",
+    "reconstruction_error": "lare",
+    "sample_draws": "noise",
+    "sample_noise": "noise",
+    "squared_errors": "lare",
+}
+"""Public name → the module below this package that it comes from; the imports above say it to type checkers."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

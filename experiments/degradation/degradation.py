@@ -16,7 +16,7 @@ from experiments.study.names import VARIANTS, run_name
 from experiments.study.some_images import choose_images
 from experiments.study.stage_1 import make_cache_like
 from experiments.study.study import Study
-from extract.packing.copies import parse_degradation
+from extract import parse_degradation
 
 
 def answer(study: Study) -> Answer:

@@ -6,15 +6,13 @@ through what images go through. Both treat real and generated images by the same
 """
 
 import hashlib
-import io
-import math
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.random import Generator, Philox
-from PIL import Image, ImageFilter
 
 from cache_schema import check_choice, decode_image
+from extract.packing.degradations import blend, degrade, parse_degradation, sizes_of_copy
+from extract.packing.pixels import central_square, encode_jpeg, encode_png
 
 COPY_RULE = "copy/1"
 """Names the drawing of random numbers below in the hashed text."""
@@ -25,34 +23,8 @@ COMMON_PX = 256
 """Side of the squares that `match: common` makes."""
 SELECT_PX = (450, 550)
 """Least and greatest side of the photographs that `match: select` keeps: around the 512 px of most generated images."""
-SOCIAL_PX, SOCIAL_QUALITY = 720, 75
 MAX_SIDE_PX = 16_383
 """Longest side of a copy, the most that WebP can hold: one bound for all, so that all have the same images."""
-
-
-@dataclass(frozen=True)
-class _Number:
-    """The number after a kind's colon: above 0, at most `most`."""
-
-    letter: str
-    most: int
-    whole: bool
-
-    @property
-    def range(self) -> str:
-        return f"whole, 1 … {self.most}" if self.whole else f"above 0, at most {self.most}"
-
-
-_DEGRADATIONS = {
-    "jpeg": _Number("Q", 100, whole=True),
-    "webp": _Number("Q", 100, whole=True),
-    "resize": _Number("S", 4096, whole=True),
-    "blur": _Number("SIGMA", 100, whole=False),
-    "noise": _Number("SD", 255, whole=False),
-    "crop": _Number("F", 1, whole=False),
-    "blend": _Number("F", 1, whole=False),
-    "social": None,
-}
 
 
 @dataclass(frozen=True)
@@ -154,16 +126,9 @@ class CopyRule:
 
     def _sizes(self, width: int, height: int) -> list[tuple[int, int]]:
         """Sizes that arise in the making of a copy, width and height in px."""
-        kind, number = self._degradation
         if not self.is_copy or self.match == "common":
             return []
-        if kind == "resize":
-            return [_short_side_to(width, height, int(number))]
-        if kind == "social":
-            return [_long_side_to_at_most(width, height, SOCIAL_PX)]
-        if kind in ("crop", "blend"):
-            return [(width, height), _part_of_area(width, height, number)]
-        return [(width, height)]
+        return sizes_of_copy(*self._degradation, width, height)
 
     def make(self, key: str, data: bytes, *, label: int | None, photograph: bytes | None) -> bytes:
         """The file bytes that are packed for an image that `rejection` lets pass.
@@ -183,121 +148,19 @@ class CopyRule:
             return data
         image = decode_image(data)
         if self.match == "common":
-            return _encode_jpeg(_central_square(image, COMMON_PX), MATCH_QUALITY)
+            return encode_jpeg(central_square(image, COMMON_PX), MATCH_QUALITY)
         if self.match == "select":
-            return _encode_jpeg(image, MATCH_QUALITY)
+            return encode_jpeg(image, MATCH_QUALITY)
         kind, number = self._degradation
         if kind == "blend":
             if label == 0:
-                return _encode_png(image)
+                return encode_png(image)
             if photograph is None:
                 raise ValueError(f"{key}: {self.degrade} needs the photograph that the image was made from")
-            return _encode_png(_blend(image, decode_image(photograph), number, self._rng(key)))
-        return _degrade(image, kind, number, self._rng(key))
+            return encode_png(blend(image, decode_image(photograph), number, self._rng(key)))
+        return degrade(image, kind, number, self._rng(key))
 
     def _rng(self, key: str) -> Generator:
         """Random numbers of one image: a function of seed, kind and key, whatever its neighbours and the number."""
         digest = hashlib.sha256(f"{COPY_RULE}|{self.seed}|{self._degradation[0]}|{key}".encode()).digest()
         return Generator(Philox(key=int.from_bytes(digest[:16], "little")))
-
-
-def parse_degradation(text: str) -> tuple[str, float]:
-    """Kind and number of a degradation, "jpeg:65" → ("jpeg", 65.0); 0 for a kind without a number.
-
-    Raises:
-        ValueError: If there is no such kind, or its number is missing or out of range.
-    """
-    kind, colon, written = text.partition(":")
-    if kind not in _DEGRADATIONS:
-        known = ", ".join(f"{k}:{n.letter}" if n else k for k, n in _DEGRADATIONS.items())
-        raise ValueError(f"degrade is {text!r}: expected one of {known}")
-    expected = _DEGRADATIONS[kind]
-    if expected is None:
-        if colon:
-            raise ValueError(f"degrade is {text!r}: {kind} takes no number")
-        return kind, 0.0
-    try:
-        number = float(int(written) if expected.whole else written)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= expected.most:
-        raise ValueError(
-            f"degrade is {text!r}: expected {kind}:{expected.letter} with {expected.letter} {expected.range}"
-        )
-    return kind, number
-
-
-def _degrade(image: Image.Image, kind: str, number: float, rng: Generator) -> bytes:
-    if kind == "jpeg":
-        return _encode_jpeg(image, int(number))
-    if kind == "webp":
-        return _encode(image, "WEBP", quality=int(number))
-    if kind == "social":
-        for _ in range(2):
-            data = _encode_jpeg(_resize(image, _long_side_to_at_most(*image.size, SOCIAL_PX)), SOCIAL_QUALITY)
-            image = decode_image(data)
-        return data
-    if kind == "resize":
-        return _encode_png(_resize(image, _short_side_to(*image.size, int(number))))
-    if kind == "blur":
-        return _encode_png(image.filter(ImageFilter.GaussianBlur(number)))
-    if kind == "noise":
-        pixels = np.asarray(image, dtype=np.float32)
-        noisy = pixels + number * rng.standard_normal(pixels.shape, dtype=np.float32)
-        return _encode_png(Image.fromarray(np.rint(noisy).clip(0, 255).astype(np.uint8)))
-    assert kind == "crop", kind
-    return _encode_png(image.crop(_random_box(*image.size, number, rng)))
-
-
-def _blend(image: Image.Image, photograph: Image.Image, fraction: float, rng: Generator) -> Image.Image:
-    """The image with a rectangle of the photograph, which is squashed to the image's size first, in its place."""
-    box = _random_box(*image.size, fraction, rng)
-    blended = image.copy()
-    blended.paste(_resize(photograph, image.size).crop(box), box)
-    return blended
-
-
-def _central_square(image: Image.Image, side_px: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return _resize(image.crop((left, top, left + side, top + side)), (side_px, side_px))
-
-
-def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
-
-
-def _random_box(width: int, height: int, fraction: float, rng: Generator) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a rectangle with a fraction of the area, everywhere equally likely."""
-    w, h = _part_of_area(width, height, fraction)
-    left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-    return left, top, left + w, top + h
-
-
-def _part_of_area(width: int, height: int, fraction: float) -> tuple[int, int]:
-    return round(width * math.sqrt(fraction)), round(height * math.sqrt(fraction))
-
-
-def _short_side_to(width: int, height: int, side_px: int) -> tuple[int, int]:
-    short = min(width, height)
-    return round(width * side_px / short), round(height * side_px / short)
-
-
-def _long_side_to_at_most(width: int, height: int, side_px: int) -> tuple[int, int]:
-    long = max(width, height)
-    return (width, height) if long <= side_px else (round(width * side_px / long), round(height * side_px / long))
-
-
-def _encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    return _encode(image, "JPEG", quality=quality, subsampling="4:2:0")
-
-
-def _encode_png(image: Image.Image) -> bytes:
-    return _encode(image, "PNG")
-
-
-def _encode(image: Image.Image, file_format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    # From the pixels alone: Pillow's encoders also write what the opened file left in `image.info`.
-    Image.fromarray(np.asarray(image)).save(buffer, file_format, **options)
-    return buffer.getvalue()

@@ -43,6 +43,15 @@ def test_an_import_is_followed_to_the_module_that_a_name_comes_from(project: Pat
     assert imported_modules("command") == {"command", "box.part"}
 
 
+def test_a_name_that_a_package_loads_when_it_is_used_is_followed_too(project: Path) -> None:
+    init = project / "box" / "__init__.py"
+    told = "".join(f"    {line}\n" for line in init.read_text().splitlines()[1:])
+    lazy = "def __getattr__(name):\n    return getattr(import_module(...), name)\n"
+    init.write_text(f"from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n{told}\n{lazy}")
+    forget()
+    assert imported_modules("command") == {"command", "box.part"}
+
+
 def test_code_that_is_imported_moves_the_hash(project: Path) -> None:
     first = hash_code("command")
     assert changed(project / "box" / "part.py", "dumps(1)", "dumps(2)") != first

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from cache_schema import ImageRejected, decode_image
-from extract.packing.copies import CopyRule, parse_degradation
+from extract.packing.copies import CopyRule
+from extract.packing.degradations import parse_degradation
 from extract.packing.looking import standard_quality_of_table
 from tests.samples import encode_png
 
