@@ -11,7 +11,8 @@ from experiments.passes import Pass, plan
 from experiments.precision import list_precisions
 from experiments.study.stage_1 import check_model, open_model, parse_config
 from experiments.study.study import Study
-from extract.models.costs import ASSUMED_MACS_PER_SECOND, count_macs_by_part
+from extract import count_macs_by_part
+from extract.models.costs import ASSUMED_MACS_PER_SECOND
 from workflow.steps import do_at_once
 
 logger = logging.getLogger(__name__)

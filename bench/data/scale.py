@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache_schema import DATASET_VERSION, INDEX_SCHEMA, Dataset, ShardData, Status, TarEntry, create_cache, store_name
-from extract.config import ExtractConfig
-from extract.run.fingerprint import compute_fingerprint
-from extract.run.methods import make_method
+from extract import ExtractConfig, compute_fingerprint, make_method
 from extract.run.model import Model
 
 ROWS = 4096

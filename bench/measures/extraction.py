@@ -13,12 +13,7 @@ from bench.data.pictures import make_jpegs, pack_jpegs, save_jpegs
 from bench.data.sd15 import find_sd15
 from bench.machine import one_core
 from bench.runner import Context, Figure, device_timed, peak_gpu_bytes, rates, ratio, reading
-from extract.config import ExtractConfig
-from extract.models.costs import count_macs
-from extract.models.stable_diffusion import StableDiffusion
-from extract.run.images import Batch, RowSettings, load_batches
-from extract.run.job import Job
-from extract.run.methods import Inputs
+from extract import Batch, ExtractConfig, Inputs, Job, RowSettings, StableDiffusion, count_macs, load_batches
 from extract.run.model import Model
 from workflow.timing import alternate
 

@@ -12,11 +12,8 @@ from bench.data.pictures import make_jpegs, pack_jpegs
 from bench.machine import one_core
 from bench.runner import Context, Figure, rates, ratio, reading
 from cache_schema import Cache, Fingerprint, ShardData, create_cache, decode_image, resize_canvas, store_name
-from extract.config import ExtractConfig
+from extract import POSTERIOR_DRAW, ExtractConfig, Inputs, RowSettings, load_row, sample_draws, sample_noise
 from extract.models.prompts import PromptPolicy
-from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
-from extract.run.images import RowSettings, load_row
-from extract.run.methods import Inputs
 from extract.run.pipeline import Extractor
 from workflow.timing import alternate, timed
 

@@ -19,12 +19,18 @@ from torch import Tensor
 
 from bench.report import write_json
 from demo.toy.photos import Tile, load_table, load_tiles
-from extract.config import Variant
-from extract.lare import lare_map, squared_errors
-from extract.models.base import DiffusionModel
-from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import StableDiffusion, load_scheduler
-from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
+from extract import (
+    POSTERIOR_DRAW,
+    DiffusionModel,
+    ModelFolder,
+    StableDiffusion,
+    Variant,
+    lare_map,
+    load_scheduler,
+    sample_draws,
+    sample_noise,
+    squared_errors,
+)
 
 logger = logging.getLogger("bench.measures.flip")
 BATCH_SIZE = 32

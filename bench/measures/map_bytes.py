@@ -10,8 +10,7 @@ from bench.data.pictures import make_jpegs, pack_jpegs
 from bench.measures.feed import gamma_maps
 from bench.runner import Context, Figure, ratio, reading
 from cache_schema import Fingerprint, ShardData, create_cache, open_cache
-from extract.config import ExtractConfig
-from extract.run.job import Job
+from extract import ExtractConfig, Job
 
 NAME = "map_bytes_over_pt"
 SHAPE = (4, 32, 32)

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from extract.config import ExtractConfig
-from extract.run.job import Job
+from extract import ExtractConfig, Job
 
 
 def peak_bytes(num_workers: int) -> int:

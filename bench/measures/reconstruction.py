@@ -9,11 +9,8 @@ import torch
 
 from bench.data.sd15 import PROMPT, find_sd15, save_tiny_autoencoder
 from bench.runner import Context, Figure, device_timed, ratio, reading
-from extract.config import ExtractConfig, MethodName
-from extract.models.costs import count_macs
-from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import StableDiffusion, load_scheduler
-from extract.run.methods import Inputs, Method, make_method
+from extract import ExtractConfig, Inputs, Method, ModelFolder, StableDiffusion, count_macs, load_scheduler, make_method
+from extract.needs import MethodName
 from workflow.timing import alternate
 
 NAME = "dire_over_lare"

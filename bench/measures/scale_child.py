@@ -31,7 +31,7 @@ def report_status(folder: Path, model: str) -> object:
 
 def show_watch(folder: Path, model: str) -> object:
     """`watch`: its first snapshot, which reads every store's attributes."""
-    from extract.engines.watch import Watch, WatchConfig
+    from extract import Watch, WatchConfig
 
     return Watch(WatchConfig(cache=str(folder / "cache"), data=str(folder / "data"))).snapshot(0.0)
 
@@ -47,8 +47,7 @@ def plan_new_launch(folder: Path, model: str) -> object:
 
 
 def _plan(data: Path, cache: Path, model: str) -> Sequence[str]:
-    from extract.engines.config import LaunchConfig
-    from extract.engines.launch import Launch
+    from extract import Launch, LaunchConfig
 
     config = LaunchConfig(data=str(data), cache=str(cache), model=model, image_size=64, device="cpu")
     return Launch.prepare(config).tasks

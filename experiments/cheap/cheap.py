@@ -18,8 +18,7 @@ from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs
 from experiments.study.study import Study
-from extract.models.stable_diffusion import StableDiffusion, load_scheduler
-from extract.run.methods import make_method
+from extract import StableDiffusion, load_scheduler, make_method
 
 
 def answer(study: Study) -> Answer:

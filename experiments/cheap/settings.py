@@ -8,8 +8,7 @@ from experiments.study.config import StudyConfig
 from experiments.study.names import cache_name
 from experiments.study.stage_1 import check_model, open_model, parse_config
 from experiments.study.study import Study
-from extract.config import ExtractConfig
-from extract.models.folder import ModelFolder
+from extract import ExtractConfig, ModelFolder
 
 
 @dataclass(frozen=True)

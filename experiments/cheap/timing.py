@@ -10,8 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from extract.models.base import DiffusionModel
-from extract.run.methods import Inputs, Method
+from extract import DiffusionModel, Inputs, Method
 from workflow.timing import alternate, timed
 
 Name = TypeVar("Name")

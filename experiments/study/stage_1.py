@@ -5,11 +5,8 @@ from pathlib import Path
 
 from cache_schema import Dataset, FingerprintMismatch, open_cache
 from experiments.study.study import Study
+from extract import ExtractConfig, ModelFolder, count_macs, make_method
 from extract.__main__ import build_parser
-from extract.config import ExtractConfig
-from extract.models.costs import count_macs
-from extract.models.folder import ModelFolder
-from extract.run.methods import make_method
 from workflow.command import build_config
 
 
