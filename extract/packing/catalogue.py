@@ -1,4 +1,4 @@
-"""The files of a source and what a look at each gave, as columns: about 200 bytes a file, for millions of them."""
+"""The files of a source and what inspection found, as columns: about 200 bytes a file, for millions of them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from extract.packing.inspecting import Facts
 from extract.packing.layouts import SourceFile
-from extract.packing.looking import Look
 
 COLLECT_ROWS = 65_536
 TAKE_ROWS = 1024
@@ -35,7 +35,7 @@ _FILES = pa.schema(
         "sha256": pa.string(),
     }
 )
-_LOOKS = pa.schema(
+_FACTS = pa.schema(
     {
         "sha256": pa.binary(32),
         "width": pa.int32(),
@@ -52,9 +52,9 @@ def collect_files(files: Iterable[SourceFile]) -> pa.Table:
     return _collect(files, _FILES, path=os.fsencode)
 
 
-def collect_looks(looks: Iterable[Look]) -> pa.Table:
-    """Looks as columns."""
-    return _collect(looks, _LOOKS, sha256=lambda text: None if text is None else bytes.fromhex(text))
+def collect_facts(facts: Iterable[Facts]) -> pa.Table:
+    """Facts as columns."""
+    return _collect(facts, _FACTS, sha256=lambda text: None if text is None else bytes.fromhex(text))
 
 
 def _collect(records: Iterable[Any], schema: pa.Schema, **convert: Callable[[Any], Any]) -> pa.Table:
@@ -80,11 +80,11 @@ def files_at(table: pa.Table, rows: Rows | None = None) -> Iterator[SourceFile]:
         yield SourceFile(*(row[name] for name in names))
 
 
-def looks_at(table: pa.Table, rows: Rows) -> Iterator[Look]:
-    """Looks of some rows that were readable."""
+def facts_at(table: pa.Table, rows: Rows) -> Iterator[Facts]:
+    """Facts of some rows that were readable."""
     for row in _take(table, rows):
         row["sha256"] = row["sha256"].hex()
-        yield Look(**row)
+        yield Facts(**row)
 
 
 def _take(table: pa.Table, rows: Rows | None) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which of the files that were looked at are packed: each image once, and none that the dataset has already."""
+"""Which of the inspected files are packed: each image once, and none that the dataset has already."""
 
 from dataclasses import dataclass
 
@@ -18,17 +18,17 @@ class Choice:
     rows: Rows
     """Rows of the files that are packed, ascending."""
     reasons: dict[int, str]
-    """Row → why it is left out, beside those whose look says why."""
+    """Row → why it is left out, beside those whose inspection says why."""
     num_known: int = 0
     """Files that the dataset has already, with these bytes: neither packed nor rejected."""
 
 
-def choose(files: pa.Table, looks: pa.Table, dataset: Dataset | None = None, *, copies: bool = False) -> Choice:
-    """Choose among the files whose look gives no reason to leave them out.
+def choose(files: pa.Table, facts: pa.Table, dataset: Dataset | None = None, *, copies: bool = False) -> Choice:
+    """Choose among the files that inspection gave no reason to leave out.
 
     Args:
         files: What `collect_files` gave.
-        looks: What `collect_looks` gave, for the same files.
+        facts: What `collect_facts` gave, for the same files.
         dataset: What the files are appended to.
         copies: Whether copies of the files are packed. Their bytes are not known yet, so that files that the dataset
             may have stay chosen, and are compared when they are written.
@@ -36,8 +36,8 @@ def choose(files: pa.Table, looks: pa.Table, dataset: Dataset | None = None, *, 
     Raises:
         ValueError: If the dataset has a key with other bytes.
     """
-    rows = np.flatnonzero(pc.is_null(looks["rejection"]).to_numpy())
-    paths, hashes = _normal_paths(files, rows), _column(looks, "sha256", rows)
+    rows = np.flatnonzero(pc.is_null(facts["rejection"]).to_numpy())
+    paths, hashes = _normal_paths(files, rows), _column(facts, "sha256", rows)
     packed = _packed(dataset, paths, hashes, copies)
     new, reasons = np.flatnonzero(~packed.is_known), {}
     for what, values, there in (("bytes", hashes, packed.hashes), ("key", paths, packed.paths)):
@@ -55,13 +55,13 @@ def choose(files: pa.Table, looks: pa.Table, dataset: Dataset | None = None, *, 
     return Choice(rows[new], reasons, 0 if copies else int(packed.is_known.sum()))
 
 
-def find_photographs(files: pa.Table, looks: pa.Table, choice: Choice) -> dict[int, int]:
+def find_photographs(files: pa.Table, facts: pa.Table, choice: Choice) -> dict[int, int]:
     """Row → row of the photograph it was made from, for the chosen rows that are not photographs themselves.
 
     Where the photograph is not in the source, or cannot be used, the row is taken out of the choice.
     """
     rows = choice.rows[pc.not_equal(pc.fill_null(_column(files, "label", choice.rows), -1), 0).to_numpy(False)]
-    there = np.flatnonzero(pc.is_valid(looks["sha256"]).to_numpy())
+    there = np.flatnonzero(pc.is_valid(facts["sha256"]).to_numpy())
     keys = _column(files, "derived_from", rows).to_pylist()
     wanted = pa.array([None if key is None else source_path(key) for key in keys], pa.large_string())
     place = pc.fill_null(pc.index_in(wanted, value_set=_normal_paths(files, there)), -1).to_numpy()
@@ -71,11 +71,11 @@ def find_photographs(files: pa.Table, looks: pa.Table, choice: Choice) -> dict[i
     return dict(zip(rows[place >= 0].tolist(), there[place[place >= 0]].tolist(), strict=True))
 
 
-def rejected_table(files: pa.Table, looks: pa.Table, choice: Choice, earlier: pa.Table | None = None) -> pa.Table:
+def rejected_table(files: pa.Table, facts: pa.Table, choice: Choice, earlier: pa.Table | None = None) -> pa.Table:
     """Rows of rejected.csv: what is left out of the source, after what an earlier packing left out of other files."""
     reasons = dict(choice.reasons)
-    unusable = np.flatnonzero(pc.is_valid(looks["rejection"]).to_numpy())
-    reasons.update(zip(unusable.tolist(), _column(looks, "rejection", unusable).to_pylist(), strict=True))
+    unusable = np.flatnonzero(pc.is_valid(facts["rejection"]).to_numpy())
+    reasons.update(zip(unusable.tolist(), _column(facts, "rejection", unusable).to_pylist(), strict=True))
     rows = np.array(sorted(reasons), dtype=np.int64)
     # A name that is not UTF-8 is written with escapes.
     paths = [p.decode("utf-8", "backslashreplace") for p in _column(files, "path", rows).to_pylist()]

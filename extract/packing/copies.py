@@ -137,8 +137,7 @@ class CopyRule:
             key: Its sample key.
             data: Its file.
             label: 0 real, 1 generated, None for a control.
-            photograph: File of the photograph that it was made from; looked at where `needs_photograph`, and not for
-                reals.
+            photograph: File of the photograph that it was made from; used where `needs_photograph`, and not for reals.
 
         Raises:
             ImageRejected: If the file or the photograph cannot be decoded.

@@ -35,7 +35,7 @@ _FIRST_TOKEN_NAME = re.compile(r"(\d+)_[A-Za-z]")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source, before anybody has looked at it."""
+    """One file of a source, before it is inspected."""
 
     path: str
     """Below the root, with forward slashes; what the key is made from."""

@@ -101,7 +101,7 @@ def list_annotation(src: Path, root: Path, subset: str) -> Listing:
     """
 
     def files() -> Iterator[SourceFile]:
-        # A file name need not be UTF-8; such a one is rejected with its reason when it is looked at.
+        # A file name need not be UTF-8; such a one is rejected with its reason when it is inspected.
         with src.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             for number, line in enumerate(lines, 1):
                 text = line.rstrip("\r\n")

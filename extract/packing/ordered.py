@@ -41,7 +41,7 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
     # Not forked from this process: that would copy other threads' locks as they are just then. A server process that
     # has loaded the code is forked instead, so that a worker starts at once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["extract.packing.looking"])
+    context.set_forkserver_preload(["extract.packing.inspecting"])
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_prepare_worker)
     try:
         yield from _map(pool, function, items, 4 * num_workers, chunk_size)

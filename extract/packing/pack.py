@@ -1,6 +1,6 @@
 """Images to tars with an index: `python -m extract pack --src SOURCE --out FOLDER`.
 
-Every file is looked at once. What cannot be used (empty, truncated, no image, a second copy) goes to `rejected.csv`
+Every file is inspected once. What cannot be used (empty, truncated, no image, a second copy) goes to `rejected.csv`
 with its reason; everything else is packed, with its original bytes unless copies are asked for.
 """
 
@@ -18,17 +18,17 @@ import pyarrow as pa
 import pyarrow.csv
 
 from cache_schema import Dataset, Sample, append_dataset, check_least, check_new, lock_folder, write_dataset
-from extract.packing.catalogue import Rows, collect_files, collect_looks, files_at, looks_at
+from extract.packing.catalogue import Rows, collect_facts, collect_files, facts_at, files_at
 from extract.packing.choosing import choose, find_photographs, rejected_table
 from extract.packing.copies import SELECT_PX, CopyRule
+from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
 from extract.packing.lists import find_layout, list_source
-from extract.packing.looking import Chosen, look_at, make_sample
 from extract.packing.ordered import map_in_processes, map_in_threads, with_progress
 
 logger = logging.getLogger(__name__)
 
-LOOK_CHUNK = 64
+INSPECT_CHUNK = 64
 READ_CHUNK = 4
 REJECTED = "rejected.csv"
 
@@ -45,8 +45,8 @@ class PackConfig:
     """What lies in the source. `folders`: `real/` and a folder per image source, directly or below `train/`,
     `validation/`, `test/`. `genimage`: GenImage's tree, or one generator's folder of it. `annotation`: a text file with
     a path and the label 0 (real) or 1 (generated) a line. `table`: CSV or Parquet with the columns path and label, and
-    optionally image_source, subset, split, group, derived_from, class_name. `dataset`: a packed dataset. `auto`: by
-    looking at the source."""
+    optionally image_source, subset, split, group, derived_from, class_name. `dataset`: a packed dataset. `auto`: the
+    layout that the source has."""
     root: Path | None = None
     """What the paths in an annotation file or a table lie below; null: the folder that the file lies in."""
     subset: str = "all"
@@ -71,7 +71,7 @@ class PackConfig:
     max_bytes: int = 2**30
     """or when it has reached this size, whichever comes first."""
     num_workers: int = os.cpu_count() or 1
-    """Processes that look at the files and make copies; 1: this one alone. The dataset does not depend on it."""
+    """Processes that inspect the files and make copies; 1: this one alone. The dataset does not depend on it."""
 
     def __post_init__(self) -> None:
         """Check the settings before any file is read."""
@@ -140,33 +140,33 @@ def pack(config: PackConfig) -> Dataset:
             dataset.check_settings(config.settings(layout))
         else:
             check_new(config.out)
-        source = _Source.look(config, list_source(config.src, layout, config.root, config.subset))
+        source = _Source.inspect(config, list_source(config.src, layout, config.root, config.subset))
         return source.write(dataset, config.settings(layout))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A source whose files have been looked at."""
+    """A source whose files have been inspected."""
 
     config: PackConfig
     listing: Listing
     files: pa.Table
-    looks: pa.Table
+    facts: pa.Table
 
     @classmethod
-    def look(cls, config: PackConfig, listing: Listing) -> "_Source":
+    def inspect(cls, config: PackConfig, listing: Listing) -> "_Source":
         files = collect_files(with_progress(listing.files, "listing", "file"))
-        look = functools.partial(look_at, listing.root, config.copy_rule)
-        looks = map_in_processes(look, files_at(files), config.num_workers, LOOK_CHUNK)
-        return cls(config, listing, files, collect_looks(with_progress(looks, "looking", "file", len(files))))
+        inspect = functools.partial(inspect_file, listing.root, config.copy_rule)
+        facts = map_in_processes(inspect, files_at(files), config.num_workers, INSPECT_CHUNK)
+        return cls(config, listing, files, collect_facts(with_progress(facts, "inspecting", "file", len(files))))
 
     def write(self, dataset: Dataset | None, settings: dict[str, Any]) -> Dataset:
         """Write the chosen files to a new dataset, or append them to one."""
         config, rule = self.config, self.config.copy_rule
-        choice = choose(self.files, self.looks, dataset, copies=rule.is_copy)
-        photographs = find_photographs(self.files, self.looks, choice) if rule.needs_photograph else {}
+        choice = choose(self.files, self.facts, dataset, copies=rule.is_copy)
+        photographs = find_photographs(self.files, self.facts, choice) if rule.needs_photograph else {}
         earlier = None if dataset is None else _read_rejected(config.out / REJECTED)
-        rejected = rejected_table(self.files, self.looks, choice, earlier)
+        rejected = rejected_table(self.files, self.facts, choice, earlier)
         samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
         sizes = {"max_rows": config.max_rows, "max_bytes": config.max_bytes}
         if dataset is None:
@@ -197,14 +197,14 @@ class _Source:
         return with_progress(samples, "packing", "image", len(rows))
 
     def _chosen(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Chosen]:
-        files, looks = files_at(self.files, rows), looks_at(self.looks, rows)
-        for row, file, look in zip(rows.tolist(), files, looks, strict=True):
+        files, all_facts = files_at(self.files, rows), facts_at(self.facts, rows)
+        for row, file, facts in zip(rows.tolist(), files, all_facts, strict=True):
             photograph: SourceFile | None = None
             if row in photographs:
                 photograph = next(files_at(self.files, np.array([photographs[row]])))
             group = file.group or file.key
             split = split_of(file.split, group, self.config, has_validation=self.listing.has_validation)
-            yield Chosen(file, look, split, photograph)
+            yield Chosen(file, facts, split, photograph)
 
 
 def _read_rejected(path: Path) -> pa.Table | None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from cache_schema import Dataset, read_image_bytes
 from experiments.formats.raw_set import COMMON_QUALITY, MANIFEST, cut_square, make_raw_set
-from extract.packing.looking import look_at_bytes
+from extract.packing.inspecting import inspect_bytes
 from extract.packing.pack import PackConfig, pack
 from tests.experiments.small_set import write_small_set
 
@@ -77,7 +77,7 @@ def test_photographs_that_are_not_there_are_named(small: Dataset, tmp_path: Path
 def test_jpeg_qualities_are_standard_ones(small: Dataset, photographs: Path, tmp_path: Path) -> None:
     make_raw_set(small.folder, photographs, tmp_path / "raw")
     for file in sorted((tmp_path / "raw").rglob("*.jpg"))[:5]:
-        assert look_at_bytes(file.read_bytes()).jpeg_quality in range(75, 97)
+        assert inspect_bytes(file.read_bytes()).jpeg_quality in range(75, 97)
     first = small.rows(0).to_pylist()[2]
     path = tmp_path / "raw" / "raw" / "imagenet_toy" / "train" / "ai" / first["source_path"]
     assert path.read_bytes() == read_image_bytes(small.tar_path(0), first["offset"], first["size"])

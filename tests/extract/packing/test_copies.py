@@ -8,7 +8,7 @@ from PIL import Image, JpegImagePlugin
 from cache_schema import ImageRejected, decode_image
 from extract.packing.copies import CopyRule
 from extract.packing.degradations import parse_degradation
-from extract.packing.looking import standard_quality_of_table
+from extract.packing.inspecting import standard_quality_of_table
 from tests.samples import encode_png
 
 IN_USE = (

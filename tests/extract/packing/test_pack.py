@@ -18,10 +18,10 @@ from PIL import Image
 
 from cache_schema import Dataset, DatasetError, read_image_bytes
 from extract.__main__ import main
-from extract.packing import looking
+from extract.packing import inspecting
 from extract.packing.copies import CopyRule
+from extract.packing.inspecting import inspect_bytes
 from extract.packing.layouts import SourceFile
-from extract.packing.looking import look_at_bytes
 from extract.packing.pack import PackConfig, pack
 
 
@@ -111,7 +111,7 @@ def test_other_layouts_and_outputs_are_refused(src: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("quality", [1, 30, 75, 96, 100])
 def test_jpeg_quality_is_read_from_the_tables(tmp_path: Path, quality: int) -> None:
     save(tmp_path / "x.jpg", 0, quality=quality)
-    assert look_at_bytes((tmp_path / "x.jpg").read_bytes()).jpeg_quality == quality
+    assert inspect_bytes((tmp_path / "x.jpg").read_bytes()).jpeg_quality == quality
 
 
 def rejections(folder: Path) -> dict[str, str]:
@@ -163,7 +163,7 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "read_bytes", refuse)
     pack(PackConfig(tmp_path / "src", tmp_path / "out", num_workers=1))
     assert rejections(tmp_path / "out") == {"real/1.png": "cannot be read: Input/output error"}
-    monkeypatch.setattr(looking, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(inspecting, "MAX_FILE_BYTES", 10)
     with pytest.raises(ValueError, match="no samples"):
         pack(PackConfig(tmp_path / "src", tmp_path / "none", num_workers=1))
     assert {p.name for p in tmp_path.iterdir()} == {"src", "out"}
@@ -305,14 +305,14 @@ def test_blends_take_the_photograph_from_the_source(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_packed_stops_the_packing(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look_then_change(root: Path, rule: CopyRule, file: SourceFile) -> looking.Look:
-        look = looking.look_at(root, rule, file)
+    def inspect_then_change(root: Path, rule: CopyRule, file: SourceFile) -> inspecting.Facts:
+        facts = inspecting.inspect_file(root, rule, file)
         if file.path == "sdv5/3.png":
             save(root / file.path, 999)
-        return look
+        return facts
 
-    monkeypatch.setattr("extract.packing.pack.look_at", look_then_change)
-    with pytest.raises(DatasetError, match=r"sdv5/3\.png has changed since it was looked at"):
+    monkeypatch.setattr("extract.packing.pack.inspect_file", inspect_then_change)
+    with pytest.raises(DatasetError, match=r"sdv5/3\.png has changed since it was inspected"):
         pack(PackConfig(src, tmp_path / "out", num_workers=1))
     assert {p.name for p in tmp_path.iterdir()} == {"src"}
 

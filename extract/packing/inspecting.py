@@ -1,4 +1,4 @@
-"""What one look at a file gives: its bytes, or why it cannot be used. Runs in worker processes."""
+"""Inspecting a file: what its image is, or why it cannot be used. Runs in worker processes."""
 
 import functools
 import hashlib
@@ -31,7 +31,7 @@ class FileRejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Facts:
     """What is known of a file's bytes."""
 
     sha256: str | None = None
@@ -85,7 +85,7 @@ def standard_quality_of_table() -> dict[tuple[int, ...], int]:
     return tables
 
 
-def look_at_bytes(data: bytes) -> Look:
+def inspect_bytes(data: bytes) -> Facts:
     """Decode a file's bytes.
 
     Raises:
@@ -98,32 +98,32 @@ def look_at_bytes(data: bytes) -> Look:
     name = "JPEG" if image.format == "MPO" else str(image.format)
     table = getattr(image, "quantization", {}).get(0) if name == "JPEG" else None
     quality = standard_quality_of_table().get(tuple(table)) if table else None
-    return Look(hashlib.sha256(data).hexdigest(), image.width, image.height, name, quality)
+    return Facts(hashlib.sha256(data).hexdigest(), image.width, image.height, name, quality)
 
 
-def look_at(root: Path, rule: CopyRule, file: SourceFile) -> Look:
+def inspect_file(root: Path, rule: CopyRule, file: SourceFile) -> Facts:
     """Read and decode one file.
 
     Raises:
         DatasetError: As `read_file`.
     """
     try:
-        look = look_at_bytes(read_file(root, file))
+        facts = inspect_bytes(read_file(root, file))
     except FileRejected as error:
-        return Look(rejection=str(error))
+        return Facts(rejection=str(error))
     except ImageRejected as error:
-        return Look(rejection=error.reason)
+        return Facts(rejection=error.reason)
     if not rule.is_copy:
-        return look
-    assert look.width is not None and look.height is not None
+        return facts
+    assert facts.width is not None and facts.height is not None
     reason = rule.rejection(
         label=file.label,
-        width=look.width,
-        height=look.height,
-        jpeg_quality=look.jpeg_quality,
+        width=facts.width,
+        height=facts.height,
+        jpeg_quality=facts.jpeg_quality,
         derived_from=file.derived_from,
     )
-    return Look(look.sha256, look.width, look.height, look.format, look.jpeg_quality, reason)
+    return Facts(facts.sha256, facts.width, facts.height, facts.format, facts.jpeg_quality, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Chosen:
     """A file that is packed."""
 
     file: SourceFile
-    look: Look
+    facts: Facts
     split: str
     photograph: SourceFile | None = None
     """What it was made from, where the copy rule needs that."""
@@ -141,21 +141,21 @@ def make_sample(root: Path, rule: CopyRule, chosen: Chosen) -> Sample:
     """Read a file again, copy it if the rule says so, and give it as it goes into a tar.
 
     Raises:
-        DatasetError: If it has changed since it was looked at.
+        DatasetError: If it has changed since it was inspected.
     """
-    file, look = chosen.file, chosen.look
+    file, facts = chosen.file, chosen.facts
     key = file.key
     try:
         data = read_file(root, file)
         photograph = read_file(root, chosen.photograph) if chosen.photograph else None
     except FileRejected as error:
-        raise DatasetError(f"{root / file.path} could be read when it was looked at, and now: {error}") from error
-    if hashlib.sha256(data).hexdigest() != look.sha256:
-        raise DatasetError(f"{root / file.path} has changed since it was looked at. Pack when nobody writes there.")
+        raise DatasetError(f"{root / file.path} could be read when it was inspected, and now: {error}") from error
+    if hashlib.sha256(data).hexdigest() != facts.sha256:
+        raise DatasetError(f"{root / file.path} has changed since it was inspected. Pack when nobody writes there.")
     if rule.is_copy:
         data = rule.make(key, data, label=file.label, photograph=photograph)
-        look = look_at_bytes(data)
-    assert look.sha256 and look.width and look.height and look.format, file.path
+        facts = inspect_bytes(data)
+    assert facts.sha256 and facts.width and facts.height and facts.format, file.path
     fields = SampleFields(
         label=file.label,
         image_source=file.image_source,
@@ -165,10 +165,10 @@ def make_sample(root: Path, rule: CopyRule, chosen: Chosen) -> Sample:
         derived_from=file.derived_from,
         class_name=file.class_name,
         source_path=file.source_path or file.path,
-        sha256=look.sha256,
-        width=look.width,
-        height=look.height,
-        format=look.format,
-        jpeg_quality=look.jpeg_quality,
+        sha256=facts.sha256,
+        width=facts.width,
+        height=facts.height,
+        format=facts.format,
+        jpeg_quality=facts.jpeg_quality,
     )
-    return Sample(key, EXTENSIONS[look.format], data, fields)
+    return Sample(key, EXTENSIONS[facts.format], data, fields)
