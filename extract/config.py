@@ -53,7 +53,7 @@ class ModelConfig:
     vae_revision: str | None = None
     """Commit hash of `vae` on the hub."""
     image_size: int = 256
-    """Side in px of the square that every image is squashed to before encoding."""
+    """Side in px of the square that every image is resized to before encoding."""
     timestep: int = 200
     """Scheduler index of the noised latents."""
     noise_seed: int = 0
@@ -65,13 +65,13 @@ class ModelConfig:
     prompt_fallback: str = "a photo"
     """Text for an image without class name, under `template`."""
     allow_label_dependent_prompts: bool = False
-    """Go on although fallback texts are more frequent for one label, so that the prompt tells the label."""
+    """Allow fallback texts to be more frequent for one label, although the prompt then gives the label away."""
     compute_dtype: ComputeDtype = "fp32"
     """Number format of the models; fp32 means TF32 off. Under fp16 the autoencoder stays in fp32."""
     batch_size: int = 16
     """Images at a time; the UNet sees as many times that as there are noise draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the models run; auto takes a GPU if there is one. Never part of a cache's identity."""
+    """Where the models run; auto uses a GPU if there is one. Never part of a cache's identity."""
     channels_last: bool = True
     """Keep the models' tensors in channels-last memory order, which convolutions on a GPU prefer."""
 
@@ -105,7 +105,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig(ModelConfig):
-    """LaRE maps of a dataset's tars, written to a cache folder. A tar whose maps are there already is skipped.
+    """LaRE maps of a dataset's tars, written to a cache folder. Tars that already have their maps are skipped.
 
     Other reconstruction errors (`method`) are stored in the same way, for comparison. A sweep (`timesteps`,
     `ensemble_sizes`) makes one cache for each pair of values in a single pass over the images.
@@ -140,10 +140,10 @@ class ExtractConfig(ModelConfig):
     compile: bool = False
     """Compile UNet and encoder with torch.compile; pays off from a few thousand images on a GPU."""
     overwrite: bool | Literal["stale"] = False
-    """Make features again where a store exists: all of them, or only those that are damaged or whose tar, settings or
-    texts have changed (`stale`). Each store is replaced by one rename."""
+    """Compute existing stores again: all of them, or only stores that are damaged or whose tar, settings or texts have
+    changed (`stale`). Each store is replaced by one rename."""
     keep_going: bool = False
-    """Where a tar is missing, damaged or not what the index says, go on with the others, and exit 1 after them."""
+    """If a tar is missing, damaged or differs from the index, continue with the others, and exit 1 at the end."""
     max_reject_fraction: float = 0.05
     """Share of a tar's images that may be rejected; above it the command exits 3, with the store written."""
 
@@ -215,7 +215,7 @@ class NoiseStudyConfig(ModelConfig):
     num_draws: int = 16
     """Draws an image, from which the variance of one is estimated."""
     ensemble_sizes: list[int] | None = None
-    """Numbers of draws to tell the standard error for: 1, 2, 4 and 8 if not given."""
+    """Numbers of draws to estimate the standard error for: 1, 2, 4 and 8 if not given."""
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -1,6 +1,6 @@
 """The paper's arithmetic: latents → noise level → noisy latents → prediction → squared error → mean over draws.
 
-Pure functions: no files, no model loading, no settings. Noising and error are float32, whatever the model works in.
+Pure functions: no files, no model loading, no settings. Noising and error are float32 for every compute dtype.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class NoiseLevel(NamedTuple):
     """How much noise latents get: z_t = signal · z_0 + sigma · ε."""
 
     timestep: int
-    """Index into the model's training timesteps, which the model is told."""
+    """Index into the model's training timesteps, an input of the network."""
     signal: Tensor
     """sqrt(ᾱ_t), a float32 scalar."""
     sigma: Tensor

@@ -1,4 +1,4 @@
-"""Noise as a function of (seed, sample key, draw), whatever the batch, the shard or the worker."""
+"""Noise as a function of (seed, sample key, draw): independent of batch, shard and worker."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The share of a tar's images that may be rejected: what is above it is warned about, and told by the exit status."""
+"""Rejected images of a tar: counted, and warned about where they are more than allowed."""
 
 import logging
 

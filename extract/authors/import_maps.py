@@ -1,7 +1,7 @@
 """A cache from maps that the LaRE² authors' scripts made: `python -m extract import-maps --data … --maps … …`.
 
-How such maps were made is known from hearsay only, so the fingerprint says "unknown" where the user does not know
-better, and carries a hash over all files that were taken.
+How such maps were made is not recorded with them. The fingerprint says "unknown" for every setting that the user
+does not give, and holds a hash over all imported files.
 """
 
 import hashlib
@@ -113,7 +113,7 @@ class ImportConfig:
 
 @dataclass
 class MapImport:
-    """An import whose settings, dataset and annotation fit; no map was looked at yet."""
+    """An import whose settings, dataset and annotation fit; no map has been read yet."""
 
     config: ImportConfig
     dataset: Dataset
@@ -269,7 +269,7 @@ class MapImport:
             raise ImageRejected(Status.UNREADABLE, self.unusable[key])
         data = path.read_bytes()
         if hashlib.sha256(data).digest() != self.sha256[key]:
-            raise CacheError(f"{path} was changed during the import. Import again when nobody writes to the folder.")
+            raise CacheError(f"{path} was changed during the import. Import again once the folder no longer changes.")
         lare = load_map(data)
         if lare.shape != shape:
             raise ImageRejected(Status.UNREADABLE, f"the map has shape {lare.shape}, the first one has {shape}")

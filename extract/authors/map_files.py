@@ -95,7 +95,7 @@ def find_unusable(rows: Iterable[Mapping[str, Any]], annotation: Mapping[str, li
 
 
 def load_map(data: bytes) -> NDArray[np.float32]:
-    """A map from the bytes of its `.pt` file. Nothing in the file is ever executed.
+    """A map from the bytes of its `.pt` file. Nothing in the file is executed.
 
     Returns:
         (c, h, w), float32, finite, h = w.
@@ -134,7 +134,7 @@ def load_map(data: bytes) -> NDArray[np.float32]:
 
 
 def check_same_picture(data: bytes) -> None:
-    """Check that the authors' script looked at the picture that this project makes of an image.
+    """Check that the authors' script decoded an image to the picture that this project decodes.
 
     It neither turns a picture as its EXIF data says nor puts transparency over white, and takes 16-bit grey otherwise.
 

@@ -1,4 +1,4 @@
-"""Every setting of a launch, each with a sentence and a check: those of a run, and where its tasks run."""
+"""Every setting of a launch, each with a sentence and a check: the settings of a run, and where its tasks run."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,8 +18,8 @@ MAX_TASKS = 1000
 class LaunchConfig(ExtractConfig):
     """An extraction as many tasks: an array of SLURM jobs, or one process a device of this machine.
 
-    Only tars whose store is missing (or stale, with `overwrite: stale`) become tasks, so that the same command again
-    goes on where the last one ended, whatever became of its tasks.
+    Only tars whose store is missing (or stale, with `overwrite: stale`) become tasks, so that the same command
+    continues where the last one ended, even if some of its tasks failed.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -30,13 +30,13 @@ class LaunchConfig(ExtractConfig):
     tars_per_task: int | None = None
     """Tars of a task; as many as take about 30 minutes if not given."""
     images_per_second: float | None = None
-    """Images a second that a device is expected to do, for tars_per_task and the costs that are told. If not given:
+    """Images a second that a device is expected to process, for tars_per_task and the estimated cost. If not given:
     the mean of the finished stores, or an assumed share of a GPU's peak."""
     logs: str | None = None
     """Folder of the tasks' logs and batch files, which every node can write to; .logs in the cache folder if not
     given."""
     dry_run: bool = False
-    """Tell what would be done and what it costs, with the batch file, and do nothing of it."""
+    """Show the plan, its cost and the batch file, and start nothing."""
     processes: int | None = None
     """Processes at a time of engine local; one a GPU, or a single one without GPUs, if not given."""
     partition: str | None = None
@@ -44,14 +44,14 @@ class LaunchConfig(ExtractConfig):
     account: str | None = None
     """SLURM account."""
     gpus_per_task: int = 1
-    """GPUs of a task. 0: it runs on the CPU. Several, for clusters that lend whole nodes: the task deals its tars to
-    them."""
+    """GPUs of a task. 0: it runs on the CPU. Several, for clusters that allocate whole nodes: the task divides its tars
+    among them."""
     cpus_per_task: int | None = None
     """CPUs of a task; num_workers and two more, for each GPU, if not given."""
     memory_gb: float = 32
     """Memory of a task."""
     time_limit: int = 120
-    """Minutes after which SLURM ends a task; 90 s before that it is put back into the queue with what is left."""
+    """Minutes after which SLURM ends a task; 90 s before the limit the task is requeued with what is left."""
     concurrency: int = 64
     """Tasks at a time."""
     sbatch: dict[str, Any] | None = None
@@ -64,7 +64,7 @@ class LaunchConfig(ExtractConfig):
         super().__post_init__()
         if self.overwrite is True:
             raise ValueError(
-                "overwrite is true: a task that is put back into the queue would begin anew each time. Launch with "
+                "overwrite is true: a requeued task would start from the beginning each time. Launch with "
                 "overwrite stale, or into a new cache folder."
             )
         for name, least in (
@@ -105,5 +105,5 @@ class LaunchConfig(ExtractConfig):
             if settings[name] and Path(settings[name]).is_dir():
                 settings[name] = str(Path(settings[name]).absolute())
         settings["device"] = device
-        settings["keep_going"] = True  # or a broken tar would keep those behind it in its task from being done, ever
+        settings["keep_going"] = True  # otherwise a broken tar would block the tars behind it in its task
         return {name: value for name, value in settings.items() if value is not None}

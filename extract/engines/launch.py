@@ -1,4 +1,4 @@
-"""An extraction as many tasks: which tars are still to do, how many a task, what it costs; then an engine runs them."""
+"""An extraction as many tasks: which tars are missing, how many a task gets, what they cost; an engine runs them."""
 
 import hashlib
 import logging
@@ -19,7 +19,7 @@ from extract.run.progress import load_progress, remove_old
 logger = logging.getLogger(__name__)
 
 DEAD_SEC = 600
-"""A task that has not written for so long is taken to be dead when the next launch clears up."""
+"""A task that has been silent for this long counts as dead: the next launch removes its progress file."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Launch:
             return False
         remove_old(config.cache, DEAD_SEC)
         if running := [p.task for p in load_progress(config.cache) if not p.error]:
-            logger.warning("%d tasks are at this cache already; what they finish is skipped", len(running))
+            logger.warning("%d tasks already work on this cache; tars that they finish are skipped", len(running))
         settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text(text, encoding="utf-8")
         return self.engine.run(settings, self.tasks)

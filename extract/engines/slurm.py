@@ -22,19 +22,19 @@ class ExtractTask:
     """One element of the array, called by submitit on its node: `python -m extract run` over some tars.
 
     SIGTERM (scancel, preemption) reaches the run itself, which ends in order with 143. Before the time limit submitit's
-    handler puts the job back into the queue and leaves by SystemExit. Either way the stores that were published stay,
-    and the same list of tars is gone through again without them.
+    handler puts the job back into the queue and leaves by SystemExit. Either way the published stores stay, and the
+    next attempt skips them.
 
     Args:
         settings: YAML file of the run's settings.
-        num_gpus: GPUs of the task; several are dealt its tars by a launch of their own.
+        num_gpus: GPUs of the task; several share its tars by a launch of their own.
     """
 
     def __init__(self, settings: Path, num_gpus: int) -> None:
         self.settings, self.num_gpus = settings, num_gpus
 
     def __call__(self, shards: str) -> None:
-        """Run, and exit with the run's status if it is not 0, so that SLURM tells 3 from 1.
+        """Run, and exit with the run's status if it is not 0, so that SLURM records it.
 
         Args:
             shards: Positions of tars, "0-25".
@@ -57,7 +57,7 @@ class ExtractTask:
         return [*python, "launch", f"--config={self.settings}", f"--shard={shards}", "--engine=local"]
 
     def checkpoint(self, shards: str) -> Any:
-        """What the job does once it is run again: the same, as what is done is skipped."""
+        """What the requeued job does: the same call, which skips finished stores."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, shards)

@@ -1,4 +1,4 @@
-"""What the tasks that fill a cache are at, by their progress files and the stores that are there; loads no torch."""
+"""The state of the tasks that fill a cache, by their progress files and the finished stores; loads no torch."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from cache_schema import Cache, CacheError, Dataset, check_dataset, open_cache, 
 from extract.run.progress import Progress, load_progress
 
 SILENT_SEC = 60.0
-"""A task writes every few seconds; one that has not for so long hangs, or was killed."""
+"""A running task writes every few seconds; a task that is silent for this long hangs, or was killed."""
 MAX_LINES = 20
 MAX_REASONS = 10
 _CLEAR = "\x1b[H\x1b[2J"
@@ -29,7 +29,7 @@ class WatchConfig:
     cache: str
     """Cache folder, or the one above a sweep's."""
     data: str | None = None
-    """Folder with dataset.json: tells how much is left."""
+    """Folder with dataset.json; needed to show how much is left."""
     once: bool = False
     """Show it once."""
     every_sec: float = 5.0
@@ -42,7 +42,7 @@ class WatchConfig:
 
 
 class Finished:
-    """What the stores of a cache tell; each is read once, when it is first seen.
+    """Counts of a cache's finished stores; each store is read once, when it is first seen.
 
     Args:
         cache: The cache; of a sweep, one of them.
@@ -64,7 +64,7 @@ class Finished:
         for name in self._cache.shards():
             if name not in self._seen:
                 self._seen.add(name)
-                with suppress(CacheError, AttributeError):  # `verify` tells what is wrong with a store
+                with suppress(CacheError, AttributeError):  # `verify` says what is wrong with a store
                     attributes = self._cache.attributes(name)
                     self.num_images += sum(attributes["counts"].values())
                     self.rejected.update(map(reason_kind, attributes["reasons"].values()))

@@ -14,13 +14,13 @@ from extract.models.folder import Component, ModelFolder
 from extract.models.stable_diffusion import MODEL_CLASSES
 
 ASSUMED_MACS_PER_SECOND = {"cuda": 40e12, "cpu": 0.1e12}
-"""What a task is taken to compute in a second before any store tells: a quarter of an A100's bf16 peak of 156e12
+"""Assumed rate of a task before any store is finished: a quarter of an A100's bf16 peak of 156e12
 multiply-accumulates; a processor of a few cores in fp32."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast one device is expected to be."""
+    """Expected speed of one device."""
 
     images_per_second: float
     source: str

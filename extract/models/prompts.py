@@ -56,7 +56,7 @@ class PromptPolicy:
         return [self.text.replace("{class_name}", name) if name else self.fallback for name in names]
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Refuse a policy whose fallback text tells real from generated.
+        """Refuse a policy whose fallback text reveals the label.
 
         Raises:
             ValueError: If the share of images without a class name differs between labels by more than 1 %.
@@ -69,13 +69,13 @@ class PromptPolicy:
             if label is not None:
                 fallbacks[label].append(not name)
         if not all(fallbacks.values()):
-            return  # only one label: nothing that the text could tell
+            return  # only one label: the text cannot reveal it
         real, generated = (sum(f) / len(f) for f in fallbacks.values())
         if abs(real - generated) > MAX_FALLBACK_DIFFERENCE:
             raise ValueError(
                 f"{real:.1%} of the real and {generated:.1%} of the generated images have no class name and would get "
-                f"the fallback text: the prompt would tell the label. Use prompt_policy fixed, add the class names, or "
-                f"pass --allow_label_dependent_prompts true."
+                f"the fallback text: the prompt would reveal the label. Use prompt_policy fixed, add the class names, "
+                f"or pass --allow_label_dependent_prompts true."
             )
 
 

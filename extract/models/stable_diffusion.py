@@ -28,7 +28,7 @@ MODEL_CLASSES: dict[str, Any] = {
 
 
 def load_scheduler(folder: ModelFolder, timesteps: Iterable[int]) -> Any:
-    """The model's noise schedule; whatever sampler the folder names, noising is DDPM's.
+    """The model's noise schedule. Noising is always DDPM's, also where the folder names another sampler.
 
     Raises:
         ValueError: If the prediction type is not supported, or a timestep is outside the schedule.

@@ -151,7 +151,9 @@ def make_sample(root: Path, rule: CopyRule, chosen: Chosen) -> Sample:
     except FileRejected as error:
         raise DatasetError(f"{root / file.path} could be read when it was inspected, and now: {error}") from error
     if hashlib.sha256(data).hexdigest() != facts.sha256:
-        raise DatasetError(f"{root / file.path} has changed since it was inspected. Pack when nobody writes there.")
+        raise DatasetError(
+            f"{root / file.path} has changed since it was inspected. Pack again once the source no longer changes."
+        )
     if rule.is_copy:
         data = rule.make(key, data, label=file.label, photograph=photograph)
         facts = inspect_bytes(data)

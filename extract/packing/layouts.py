@@ -57,7 +57,7 @@ class SourceFile:
     offset: int = 0
     size: int = 0
     sha256: str | None = None
-    """What its bytes must hash to, 64 hexadecimal digits; None: nobody has said."""
+    """What its bytes must hash to, 64 hexadecimal digits; None: unknown."""
 
     @property
     def key(self) -> str:
@@ -217,7 +217,7 @@ def parse_genimage_path(path: str, root_name: str) -> SourceFile | None:
 
 
 def class_name_of(file_name: str, label: int) -> str | None:
-    """ImageNet class that GenImage's file name tells, for example "tench"; None if it tells none."""
+    """ImageNet class by GenImage's file name, for example "tench"; None if the name holds none."""
     if label == 0:
         match = _REAL_NAME.match(file_name)
         return _name_of_synset().get(match[1]) if match else None

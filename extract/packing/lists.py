@@ -77,7 +77,7 @@ def list_source(src: Path, layout: Layout, root: Path | None, subset: str) -> Li
         src: Folder or file.
         layout: What `find_layout` found.
         root: What paths of an annotation file or a table are relative to; None: the folder that it lies in.
-        subset: For files whose layout does not tell it.
+        subset: For files whose layout does not say it.
 
     Raises:
         ValueError: If the source is not in this layout; errors of single lines come from the listing's iterator.

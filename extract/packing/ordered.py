@@ -47,7 +47,7 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
         yield from _map(pool, function, items, 4 * num_workers, chunk_size)
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a worker process was killed, perhaps for want of memory: try fewer --num_workers. Nothing was published."
+            "a worker process was killed, perhaps for lack of memory: try fewer --num_workers. Nothing was published."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -50,10 +50,10 @@ class PackConfig:
     root: Path | None = None
     """What the paths in an annotation file or a table lie below; null: the folder that the file lies in."""
     subset: str = "all"
-    """Name of the set that these images are scored in, where the layout does not tell it: generated images meet the
-    reals of their own subset."""
+    """Name of the set that these images are scored in, where the layout does not say it: generated images are
+    compared with the photographs of their own subset."""
     match: str | None = None
-    """Pack copies in which file format and size do not tell real from generated: `common` or `select`."""
+    """Pack copies whose file format and size do not reveal the label: `common` or `select`."""
     degrade: str | None = None
     """Pack degraded copies: jpeg:Q, webp:Q, resize:S, blur:SIGMA, noise:SD, crop:F, blend:F or social."""
     select_px: tuple[int, int] = SELECT_PX

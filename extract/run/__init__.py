@@ -1,1 +1,1 @@
-"""One run over tars: images in, maps out, progress told."""
+"""One run over tars: images in, maps out, progress reported."""

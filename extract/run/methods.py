@@ -70,7 +70,7 @@ class Method(ABC):
 
     @abstractmethod
     def identity(self, variant: Variant) -> dict[str, int | str]:
-        """The method's own fingerprint fields, besides those of model, canvas and storage."""
+        """The method's own fingerprint fields; model, canvas and storage have theirs elsewhere."""
 
     @abstractmethod
     def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:

@@ -1,4 +1,4 @@
-"""How far the tasks that fill a cache are: each keeps a small JSON file in the cache folder, which `watch` reads.
+"""Progress of the tasks that fill a cache: each keeps a small JSON file in the cache folder, which `watch` reads.
 
 A task that ends in order removes its file, one that fails leaves it with the error, and one that was killed leaves it
 as it was: silent from then on. Nothing depends on these files: done is what the stores say. Never loads torch.
@@ -65,7 +65,7 @@ class Progress:
 
 
 class ProgressFile:
-    """Keeps a task's file, as a context around its work. What cannot be written is left out: the work goes on.
+    """Keeps a task's file, as a context around its work. A failed write is ignored: the work continues.
 
     Args:
         cache: Cache folder, or the one above a sweep's.
@@ -98,7 +98,7 @@ class ProgressFile:
             self._folder.rmdir()  # fails while there are others
 
     def start_tar(self, name: str) -> None:
-        """Tell which tar is being read."""
+        """Record which tar is being read."""
         self._change(tar=name)
 
     def add_images(self, count: int) -> None:

@@ -173,7 +173,7 @@ def test_a_prompt_that_tells_the_label_is_refused_unless_allowed(
     template = {"prompt_policy": "template", "prompt": "a photo of a {class_name}"}
     with pytest.raises(SystemExit):
         run(**template)
-    assert "would tell the label" in capsys.readouterr().err
+    assert "would reveal the label" in capsys.readouterr().err
     assert run(**template, allow_label_dependent_prompts="true") == 0
 
 

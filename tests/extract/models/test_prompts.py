@@ -46,7 +46,7 @@ def test_equal_shares_of_fallbacks_are_accepted(named: dict[int | None, int], tm
 
 def test_a_prompt_that_tells_the_label_is_refused(tmp_path: Path) -> None:
     dataset = dataset_with_classes(tmp_path / "data", {0: 0, 1: 200})
-    with pytest.raises(ValueError, match=r"100.0% of the real and 0.0% of the generated.*would tell the label"):
+    with pytest.raises(ValueError, match=r"100.0% of the real and 0.0% of the generated.*would reveal the label"):
         TEMPLATE.check_labels(dataset)
     with pytest.raises(ValueError, match=r"100.0% of the real and 98.5%"):
         TEMPLATE.check_labels(dataset_with_classes(tmp_path / "less", {0: 0, 1: 3}))
