@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from cache_schema import check_least
 from extract.config import ExtractConfig
 
+EngineName = Literal["slurm", "local"]
 MINUTES_A_TASK = 30
 """Work in a task, if its number of tars is not given: the models' loading is then a small part, and so is what a
 preemption or a dead node costs."""
@@ -25,7 +26,7 @@ class LaunchConfig(ExtractConfig):
         ValueError: If a setting is outside its range.
     """
 
-    engine: str = "slurm"
+    engine: EngineName = "slurm"
     """`slurm` submits a job array and returns; `local` runs the tasks on this machine's devices and waits."""
     tars_per_task: int | None = None
     """Tars of a task; as many as take about 30 minutes if not given."""
@@ -62,6 +63,8 @@ class LaunchConfig(ExtractConfig):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
+        if self.engine not in get_args(EngineName):
+            raise ValueError(f"engine is {self.engine!r}: expected {' or '.join(get_args(EngineName))}")
         if self.overwrite is True:
             raise ValueError(
                 "overwrite is true: a requeued task would start from the beginning each time. Launch with "

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,9 +16,9 @@ import yaml
 
 from cache_schema import Dataset, open_cache
 from extract.__main__ import main
-from extract.engines.config import LaunchConfig
+from extract.engines.config import EngineName, LaunchConfig
 from extract.engines.launch import Launch
-from extract.engines.registry import make_engine
+from extract.engines.registry import ENGINES, make_engine
 from extract.engines.slurm import ExtractTask
 from extract.lare import reconstruction_error
 from extract.models.costs import count_macs, expected_rate
@@ -168,7 +168,16 @@ def test_tasks_of_another_method_have_its_costs_and_settings(
 )
 def test_wrong_settings_are_refused(settings: Arguments, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Launch.prepare(LaunchConfig(**settings(**changes)))
+        LaunchConfig(**settings(**changes))
+
+
+@pytest.mark.parametrize("name", get_args(EngineName))
+def test_every_engine_that_can_be_chosen_is_there_and_plans_tasks(name: EngineName, settings: Arguments) -> None:
+    engine = make_engine(LaunchConfig(**settings(engine=name, processes=3, concurrency=5, gpus_per_task=0)))
+    assert type(engine) is ENGINES[name] and len(ENGINES) == len(get_args(EngineName))
+    assert engine.device == "cpu"
+    assert engine.max_at_once >= engine.min_tasks >= 1
+    assert isinstance(engine.describe(Path("settings.yaml"), ["0-3"]), str)
 
 
 def test_tasks_are_told_absolute_paths_and_a_device_that_must_be_there(

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from cache_schema import Dataset, Status, open_cache
-from extract.config import ExtractConfig, Variant
+from extract.config import NO_DRAWS, ExtractConfig, Variant
 from extract.models.costs import count_macs, count_macs_by_part
 from extract.models.folder import ModelFolder
 from extract.models.stable_diffusion import StableDiffusion
+from extract.needs import NEEDS, MethodName
 from extract.run.fingerprint import compute_fingerprint
+from extract.run.methods import METHODS as ALL_METHODS
 from extract.run.methods import make_method
 from extract.run.model import Model
 from tests.extract.conftest import Run, assert_same_maps, pack, read_maps
@@ -185,6 +187,16 @@ def test_models_are_called_as_often_as_the_plan_says(
     gmac = (parts["vae_encoder"] + unet * parts["unet"] + decoder * parts["vae_decoder"]) / 1e9
     timestep = "t = 200, " if method in ("lare", "one_step") else ""
     assert f"3 images, {words}, {gmac:.3g} GMAC each; 64 px, {timestep}fp32 on cpu" in caplog.text
+
+
+@pytest.mark.parametrize("name", get_args(MethodName))
+def test_a_method_calls_what_it_says_it_needs(name: MethodName, models: dict[str, Path]) -> None:
+    config = ExtractConfig(data="", cache="", method=name, image_size=64)
+    method = make_method(config, ModelFolder.open(str(models["sd"])))
+    calls, needs = method.count_calls(), config.needs
+    assert (calls.unet > 0, calls.decoder > 0) == (needs.unet, needs.decoder)
+    assert ("noise_seed" in method.identity(config.variants[0])) == needs.noise == (config.variants != [NO_DRAWS])
+    assert NEEDS.keys() == ALL_METHODS.keys() == set(get_args(MethodName))
 
 
 @pytest.mark.parametrize("model", ["sd", "tiny_vae"])
