@@ -1,4 +1,4 @@
-"""The engines by name. Another engine is a file with an `Engine` in it, a line here, and its name in the settings."""
+"""The engines by name. Another one is a file with an `Engine` in it, a line here, and its name in the settings."""
 
 from extract.engines.base import Engine
 from extract.engines.config import EngineName, LaunchConfig
