@@ -120,9 +120,9 @@ class ExtractConfig(ModelConfig):
     shard: str | int = "all"
     """Positions of tars in dataset.json's list: "3", "0-31", "3,7,9" or "all"."""
     method: MethodName = "lare"
-    """What a map is. `lare`: the squared error of the noise prediction. The others: the absolute error of the pixels,
-    averaged by latent cell, of an image reconstructed by DDIM inversion and sampling (`dire`), from one prediction at
-    `timestep` (`one_step`), or by the autoencoder alone (`roundtrip`)."""
+    """What a map is. `lare`: the squared error of the noise prediction. The others reconstruct the image and store the
+    absolute error of its pixels, averaged by latent cell. `dire`: DDIM inversion and sampling. `one_step`: one
+    prediction at `timestep`. `roundtrip`: the autoencoder alone."""
     inversion_steps: int = 20
     """DDIM steps of method dire, as many each way."""
     ensemble_size: int = 4

@@ -1,8 +1,8 @@
 """Maps that the LaRE² authors' scripts left behind: a flat folder of `.pt` files and the list of their labels.
 
-Their extraction saves one float tensor (c, h, w) an image as `<base name up to the first dot>.pt`, and writes `ann.txt`
-with a line an image: the map's path, a tab, the label. A run that goes on after a break lists in it only the images
-that it still made. Their trainer finds the map of an image by the same name.
+Their extraction saves one float tensor (c, h, w) an image as `<base name up to the first dot>.pt`. It writes `ann.txt`
+with a line an image: the map's path, a tab, the label. A resumed run lists only the images that it still processed.
+Their trainer finds the map of an image by its name.
 """
 
 import io

@@ -1,8 +1,8 @@
 """Re-encoded copies of images: real and generated brought to one file format, or degraded in one and the same way.
 
-Real and generated images of a set usually differ in file format and size, and a detector that reads those scores well
-for the wrong reason. `match` removes the difference; `degrade` shows what is left of a score after the image went
-through what images go through. Both treat real and generated images by the same function and the same encoder.
+Photographs and generated images of a set usually differ in file format and size. A detector that reads format and size
+scores well for the wrong reason. `match` removes the difference; `degrade` shows what a score is worth after common
+processing. Both treat photographs and generated images by the same function and the same encoder.
 """
 
 import hashlib

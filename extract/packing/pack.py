@@ -126,10 +126,10 @@ def pack(config: PackConfig) -> Dataset:
     """Pack a source, or append it to a dataset.
 
     Raises:
-        ValueError: If the source is not in its layout (line or row is named), holds no usable image, or has other bytes
-            for a key of the dataset it is appended to.
-        DatasetError: If `out` exists (or, to append, has other settings or is no dataset), is being written by another
-            process, or a file changes while it is packed.
+        ValueError: If the source is not in its layout (line or row is named), or holds no usable image. With `append`,
+            also if it has other bytes for a key of the dataset.
+        DatasetError: If `out` exists, is being written by another process, or a file changes while it is packed. With
+            `append`, also if `out` is no dataset or has other settings.
     """
     layout = find_layout(config.src, config.layout)
     logger.info("%s: packing it as layout %s", config.src, layout)

@@ -56,8 +56,8 @@ class Job:
 
         Raises:
             ValueError: If a setting does not fit.
-            CacheError: If the dataset cannot be read, a cache was made with other settings, or a store that is there
-                was made from something else and is not to be replaced.
+            CacheError: If the dataset cannot be read, or a cache was made with other settings. Also if a store
+                that exists was made from another tar or other texts, and `overwrite` does not replace it.
         """
         dataset = Dataset.open(config.data)
         selected = parse_shards(config.shard, len(dataset.tars))

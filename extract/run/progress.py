@@ -1,7 +1,7 @@
 """Progress of the tasks that fill a cache: each keeps a small JSON file in the cache folder, which `watch` reads.
 
-A task that ends in order removes its file, one that fails leaves it with the error, and one that was killed leaves it
-as it was: silent from then on. Nothing depends on these files: done is what the stores say. Never loads torch.
+A task that ends in order removes its file. A task that fails leaves the error in its file. The file of a killed task
+stays as it was, silent from then on. No work depends on these files: the stores say what is done. Never loads torch.
 """
 
 import json
