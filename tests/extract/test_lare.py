@@ -6,7 +6,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from extract.lare import lare_map, reconstruction_error
+from extract.lare import NoiseLevel, lare_map, reconstruction_error, squared_errors
 from tests.models import tiny_unet
 
 
@@ -140,3 +140,24 @@ def test_a_unet_that_also_predicts_variances_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"the UNet returns \(6, 8, 8, 8\) for noise of shape \(6, 4, 8, 8\)"):
         reconstruction_error(LearnedVariance(0.0), ddpm("epsilon"), latents, noise, 200)
+
+
+def test_a_model_of_another_kind_offers_only_level_prediction_and_target() -> None:
+    """Flow matching: z = (1 − σ) z_0 + σ ε, and the target is ε − z_0."""
+
+    class FlowModel:
+        def noise_level(self, timestep: int) -> NoiseLevel:
+            return NoiseLevel(timestep, torch.tensor(0.75), torch.tensor(0.25))
+
+        def predict(self, noisy_latents: Tensor, level: NoiseLevel, condition: Tensor | None) -> Tensor:
+            self.noisy_latents = noisy_latents
+            return torch.full_like(noisy_latents, 0.5)
+
+        def target(self, latents: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
+            return noise - latents
+
+    latents, noise, _ = inputs()
+    model = FlowModel()
+    errors = squared_errors(model, latents, noise, 200, None)
+    torch.testing.assert_close(errors, (noise - latents[:, None] - 0.5).square())
+    torch.testing.assert_close(model.noisy_latents, (0.75 * latents[:, None] + 0.25 * noise).flatten(0, 1))
