@@ -68,7 +68,8 @@ def run_program(work: Callable[[], int]) -> int:
         sys.stdout.flush()
         return status
     except BaseException as error:
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
+        stopped = _is_lightnings_sigterm(error) or isinstance(error.__context__, KeyboardInterrupt)
+        if isinstance(error, SystemExit) and not stopped:
             raise
         return _tell(error)
 
@@ -88,12 +89,12 @@ def _tell(error: BaseException) -> int:
         return EXIT_PIPE
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
+    if _is_lightnings_sigterm(error):
+        sys.stderr.write("ended by SIGTERM\n")
+        return EXIT_SIGTERM
     if isinstance(error, KeyboardInterrupt | SystemExit):
         sys.stderr.write("stopped by Ctrl-C\n")
         return EXIT_SIGINT
-    if type(error).__name__ == "SIGTERMException":  # Lightning's; importing it takes seconds
-        sys.stderr.write("ended by SIGTERM\n")
-        return EXIT_SIGTERM
     sentence = explain(error)
     if sentence is None:
         traceback.print_exception(error)
@@ -103,6 +104,11 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, subprocess.CalledProcessError) and error.returncode in (EXIT_SIGINT, EXIT_SIGTERM):
         return error.returncode
     return EXIT_ERROR
+
+
+def _is_lightnings_sigterm(error: BaseException) -> bool:
+    # A SystemExit without a status. Importing its class takes seconds.
+    return type(error).__name__ == "SIGTERMException"
 
 
 def explain(error: BaseException) -> str | None:

@@ -20,8 +20,8 @@ def fail(error: BaseException) -> Callable[[], int]:
     return work
 
 
-class SIGTERMException(Exception):
-    """Named as Lightning's."""
+class SIGTERMException(SystemExit):
+    """Named as Lightning's, and as that one without a status."""
 
 
 @pytest.mark.parametrize(

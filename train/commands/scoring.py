@@ -7,16 +7,16 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, auto_cli
 
 from cache_schema import Dataset, check_dataset, open_cache, write_json
 from cache_schema.program import OneSentence, expand_home
 from train.record import describe_code
-from train.scoring.evaluate import compare_readings, evaluate
-from train.scoring.prediction_file import COLUMNS
-from train.scoring.scores import Reading, load_reading, parse_named_files
+
+if TYPE_CHECKING:
+    from train.scoring.scores import Reading
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ class Parser(OneSentence, ArgumentParser):
 
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Write results.json from saved predictions, and a short table to the standard output."""
+    from train.scoring.evaluate import compare_readings, evaluate
+    from train.scoring.prediction_file import COLUMNS
+    from train.scoring.scores import load_reading, parse_named_files
+
     parser = Parser(prog="python -m train evaluate", description=evaluate_command.__doc__)
     parser.add_argument("--config", action="config", help="YAML with these settings")
     parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
@@ -98,7 +102,7 @@ def _add_named_files(parser: Parser, *, required: bool) -> None:
     )
 
 
-def _describe_readings(readings: Mapping[str, Reading]) -> dict[str, Any]:
+def _describe_readings(readings: Mapping[str, "Reading"]) -> dict[str, Any]:
     """What was fitted on validation, and how features differed from those trained on, for each seed."""
     fitted = {name: [one and one.to_dict() for one in reading.calibrations] for name, reading in readings.items()}
     return {
