@@ -1,15 +1,39 @@
-"""`python -m demo run`: the whole demo, from photographs to report."""
+"""`python -m demo run`: the whole demo, from photographs to report; `images` and `report` are two of its steps."""
 
+import os
 from collections.abc import Sequence
 
 from cache_schema.program import run_as_process
-from demo.run import DemoConfig, run
 from workflow.command import Command, run_command
 
 
+def load_run() -> Command:
+    """The whole demo."""
+    from demo.run import DemoConfig, run
+
+    return Command(DemoConfig, run, run.__doc__)
+
+
+def load_images() -> Command:
+    """The images."""
+    from demo.images import ImagesConfig, make
+
+    return Command(ImagesConfig, make, make.__doc__)
+
+
+def load_report() -> Command:
+    """The page."""
+    from demo.page import PageConfig, write_page
+
+    return Command(PageConfig, write_page, write_page.__doc__)
+
+
 def main(args: Sequence[str] | None = None) -> int:
-    """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings."""
-    return run_command("python -m demo", {"run": lambda: Command(DemoConfig, run, run.__doc__)}, args)
+    """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings, 130 after Ctrl-C."""
+    # Images are made by two processes with all cores' threads each: those that wait must not spin. Read by OpenMP when
+    # torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return run_command("python -m demo", {"run": load_run, "images": load_images, "report": load_report}, args)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,49 @@
 """The demo from photographs to report: `python -m demo run`. Both stages run by the commands that anyone uses."""
 
-import importlib.metadata
 import json
-import logging
-import platform
+import shlex
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset
-from demo.report.report import DETECTOR, write_report
-from demo.report.summary import INTRO, LIMITS, describe_in_a_paragraph
-from demo.toy.images import SourceConfig, load_models
-from demo.toy.photos import SHORT_SIDE_PX, TABLE, load_table, load_tiles
-from demo.toy.sources import make_images, pack_images, plain_task
-from train.commands.scoring import format_results
-from train.scoring.titles import TITLES
+from demo.images import MODELS, check_model, hash_inputs, model_parts
+from demo.report.summary import three_sentences
+from demo.report.table import format_auroc
+from demo.toy.config import SourceConfig
+from demo.toy.photos import TABLE
 from workflow.code_hash import ROOT, hash_code
-from workflow.stages import Stages
-from workflow.steps import hash_files
+from workflow.console import Console
+from workflow.stages import DETECTORS, PERMUTED, Stages
+from workflow.workers import Workers
 
-logger = logging.getLogger(__name__)
+__all__ = ["IMAGE_CODE", "MODELS", "Demo", "DemoConfig", "check_model", "model_parts", "run"]
 
-CONFIGS = ROOT / "demo" / "configs"
-MODELS = ROOT / "demo" / "models"
+CONFIGS = Path(__file__).with_name("configs")
 IMAGE_CODE = ("demo.toy.photos", "demo.toy.sources", "demo.toy.images")
 """What decides the images besides settings and models."""
-BENCHMARK = ROOT / "docs" / "results" / "toy-benchmark.json"
-"""What the toy benchmark has found, as docs/RESULTS.md shows it."""
-MAX_ROWS = 256
-"""Samples a tar: few, so that even the demo has several shards of each split."""
-PACKAGES = ("torch", "diffusers", "transformers", "timm", "lightning", "zarr", "numpy", "pillow")
-PHOTO_PACKAGES = ("mvtb-data", "scikit-image", "scikit-learn")
+LIBRARIES = (
+    *("demo.toy.sources", "extract.run.job", "extract.engines.launch", "train.commands.lightning"),
+    *("train.commands.scoring", "train.commands.readings", "demo.report.report"),
+)
+"""What the steps' commands import."""
+NUM_JOBS = 2
+"""Detectors that are trained at once: with one at a time half of a core waits."""
+STEPS = {
+    "libraries": "load the libraries",
+    "data": "photographs and generated images",
+    "maps": "LaRE maps",
+    "readings": "readings without a detector",
+    **{f"detector-{name}": f"train the detector: {name.replace('_', ' ')}" for name in DETECTORS},
+    **{f"predict-{name}": f"score the test: {name.replace('_', ' ')}" for name in (*DETECTORS, PERMUTED)},
+    "results": "metrics",
+    "report": "page",
+}
+"""Step → how a person reads it."""
+EXIT_SIGINT = 130
+IN_CHECKOUT = (ROOT / "Makefile").is_file()
+"""Whether there is a make to type, and not only `lare`."""
 
 
 @dataclass(frozen=True)
@@ -58,103 +69,94 @@ class DemoConfig:
         check_model("model_b", self.model_b)
 
 
-def model_parts(folder: Path) -> list[Path]:
-    """What decides a diffusers folder's images: its parts, not its card and its logs."""
-    return [path for path in sorted(folder.iterdir()) if path.is_dir()]
-
-
-def check_model(setting: str, folder: Path) -> None:
-    """Raise ValueError unless a folder holds a diffusers model."""
-    if not (folder / "model_index.json").is_file():
-        raise ValueError(f"{setting} is {folder}, which holds no model_index.json: expected a diffusers folder")
-
-
 class Demo:
     """One run.
 
     Args:
         config: Its settings.
+        console: Shows the steps.
+        workers: Run their commands.
     """
 
-    def __init__(self, config: DemoConfig) -> None:
+    def __init__(self, config: DemoConfig, console: Console, workers: Workers) -> None:
         """Choose the places of everything."""
-        self.config = config
+        self.config, self.console, self.workers = config, console, workers
         self.data, self.cache, self.report = (config.out / name for name in ("data", "cache", "report.html"))
-        self.stages = Stages(config.out, self.data, self.cache, configs=CONFIGS, overrides=config.overrides)
+        self.stages = Stages(
+            config.out,
+            self.data,
+            self.cache,
+            configs=CONFIGS,
+            overrides=config.overrides,
+            num_jobs=NUM_JOBS,
+            run=partial(run_with_all_threads, workers),
+            show=console,
+        )
 
     def run(self) -> dict[str, Any]:
         """Do all steps, and return the content of results.json."""
+        with self.console.step("libraries"):
+            self.workers.start()
         signature = self.make_data()
         signature = self.stages.make_maps(self.config.model, signature)
         self.stages.make_readings(signature)
         self.stages.make_detectors(signature)
         self.stages.evaluate()
-        self.write_report()
+        with self.console.step("report"):
+            self.workers.run("demo", "report", f"--out={self.config.out}")
         return json.loads(self.stages.results.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-
-    @property
-    def intro(self) -> str:
-        """What was run on what; the dataset must be there."""
-        return INTRO.format(num_photographs=Dataset.open(self.data).settings["num_photographs"])
 
     def make_data(self) -> str:
         """Photo tiles and the images made from them, packed."""
         config = self.config
-        parts = [*model_parts(config.model), *model_parts(config.model_b)]
-        settings = [asdict(config.sources), hash_files(config.photos, *parts), hash_code(*IMAGE_CODE)]
-
-        def work() -> None:
-            tiles = load_tiles(load_table(config.photos))
-            num_photographs = len({t.photo for t in tiles})
-            logger.info("%d tiles of %d photographs", len(tiles), num_photographs)
-            models = load_models(config.sources, config.model, config.model_b)
-            about = {
-                **asdict(config.sources),
-                "short_side_px": SHORT_SIDE_PX,
-                "num_photographs": num_photographs,
-            }
-            images = make_images(tiles, models)
-            pack_images(self.data, images, plain_task(models), about, seed=config.sources.seed, max_rows=MAX_ROWS)
-
+        sources = asdict(config.sources)
+        settings = [sources, hash_inputs(config.photos, config.model, config.model_b), hash_code(*IMAGE_CODE)]
+        places = {"out": self.data, "model": config.model, "model_b": config.model_b, "photos": config.photos}
+        arguments = [f"--{name}={path}" for name, path in places.items()]
+        # Lists as YAML reads them; a tuple's text is none.
+        arguments += [f"--sources.{name}={json.dumps(value)}" for name, value in sources.items()]
+        work = partial(self.workers.run, "demo", "images", *arguments)
         return self.stages.steps.run("data", [self.data], settings, work)
 
-    def write_report(self) -> None:
-        """results.json and all that it was made from as a page."""
-        write_report(
-            self.stages.results,
-            {name: self.stages.files(name)[0] for name in TITLES},
-            self.data,
-            self.cache,
-            self.report,
-            title="LaRE² on photographs, with two toy diffusion models",
-            intro=self.intro,
-            limits=LIMITS,
-            about=self._about(),
-            ckpt=self.stages.detectors / DETECTOR / "checkpoints" / "best.ckpt",
-            matrix=self.config.out / "matrix" / "matrix.json",  # of python -m train matrix --out <out>/matrix
-            benchmark=BENCHMARK,
-        )
 
-    def _about(self) -> dict[str, dict[str, Any]]:
-        dataset = Dataset.open(self.data)
-        settings = json.loads(self.stages.results.read_text(encoding="utf-8"))["settings"]
-        commit = settings["git_commit"] or "none: not a git work tree"
-        versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
-        return {
-            "Commit and versions": {
-                "command": "make demo",
-                "commit": commit + (" with changes" if settings["git_dirty"] else ""),
-                **versions,
-            },
-            "Images": {**{p: importlib.metadata.version(p) for p in PHOTO_PACKAGES}, **dataset.settings},
-            "Samples": {s: ", ".join(f"{n} {c}" for n, c in counts.items()) for s, counts in dataset.counts.items()},
-            "LaRE maps": {"fingerprint": settings["fingerprint"], **settings["fields"]},
-        }
+def run_with_all_threads(workers: Workers, module: str, *arguments: str | Path, share: int = 1, **options: Any) -> None:
+    """Run a command with all cores' threads, however many such commands run at once.
+
+    The number of threads decides how sums are rounded, and with that the trained weights: each detector is the one that
+    its command gives by itself. Threads that wait sleep, so that two commands share the cores well.
+    """
+    workers.run(module, *arguments, **options)
 
 
 def run(config: DemoConfig) -> None:
-    """Run the demo, and print the table and what it says."""
-    demo = Demo(config)
-    results = demo.run()
-    text = f"{demo.intro} {LIMITS} {describe_in_a_paragraph(results)}"
-    sys.stdout.write(f"\n{format_results(results)}\n{text}\n\n{demo.stages.results}\n{demo.report}\n")
+    """Run both stages on real photographs with two toy diffusion models, and show the results."""
+    try:
+        with (
+            Console(config.out / "log.txt", STEPS) as console,
+            Workers(LIBRARIES, console.say, console.tell) as workers,
+        ):
+            results = Demo(config, console, workers).run()
+    except KeyboardInterrupt:
+        results = None
+    if results is None:  # outside of the exception, which otherwise would be part of the next one
+        sys.stderr.write(f"stopped by Ctrl-C; what is done stays, and this goes on from there: {again(config.out)}\n")
+        raise SystemExit(EXIT_SIGINT)
+    sys.stdout.write(describe(results, config.out))
+
+
+def again(out: Path) -> str:
+    """The command that a person types to run the demo into a folder."""
+    default = out == DemoConfig.out
+    if not IN_CHECKOUT:
+        return "lare demo" + ("" if default else f" --out {shlex.quote(str(out))}")
+    return "make demo" + ("" if default else f" OUT={shlex.quote(str(out))}")
+
+
+def describe(results: dict[str, Any], out: Path) -> str:
+    """What a person reads at the end: a table, three sentences, where everything is, and what to type next."""
+    data, cache, page = (shlex.quote(str(out / name)) for name in ("data", "cache", "report.html"))
+    status = f"make status DATA={data} CACHE={cache}" if IN_CHECKOUT else f"lare status --data {data} --cache {cache}"
+    pack = "make shards SRC=FOLDER OUT=data" if IN_CHECKOUT else "lare pack --src FOLDER --out data"
+    lines = [f"  see what is in the cache   {status}", f"  pack your own images       {pack}"]
+    text = "\n".join(three_sentences(results))
+    return f"\n{format_auroc(results)}\n{text}\n\nOpen {page} in a browser. Next:\n" + "\n".join(lines) + "\n"

@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-"""Folder of the project's packages."""
+"""Folder of the project's packages, where others may lie as well: they are installed there."""
+PACKAGES = ("cache_schema", "extract", "train", "detect", "workflow", "demo", "experiments", "bench")
+"""The project's own."""
 
 
 def hash_code(*modules: str) -> str:
@@ -77,15 +79,14 @@ def _imports_of(name: str) -> frozenset[str]:
     imported = set[str]()
     for node in ast.walk(_parse(name)):
         if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names if _find_file(alias.name)}
+            imported |= {alias.name for alias in node.names if _is_ours(alias.name) and _find_file(alias.name)}
         elif isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module):
             imported |= {found for alias in node.names for found in _resolve(node.module, alias.name)}
     return frozenset(imported)
 
 
 def _is_ours(module: str) -> bool:
-    # A folder without __init__.py at the root would be somebody else's.
-    return _find_file(module.partition(".")[0]) is not None
+    return module.partition(".")[0] in PACKAGES
 
 
 def _resolve(module: str, name: str) -> Iterator[str]:

@@ -5,14 +5,15 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from train.scoring.readings import READINGS
 from train.scoring.titles import TITLES
 from workflow.code_hash import hash_code
-from workflow.steps import Steps, do_at_once, hash_files
+from workflow.how_far import epochs_done, images_done
+from workflow.steps import Show, Steps, do_at_once, hash_files
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Stages:
             depend on labels, so that datasets that differ in nothing else can share them.
         num_jobs: Detectors trained at once, each with its share of the processor's cores. Small ones gain from it: two
             with a core each are faster than one after the other with both.
+        run: Runs a command; None: `run_module`.
+        show: What a person sees of the steps; None: lines of the log.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Stages:
         seeds: Sequence[int] = (0,),
         readings: Path | None = None,
         num_jobs: int = 1,
+        run: Callable[..., None] | None = None,
+        show: Show | None = None,
     ) -> None:
         """Choose the places of everything."""
         self.data, self.cache, self.configs = data, cache, configs
@@ -66,24 +71,25 @@ class Stages:
         self.detectors, self.predictions, self.results = out / "detectors", out / "predictions", out / "results.json"
         self.readings = readings or self.predictions
         self.num_jobs = num_jobs
-        self.steps = Steps(out)
+        self._run = run or run_module
+        self.steps = Steps(out, show)
 
     def make_maps(self, model: Path, after: str) -> str:
         """Stage 1: the LaRE map of every image."""
         config = self.configs / "extract.yaml"
 
         def work() -> None:
-            run_module("extract", *extract_arguments(config, model, self.data, self.cache))
+            self._run("extract", *extract_arguments(config, model, self.data, self.cache))
 
-        code = [hash_files(config), hash_code(*CODE["extract"])]
-        return self.steps.run("maps", [self.cache], code, work, after=after, resumable=True)
+        code, poll = [hash_files(config), hash_code(*CODE["extract"])], partial(images_done, self.cache)
+        return self.steps.run("maps", [self.cache], code, work, after=after, resumable=True, poll=poll)
 
     def make_readings(self, after: str) -> None:
         """Stage 2, the scores that need no detector, of validation (for a threshold) and test images."""
 
         def work() -> None:
             for split in ("validation", "test"):
-                run_module("train", *readings_arguments(self.data, self.cache, split, self.readings / split))
+                self._run("train", *readings_arguments(self.data, self.cache, split, self.readings / split))
 
         outputs = [file for name in READINGS for split in ("validation", "test") for file in self.files(name, split)]
         self.steps.run("readings", outputs, hash_code(*CODE["readings"]), work, after=after)
@@ -100,11 +106,11 @@ class Stages:
 
         def fit() -> None:
             command = fit_arguments(files, self.data, self.cache, folder, seeded, *self.overrides)
-            run_module("train", *command, share=self.num_jobs)
+            self._run("train", *command, share=self.num_jobs)
 
         def predict(target: Path, *arguments: str) -> None:
             command = predict_arguments(files, self.data, self.cache, folder, target, seeded, *arguments)
-            run_module("train", *command, share=self.num_jobs)
+            self._run("train", *command, share=self.num_jobs)
 
         settings = [
             hash_code(*CODE["fit"]),
@@ -112,7 +118,8 @@ class Stages:
             self.overrides,
             seed,
         ]
-        fitted = self.steps.run(f"detector-{run}", [folder], settings, fit, after=after)
+        poll = partial(epochs_done, folder)
+        fitted = self.steps.run(f"detector-{run}", [folder], settings, fit, after=after, poll=poll)
         scored = {name: ()} if name != "full" else {name: (), PERMUTED: ("--data.permute_maps=true",)}
         for reading, arguments in scored.items():
             target = self._file(reading, seed)
@@ -126,13 +133,14 @@ class Stages:
             differences: Pairs of readings, "full:image_only", whose AUROCs are subtracted.
         """
         validation = [f"{name}={file}" for name in READINGS for file in self.files(name, "validation")]
-        run_module(
+        command = (
             *("train", "evaluate", f"--data={self.data}", f"--cache={self.cache}", f"--out={self.results}"),
             *("--readings", *(f"{name}={file}" for name in TITLES for file in self.files(name))),
             *("--validation", *validation),
             *(("--differences", *differences) if differences else ()),
-            quiet=True,
         )
+        with self.steps.show.step("results"):
+            self._run(*command, quiet=True)
 
     def files(self, reading: str, split: str = "test") -> list[Path]:
         """A reading's predictions, a file a seed."""

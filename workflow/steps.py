@@ -5,10 +5,11 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cache_schema import write_text
 
@@ -53,15 +54,47 @@ def do_at_once(works: Sequence[Callable[[], object]], num_jobs: int) -> None:
             raise
 
 
+Poll = Callable[[], float | None]
+"""Tells how much of a step is done, 0 to 1; None: not known."""
+
+
+class Show(Protocol):
+    """What a person sees of steps."""
+
+    def skip(self, name: str) -> None:
+        """Show a step that was done before."""
+
+    def step(self, name: str, poll: Poll | None = None) -> AbstractContextManager[None]:
+        """Show a step while its work is done in the context."""
+
+
+class LogLines:
+    """Steps as lines of the log."""
+
+    def skip(self, name: str) -> None:
+        """A line."""
+        logger.info("%s: done already", name)
+
+    @contextmanager
+    def step(self, name: str, poll: Poll | None = None) -> Iterator[None]:
+        """A line when the step begins, and one with its seconds when it is done."""
+        logger.info("%s …", name)
+        start = time.monotonic()
+        yield
+        logger.info("%s: %.0f s", name, time.monotonic() - start)
+
+
 class Steps:
     """Remembers below `<out>/.steps` what each step was made from.
 
     Args:
         out: The run's output folder.
+        show: What a person sees of the steps.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, show: Show | None = None) -> None:
         """Start with no step done in this run."""
+        self.show = show or LogLines()
         self.folder = out / ".steps"
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -74,6 +107,7 @@ class Steps:
         *,
         after: str = "",
         resumable: bool = False,
+        poll: Poll | None = None,
     ) -> str:
         """Do a step unless it is done.
 
@@ -85,6 +119,7 @@ class Steps:
             work: Makes the outputs.
             after: Signature of the step whose outcome this one uses.
             resumable: The work goes on from what it left when it was cut short.
+            poll: Tells how far the work is.
 
         Returns:
             The step's signature: a hash of its settings and of all that came before it.
@@ -98,7 +133,7 @@ class Steps:
         before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
         same = before.get("signature") == signature
         if same and before["done"] and all(path.exists() for path in outputs):
-            logger.info("%s: done already", name)
+            self.show.skip(name)
             return signature
         if not before and any(path.exists() for path in outputs):
             there = next(path for path in outputs if path.exists())
@@ -106,12 +141,10 @@ class Steps:
         if not (same and resumable):
             for path in outputs:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        logger.info("%s …", name)
-        self._write(stamp, signature, done=False)
-        start = time.monotonic()
-        work()
-        self._write(stamp, signature, done=True)
-        logger.info("%s: %.0f s", name, time.monotonic() - start)
+        with self.show.step(name, poll):
+            self._write(stamp, signature, done=False)
+            work()
+            self._write(stamp, signature, done=True)
         return signature
 
     def _write(self, stamp: Path, signature: str, *, done: bool) -> None:

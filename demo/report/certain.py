@@ -13,6 +13,9 @@ from train.pictures.draw import UNITS, compute_tops, format_probability, paint_c
 from train.scoring.scores import Reading
 from workflow.figures import png_uri
 
+WEAK = 0.2
+"""A correlation nearer to 0 is called none."""
+
 
 @dataclass(frozen=True)
 class CertainImage:
@@ -91,9 +94,10 @@ def describe_agreement(cases: Sequence[Case]) -> str:
     if attention.std() == 0 or lare.std() == 0:
         return ""
     correlation = float(np.corrcoef(attention, lare)[0, 1])
-    where = "where the error is high" if correlation > 0 else "where the error is low"
-    how = "hardly more" if abs(correlation) < 0.2 else "more"
+    if abs(correlation) < WEAK:
+        finding = "hardly depends on the error"
+    else:
+        finding = "is higher where the error is high" if correlation > 0 else "is higher where the error is low"
     return (
-        f"It looks {how} {where} than elsewhere: over the cells of these images the correlation of attention and map "
-        f"is {correlation:.2f}.".replace("-", "−")
-    )
+        f"Attention {finding}. Over the cells of these images its correlation with the map is {correlation:.2f}."
+    ).replace("-", "−")

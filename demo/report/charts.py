@@ -63,27 +63,28 @@ def source_charts(
 
 
 def describe_source(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The curve nearest to the upper corners, {title of the reading: its row of results.json}."""
+    """The curve nearest to the upper corners, and whether it is significantly above chance.
+
+    Args:
+        rows: Title of a reading → its row of results.json.
+    """
     title, row = max(rows.items(), key=lambda item: item[1]["auroc"])
     if (row["auroc_interval"] or (0.0, 1.0))[0] <= 0.5:
-        return f"No curve is above guessing for certain; the highest is {title} with an AUROC of {describe_auroc(row)}."
-    guessing = row["n_generated"] / (row["n_generated"] + row["n_real"])
+        return f"No curve is significantly above chance. The highest is {title}, AUROC {describe_auroc(row)}."
+    chance = row["n_generated"] / (row["n_generated"] + row["n_real"])
     return (
-        f"Highest: {title}, AUROC {describe_auroc(row)}. With 5% of the photographs called generated it finds "
-        f"{row['tpr_at_fpr_5']:.0%}. Its average precision is {row['average_precision']:.2f}, that of guessing "
-        f"{guessing:.2f}."
+        f"Highest: {title}, AUROC {describe_auroc(row)}. At a false-positive rate of 5% it finds "
+        f"{row['tpr_at_fpr_5']:.0%}. Its average precision is {row['average_precision']:.2f}; chance is {chance:.2f}."
     )
 
 
 def describe_control(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The curve farthest from guessing, as of `describe_source`."""
+    """The curve farthest from chance, and whether it is so significantly; arguments as of `describe_source`."""
     title, row = max(rows.items(), key=lambda item: abs(item[1]["auroc"] - 0.5))
     low, high = row["auroc_interval"] or (0.0, 1.0)
     if low <= 0.5 <= high:
-        return f"No curve is off guessing for certain; the farthest is {title} with an AUROC of {describe_auroc(row)}."
-    return (
-        f"Farthest from guessing: {title}, AUROC {describe_auroc(row)}. It answers to something else than “generated”."
-    )
+        return f"No curve differs significantly from chance. The farthest is {title}, AUROC {describe_auroc(row)}."
+    return f"Farthest from chance: {title}, AUROC {describe_auroc(row)}. It responds to something other than diffusion."
 
 
 def score_charts(readings: Mapping[str, Reading], titles: Mapping[str, str]) -> list[Chart]:
@@ -108,11 +109,11 @@ def describe_scores(reading: Reading, sources: list[ScoredSource]) -> str:
     threshold = f"{fitted.threshold:.3f}".replace("-", "−")
     for share, where, who in ((1, "below", "every image is"), (0, "above", "no image is")):
         if all(value == share for value in (false_alarms, *called.values())):
-            return f"The threshold, {threshold}, lies {where} all scores: {who} called generated."
+            return f"The threshold ({threshold}) lies {where} all scores: {who} called generated."
     found = [f"{called[s.name]:.0%} of {s.name}" for s in sources if not s.is_control]
     controls = [f"{called[s.name]:.0%} of {s.name}" for s in sources if s.is_control]
-    text = f"Above the threshold, {threshold}, lie {false_alarms:.0%} of the photographs, {', '.join(found)}"
-    return f"{text}; of the controls {', '.join(controls)}." if controls else f"{text}."
+    text = f"Above the threshold ({threshold}) lie {false_alarms:.0%} of the photographs, {', '.join(found)}."
+    return f"{text} Of the controls, {', '.join(controls)} lie above the threshold." if controls else text
 
 
 def reliability_charts(readings: Mapping[str, Reading], titles: Mapping[str, str]) -> list[Chart]:
@@ -127,18 +128,20 @@ def reliability_charts(readings: Mapping[str, Reading], titles: Mapping[str, str
 
 
 def describe_reliability(both: list[Probabilities]) -> str:
-    """Mean probability against what is true, and what the temperature changes."""
+    """Mean probability against the share of generated images, and whether the temperature helps."""
     raw, *scaled = both
     before = float(np.mean(raw.errors))
-    text = f"It says {raw.scores.mean():.2f} on average, and {raw.labels.mean():.2f} of the images are generated. "
+    text = (
+        f"The mean probability is {raw.scores.mean():.2f}; the share of generated images is {raw.labels.mean():.2f}. "
+    )
     if not scaled:
-        return f"{text}Calibration error {before:.3f}; no temperature was fitted."
+        return f"{text}The calibration error is {before:.3f}. No temperature was fitted."
     temperature, after = float(np.mean(scaled[0].temperature)), float(np.mean(scaled[0].errors))
     how = "too certain" if temperature > 1 else "too cautious"
     effect = "lowers" if after < before else "does not lower"
     return (
-        f"{text}On validation it was {how}: temperature {temperature:.2f}, which {effect} the calibration error here, "
-        f"{before:.3f} before and {after:.3f} after."
+        f"{text}On validation the detector was {how}. A temperature of {temperature:.2f} {effect} the test's "
+        f"calibration error: {before:.3f} before, {after:.3f} after."
     )
 
 

@@ -1,7 +1,7 @@
 """results.json, predictions, dataset and cache → one self-contained page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ import pyarrow as pa
 from cache_schema import Dataset
 from demo.report.certain import Certain
 from demo.report.charts import matrix_charts, reliability_charts, score_charts, source_charts
-from demo.report.summary import describe_results, order_readings
+from demo.report.summary import describe_results, order_readings, three_sentences
 from train.pictures.charts import colors_of
 from train.scoring.calibration import Calibration
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading
 from train.scoring.titles import TITLES
 from workflow.figures import color_bar
-from workflow.gallery import Gallery
+from workflow.gallery import Gallery, Picture
 from workflow.pages import load_template
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html.j2"
@@ -44,6 +44,12 @@ def load_readings(results: Mapping[str, Any], predictions: Mapping[str, Path], i
     return readings
 
 
+def _first_pair(gallery: Gallery, family: Sequence[str]) -> list[Picture]:
+    """A photograph and the first generated image that was made from it, if there is one."""
+    generated = [key for key in family if gallery.rows[key]["label"] == 1]
+    return [gallery.picture(key) for key in (family[0], *generated[:1])]
+
+
 def write_report(
     results: Path,
     predictions: Mapping[str, Path],
@@ -59,7 +65,7 @@ def write_report(
     matrix: Path | None = None,
     benchmark: Path | None = None,
 ) -> None:
-    """Write the page: summary, tables, controls, pairs, charts, certain cases, gallery, settings. No external loads.
+    """Write the page: pictures and main numbers, tables, what failed, charts, settings. Nothing is loaded from outside.
 
     Args:
         results: results.json.
@@ -86,6 +92,8 @@ def write_report(
         intro=intro,
         limits=limits,
         summary=describe_results(content),
+        headline=three_sentences(content)[:2],
+        scenes=[_first_pair(gallery, family) for family in gallery.families],
         readings={name: content["readings"][name] for name in readings},
         titles=titles,
         colors=colors,

@@ -1,24 +1,57 @@
 """What the numbers of a results.json say, in plain words. Every claim is decided by a number, none is written down."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from train.scoring.titles import TITLES
 
 INTRO = (
     "Tiles of {num_photographs} photographs are compared with images of two latent diffusion models of a few million "
-    "weights: toy-a-img2img starts from the photographs themselves and keeps their content, toy-a from class names, "
-    "toy-b-img2img and toy-b are the same of a second model. Detectors are trained on the first model's images alone, "
-    "and all LaRE maps are its own. Maps, detectors and results come from the code that runs Stable Diffusion on "
-    "GenImage."
+    "weights each. toy-a-img2img starts from the photographs and keeps their content; toy-a starts from class names. "
+    "toy-b-img2img and toy-b are made alike by a second model. Detectors train on the first model's images alone. All "
+    "maps come from the first model. The code is the same as for Stable Diffusion on GenImage."
 )
 LIMITS = (
-    "At 64 px, with two small models and a few hundred tiles of each kind, this shows that the method runs from end to "
-    "end and what its parts see; it says nothing about how well it finds the images of real generators."
+    "The demo shows that the method runs from end to end and what its parts respond to. Images of 64 px, two small "
+    "models and a few hundred tiles of each kind say nothing about real generators."
 )
-INPUTS = {"full": "image and map", "image_only": "the image", "map_only": "the map"}
+INPUTS = {"full": "image and map", "image_only": "the image alone", "map_only": "the map alone"}
 CLOSE = 0.03
 """Two AUROCs nearer than this are called equal."""
+BETTER, CHANCE, INVERTED = (
+    "significantly better than chance",
+    "consistent with chance",
+    "inverted (generated images have the higher error)",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence or two, and what they stand on.
+
+    Attributes:
+        name: What was decided: "map_adds", "mean_lare:toy-a".
+        numbers: The numbers that decided it.
+        text: The sentences.
+    """
+
+    name: str
+    numbers: tuple[float, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All findings.
+
+    Attributes:
+        shows: What the numbers show.
+        failed: What was hoped for and did not come out.
+    """
+
+    shows: tuple[Finding, ...]
+    failed: tuple[Finding, ...]
 
 
 def order_readings(results: Mapping[str, Any]) -> list[str]:
@@ -36,130 +69,163 @@ def describe_auroc(row: Mapping[str, Any]) -> str:
 
 
 def against_chance(row: Mapping[str, Any]) -> str:
-    """Where the interval lies against 0.5."""
+    """Where the interval lies against 0.5: `BETTER`, `CHANCE` or `INVERTED`."""
     lo, hi = row["auroc_interval"] or (0.0, 1.0)
     if lo > 0.5:
-        return "better than chance"
-    if hi < 0.5:
-        return "turned round: these fakes have the higher error"
-    return "not to be told from chance"
+        return BETTER
+    return INVERTED if hi < 0.5 else CHANCE
 
 
-def describe_results(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What the results show, as sentences (`shows`), and what they do not (`does_not`), as "that …: <the reason>".
+def describe_results(results: Mapping[str, Any]) -> Summary:
+    """What the results show, and what failed.
 
     Args:
         results: Content of results.json (readings → sources and controls; pairs).
     """
+    readings, pairs = results["readings"], results.get("pairs", {})
+    sources = {name for reading in readings.values() for name in reading["sources"]}
+    generated = {name: pair for name, pair in pairs.items() if name in sources}
+    shows = (*_detectors(readings), *_means(readings), *_pairs(generated))
+    failed = (*_smoothness(readings), *_pairs_of_controls(pairs, sources), *_use_of_inputs(readings))
+    return Summary(shows, (*failed, *_controls(readings)))
+
+
+def three_sentences(results: Mapping[str, Any]) -> list[str]:
+    """The detector, mean LaRE and the limits, a sentence each; what is not in the results is left out."""
     readings = results["readings"]
-    pairs = {name: pair for name, pair in results.get("pairs", {}).items() if name in _sources(readings)}
-    shows = [*_mean_sentences(readings), *_pair_sentences(pairs), *_detector_sentences(readings)]
-    does_not = [
-        *_smoothness_sentences(readings),
-        *_pair_control_sentences(results.get("pairs", {}), _sources(readings)),
-        *_use_of_inputs(readings),
-    ]
-    return {"shows": shows, "does_not": does_not}
-
-
-def describe_in_a_paragraph(results: Mapping[str, Any]) -> str:
-    """The same as one paragraph."""
-    text = describe_results(results)
-    return " ".join([*text["shows"], *(f"The numbers do not show {clause}" for clause in text["does_not"])])
-
-
-def _sources(readings: Mapping[str, Any]) -> set[str]:
-    return {name for reading in readings.values() for name in reading["sources"]}
+    sentences = []
+    best = max((name for name in INPUTS if name in readings), key=lambda n: _mean_auroc(readings[n]), default=None)
+    if best:
+        auroc = _mean_auroc(readings[best])
+        sentences.append(f"The best detector sees {INPUTS[best]}: mean AUROC {auroc:.2f} over the image sources.")
+    if "mean_lare" in readings:
+        rows = readings["mean_lare"]["sources"].values()
+        better = sum(against_chance(row) == BETTER for row in rows)
+        sentences.append(
+            f"Mean LaRE alone reaches {_mean_auroc(readings['mean_lare']):.2f}; it is {BETTER} for {better} of "
+            f"{len(rows)} sources."
+        )
+    return [*sentences, "Two toy models at 64 px say nothing about real generators."]
 
 
 def _join(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
-def _mean_sentences(readings: Mapping[str, Any]) -> list[str]:
-    rows = readings.get("mean_lare", {}).get("sources", {})
-    return [
-        f"The mean of the LaRE map alone separates {source} from photographs with an AUROC of {describe_auroc(row)}: "
-        f"{against_chance(row)}."
-        for source, row in rows.items()
-    ]
-
-
-def _pair_sentences(pairs: Mapping[str, Any]) -> list[str]:
-    sentences = []
-    for source, pair in pairs.items():
-        text = f"{source} has a lower mean than the photograph that it was made from in {pair['lower_than_photo']:.0%}"
-        if pair.get("lower_than_roundtrip") is not None:
-            text += (
-                f", and a lower one than that photograph merely passed through the autoencoder in "
-                f"{pair['lower_than_roundtrip']:.0%}"
-            )
-        sentences.append(f"{text} of {pair['n']:,} pairs.")
-    return sentences
-
-
-def _pair_control_sentences(pairs: Mapping[str, Any], sources: set[str]) -> list[str]:
-    share = {name: pair["lower_than_photo"] for name, pair in pairs.items()}
-    best = max((share[name] for name in share.keys() & sources), default=1.0)
-    fooled = [f"{name} in {share[name]:.0%}" for name in share.keys() - sources if share[name] > best - CLOSE]
-    if not fooled:
-        return []
-    return [
-        "that a lower mean than its own photograph marks a generated image: controls have it no less often, "
-        f"{_join(sorted(fooled))} of pairs."
-    ]
-
-
 def _mean_auroc(reading: Mapping[str, Any]) -> float:
     return float(reading["mean"]["auroc"])
 
 
-def _detector_sentences(readings: Mapping[str, Any]) -> list[str]:
-    parts = [f"{_mean_auroc(readings[n]):.2f} from {text}" for n, text in INPUTS.items() if n in readings]
-    return [f"A trained detector reaches, averaged over the sources, an AUROC of {_join(parts)}."] if parts else []
+def _detectors(readings: Mapping[str, Any]) -> list[Finding]:
+    auroc = {name: _mean_auroc(readings[name]) for name in INPUTS if name in readings}
+    if not auroc:
+        return []
+    parts = [f"{auroc[name]:.2f} from {INPUTS[name]}" for name in auroc]
+    text = f"The trained detectors reach these AUROCs, averaged over the image sources: {_join(parts)}."
+    return [Finding("detectors", tuple(auroc.values()), text)]
 
 
-def _smoothness_sentences(readings: Mapping[str, Any]) -> list[str]:
+def _means(readings: Mapping[str, Any]) -> list[Finding]:
+    return [
+        Finding(
+            f"mean_lare:{source}",
+            (row["auroc"],),
+            f"Mean LaRE has an AUROC of {describe_auroc(row)} for {source} against photographs: {against_chance(row)}.",
+        )
+        for source, row in readings.get("mean_lare", {}).get("sources", {}).items()
+    ]
+
+
+def _pairs(pairs: Mapping[str, Any]) -> list[Finding]:
+    findings = []
+    for source, pair in pairs.items():
+        photo, reconstruction = pair["lower_than_photo"], pair.get("lower_than_roundtrip")
+        text = f"In {photo:.0%} of {pair['n']:,} pairs {source} has a lower mean LaRE than its own photograph."
+        if reconstruction is not None:
+            text += (
+                f" In {reconstruction:.0%} it has a lower mean LaRE than the VAE reconstruction of the same photograph."
+            )
+        findings.append(
+            Finding(f"pairs:{source}", (photo, *([] if reconstruction is None else [reconstruction])), text)
+        )
+    return findings
+
+
+def _pairs_of_controls(pairs: Mapping[str, Any], sources: set[str]) -> list[Finding]:
+    share = {name: pair["lower_than_photo"] for name, pair in pairs.items()}
+    best = max(share.keys() & sources, key=lambda name: share[name], default=None)
+    controls = sorted(name for name in share.keys() - sources if best and share[name] > share[best] - CLOSE)
+    if not (best and controls):
+        return []
+    parts = [f"{share[name]:.0%} of pairs of {name}" for name in controls]
+    return [
+        Finding(
+            "pairs",
+            (*(share[name] for name in controls), share[best]),
+            "A lower mean LaRE than its own photograph does not mark a generated image. It occurs in "
+            f"{_join(parts)}, which are controls, and in {share[best]:.0%} of pairs of {best}.",
+        )
+    ]
+
+
+def _smoothness(readings: Mapping[str, Any]) -> list[Finding]:
     if "mean_lare" not in readings:
         return []
     reading = readings["mean_lare"]
     source, best = max(reading["sources"].items(), key=lambda item: item[1]["auroc"])
-    fooled = {c: row for c, row in reading["controls"].items() if row["auroc"] > best["auroc"] - CLOSE}
-    sentences = []
-    if fooled:
-        names = _join([f"{control} with {row['auroc']:.2f}" for control, row in fooled.items()])
-        sentences.append(
-            f"that a low mean means “generated”: photographs that no diffusion model has made score "
-            f"no worse than {source} ({best['auroc']:.2f}), {names}."
+    findings = []
+    controls = {c: row["auroc"] for c, row in reading["controls"].items() if row["auroc"] > best["auroc"] - CLOSE}
+    if controls:
+        parts = [f"{name} ({value:.2f})" for name, value in controls.items()]
+        findings.append(
+            Finding(
+                "low_mean",
+                (*controls.values(), best["auroc"]),
+                f"A low mean LaRE does not mark a generated image. Its AUROC is {best['auroc']:.2f} for {source}. "
+                f"These controls, which no diffusion model made, are no more than {CLOSE} below: {_join(parts)}.",
+            )
         )
     energy = readings.get("gradient_energy", {}).get("sources", {}).get(source)
     if energy and energy["auroc"] > best["auroc"] - CLOSE:
-        sentences.append(
-            f"that the mean needs a diffusion model: gradient energy, a measure of smoothness, "
-            f"separates {source} with {energy['auroc']:.2f}."
-        )
-    return sentences
-
-
-def _use_of_inputs(readings: Mapping[str, Any]) -> list[str]:
-    sentences = []
-    auroc = {name: _mean_auroc(reading) for name, reading in readings.items()}
-    if {"full", "image_only"} <= auroc.keys() and auroc["full"] - auroc["image_only"] < CLOSE:
-        sentences.append(
-            f"that the map adds to the image: the detector reaches {auroc['full']:.2f} with it and "
-            f"{auroc['image_only']:.2f} without."
-        )
-    if {"full", "full_maps_permuted"} <= auroc.keys() and auroc["full"] - auroc["full_maps_permuted"] < CLOSE:
-        sentences.append(
-            f"that the detector with both inputs looks at the map: given the maps of other images it "
-            f"still reaches {auroc['full_maps_permuted']:.2f}."
-        )
-    for name, text in INPUTS.items():
-        controls = readings.get(name, {}).get("controls", {})
-        told = [f"{c} with {row['auroc']:.2f}" for c, row in controls.items() if row["auroc"] > 0.5 + 2 * CLOSE]
-        if told:
-            sentences.append(
-                f"that the detector from {text} answers to diffusion alone: it also separates "
-                f"controls from photographs, {_join(told)}."
+        findings.append(
+            Finding(
+                "smoothness",
+                (energy["auroc"], best["auroc"]),
+                f"Mean LaRE does no better than smoothness. Gradient energy, which needs no diffusion model, separates "
+                f"{source} with an AUROC of {energy['auroc']:.2f}, mean LaRE with {best['auroc']:.2f}.",
             )
-    return sentences
+        )
+    return findings
+
+
+def _use_of_inputs(readings: Mapping[str, Any]) -> list[Finding]:
+    auroc = {name: _mean_auroc(reading) for name, reading in readings.items()}
+    texts = {
+        ("map_adds", "image_only"): "The map adds nothing to the image. The detector reaches an AUROC of {full:.2f} "
+        "with the map and {other:.2f} without it.",
+        ("map_used", "full_maps_permuted"): "The detector from image and map does not use its map. With maps of other "
+        "images its AUROC is {other:.2f}, with its own maps {full:.2f}.",
+    }
+    return [
+        Finding(name, (auroc["full"], auroc[other]), text.format(full=auroc["full"], other=auroc[other]))
+        for (name, other), text in texts.items()
+        if {"full", other} <= auroc.keys() and auroc["full"] - auroc[other] < CLOSE
+    ]
+
+
+def _controls(readings: Mapping[str, Any]) -> list[Finding]:
+    findings = []
+    for name, text in INPUTS.items():
+        rows = readings.get(name, {}).get("controls", {})
+        found = {control: row["auroc"] for control, row in rows.items() if row["auroc"] > 0.5 + 2 * CLOSE}
+        if found:
+            parts = [f"{control} ({value:.2f})" for control, value in found.items()]
+            findings.append(
+                Finding(
+                    f"controls:{name}",
+                    tuple(found.values()),
+                    f"The detector from {text} responds to more than diffusion. It separates these controls from "
+                    f"photographs: {_join(parts)}.",
+                )
+            )
+    return findings

@@ -1,8 +1,9 @@
 """Images of a toy diffusion model: from photographs, from class prompts, and photographs merely encoded and decoded."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
 
+from demo.toy.config import SourceConfig, digest
 from demo.toy.model import GENERIC_PROMPT, PROMPT_TEMPLATE
 from demo.toy.photos import Tile
 from train.scoring import readings
@@ -26,47 +28,6 @@ CLASS_NAMES = (
     *("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"),
 )
 """What the toy models were trained on."""
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """How the images are made."""
-
-    seed: int = 0
-    """Decides every image, with its name."""
-    strengths: tuple[float, ...] = (0.5,)
-    """Shares of the noising that img2img goes through, which keeps the content of its photograph. The image's name
-    decides which one it is."""
-    img2img_guidance: float = 1.0
-    """1 is no guidance: the prompt "a photo" says nothing about the content."""
-    sample_guidances: tuple[float, ...] = (3.0,)
-    """Guidances of the class prompts. The image's name decides which one it is."""
-    num_steps: int = 20
-    """DDIM steps from pure noise; img2img takes the last `strength` of them."""
-    batch_size: int = 64
-    """Images a call. Changes nothing but the time."""
-
-    def __post_init__(self) -> None:
-        """Check what would fail only after minutes."""
-        if not (self.strengths and self.sample_guidances):
-            raise ValueError("strengths and sample_guidances need at least one value each")
-        for strength in self.strengths:
-            if not (strength <= 1 and int(strength * self.num_steps) >= 1):
-                raise ValueError(
-                    f"strength {strength} of {self.num_steps} steps leaves none: expected at most 1, at least one step"
-                )
-
-    def strength_of(self, name: str) -> float:
-        """The strength of the img2img image of this name, whichever model makes it."""
-        return self.strengths[_digest(f"strength|{self.seed}|{name}") % len(self.strengths)]
-
-    def guidance_of(self, name: str) -> float:
-        """The guidance of the class sample of this name, whichever model makes it."""
-        return self.sample_guidances[_digest(f"guidance|{self.seed}|{name}") % len(self.sample_guidances)]
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
 def prompt_of(class_name: str | None) -> str:
@@ -93,8 +54,12 @@ class ToyModel:
         config: How the images are made.
     """
 
+    pool: Pool | None = None
+    """Processes of `start_pool` that make batches for this one."""
+
     def __init__(self, letter: str, pipeline: Any, config: SourceConfig) -> None:
         """Take the pipeline's models, with the DDIM sampler."""
+        self.letter = letter
         self.img2img_source, self.sample_source = f"toy-{letter}-img2img", f"toy-{letter}"
         self.roundtrip_source, self.guidance_source = f"vae-roundtrip-{letter}", f"toy-{letter}-guidance"
         self.config = config
@@ -123,8 +88,17 @@ class ToyModel:
 
     def rngs(self, image_source: str, names: Sequence[str]) -> list[torch.Generator]:
         """A generator an image."""
-        seeds = [_digest(f"demo/1|{self.config.seed}|{image_source}|{name}") for name in names]
+        seeds = [digest(f"demo/1|{self.config.seed}|{image_source}|{name}") for name in names]
         return [torch.Generator().manual_seed(s) for s in seeds]
+
+    def each(self, method: str, calls: Iterable[tuple[Any, ...]]) -> Iterator[np.ndarray]:
+        """The images of several calls of one of the methods below, in the order of the calls.
+
+        With a `pool` several calls are done at once. What they give is the same.
+        """
+        if self.pool is None:
+            return (getattr(self, method)(*call) for call in calls)
+        return self.pool.imap(partial(_call, self.letter, method), calls)
 
     def img2img(self, tiles: Sequence[Tile], strength: float) -> np.ndarray:
         """Noise the tiles part of the way and denoise them: (batch, 64, 64, 3) uint8."""
@@ -150,6 +124,12 @@ class ToyModel:
         ).images
         return to_8_bit(images)
 
+    def sample_named(
+        self, class_names: Sequence[str], noise_source: str, names: Sequence[str], guidance: float
+    ) -> np.ndarray:
+        """As `sample`, from noise that is a function of `noise_source` and each image's name."""
+        return self.sample(class_names, self.rngs(noise_source, names), guidance)
+
     @torch.no_grad()
     def roundtrip(self, tiles: Sequence[Tile]) -> np.ndarray:
         """Encode and decode, all that img2img does but the diffusion: (batch, 64, 64, 3) uint8."""
@@ -163,6 +143,34 @@ class ToyModel:
 def load_models(config: SourceConfig, *folders: Path) -> list[ToyModel]:
     """The toy models of some folders, called a, b, … in that order."""
     return [ToyModel.load(letter, folder, config) for letter, folder in zip(ascii_lowercase, folders, strict=False)]
+
+
+_MODELS: dict[str, ToyModel] = {}
+"""Of a process of `start_pool`, by letter."""
+
+
+def start_pool(config: SourceConfig, folders: Sequence[Path], num_processes: int) -> Pool:
+    """Processes that have the toy models of some folders, and make batches for models whose `pool` this is.
+
+    They are forked, so that they need not import the libraries again: this process must not have computed anything
+    with torch. Each computes with as many threads as this one, because the number decides how sums are rounded, and
+    with that some images' last bits.
+
+    Args:
+        config: How the images are made.
+        folders: Those of `load_models`.
+        num_processes: How many batches are made at once.
+    """
+    return get_context("fork").Pool(num_processes, _load, (config, *folders))
+
+
+def _load(config: SourceConfig, *folders: Path) -> None:
+    _MODELS.update({model.letter: model for model in load_models(config, *folders)})
+
+
+def _call(letter: str, method: str, call: tuple[Any, ...]) -> np.ndarray:
+    images: np.ndarray = getattr(_MODELS[letter], method)(*call)
+    return images
 
 
 def _stack(tiles: Sequence[Tile]) -> np.ndarray:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from cache_schema import Dataset, Sample, SampleFields, sample_key, write_dataset
 from demo.toy.images import CLASS_NAMES, ToyModel, blur_to_energy, gradient_energy, prompt_of
 from demo.toy.photos import ROLES, TILE_PX, Tile
+from workflow.progress import tell
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -169,18 +170,25 @@ def _batches(items: Iterable[T], size: int, key: Callable[[T], Hashable] = lambd
 def make_img2img(model: ToyModel, tiles: Iterable[Tile]) -> Iterator[Made]:
     """Images that start from the tiles, noised as far as the tile's name decides."""
     config = model.config
-    for batch in _batches(tiles, config.batch_size, lambda t: config.strength_of(t.name)):
-        strength = config.strength_of(batch[0].name)
-        for tile, pixels in zip(batch, model.img2img(batch, strength), strict=True):
-            making = Making(prompt_of(tile.class_name), strength, config.img2img_guidance)
-            yield _copy(model.img2img_source, tile, pixels, making)
+    batches = [*_batches(tiles, config.batch_size, lambda t: config.strength_of(t.name))]
+    calls = [(batch, config.strength_of(batch[0].name)) for batch in batches]
+    done = model.each("img2img", calls)  # asked for before anyone takes an image, so that a pool is never idle
+
+    def copies() -> Iterator[Made]:
+        for (batch, strength), images in zip(calls, done, strict=True):
+            for tile, pixels in zip(batch, images, strict=True):
+                making = Making(prompt_of(tile.class_name), strength, config.img2img_guidance)
+                yield _copy(model.img2img_source, tile, pixels, making)
+
+    return copies()
 
 
 def make_roundtrips(model: ToyModel, tiles: Iterable[Tile]) -> Iterator[Made]:
     """Tiles encoded and decoded."""
-    for batch in _batches(tiles, model.config.batch_size):
-        for tile, pixels in zip(batch, model.roundtrip(batch), strict=True):
-            yield _copy(model.roundtrip_source, tile, pixels)
+    batches = [*_batches(tiles, model.config.batch_size)]
+    done = model.each("roundtrip", [(batch,) for batch in batches])
+    pairs = (zip(batch, images, strict=True) for batch, images in zip(batches, done, strict=True))
+    return (_copy(model.roundtrip_source, tile, pixels) for both in pairs for tile, pixels in both)
 
 
 def classes_of(tiles: Sequence[Tile]) -> list[str]:
@@ -195,16 +203,19 @@ def make_samples(model: ToyModel, tiles: Sequence[Tile]) -> Iterator[Made]:
         for i, class_name in enumerate(classes_of([tile for tile in tiles if tile.role == role])):
             name = f"{role}-{i:04d}"
             wishes.append(Wish(name, class_name, role, model.config.guidance_of(name)))
-    for wish, pixels in draw_samples(model, model.sample_source, wishes):
-        yield wish.as_made(model.sample_source, pixels, None)
+    drawn = draw_samples(model, model.sample_source, wishes)
+    return (wish.as_made(model.sample_source, pixels, None) for wish, pixels in drawn)
 
 
 def draw_samples(model: ToyModel, noise_source: str, wishes: Iterable[Wish]) -> Iterator[tuple[Wish, np.ndarray]]:
     """Class samples, each from noise that is a function of `noise_source` and its name."""
-    for batch in _batches(wishes, model.config.batch_size, lambda wish: wish.guidance):
-        rngs = model.rngs(noise_source, [wish.name for wish in batch])
-        images = model.sample([wish.class_name for wish in batch], rngs, batch[0].guidance)
-        yield from zip(batch, images, strict=True)
+    batches = [*_batches(wishes, model.config.batch_size, lambda wish: wish.guidance)]
+    calls = [
+        ([wish.class_name for wish in batch], noise_source, [wish.name for wish in batch], batch[0].guidance)
+        for batch in batches
+    ]
+    done = model.each("sample_named", calls)
+    return (both for batch, images in zip(batches, done, strict=True) for both in zip(batch, images, strict=True))
 
 
 def make_blurred(tiles: Iterable[Tile], energies: Mapping[str, float]) -> Iterator[Made]:
@@ -231,26 +242,26 @@ def make_images(
         others: More of them: what they are → their number, and themselves.
         progress: Show a bar for each kind.
     """
-    made: list[Made] = []
-
-    def take(what: str, number: int, images: Iterable[Made]) -> None:
-        start = time.monotonic()
-        made.extend(tqdm(images, total=number, desc=what, unit="image", disable=None if progress else True))
-        logger.info("%s: %d images in %.0f s", what, number, time.monotonic() - start)
-
-    test = [t for t in tiles if t.role == "test"]
-    take("photo tiles", len(tiles), make_reals(tiles))
+    test, made = [t for t in tiles if t.role == "test"], list[Made]()
+    fakes: dict[str, float] = {}
+    kinds: dict[str, tuple[int, Iterable[Made]]] = {"photo tiles": (len(tiles), make_reals(tiles))}
     for model in models:
         is_first = model is models[0]
         shown = tiles if is_first else test
-        take(model.img2img_source, len(shown), make_img2img(model, shown))
-        take(model.sample_source, len(shown), make_samples(model, shown))
+        kinds[model.img2img_source] = len(shown), make_img2img(model, shown)
+        kinds[model.sample_source] = len(shown), make_samples(model, shown)
         coded = [t for t in shown if t.role in (roundtrip_roles if is_first else ("test",))]
-        take(model.roundtrip_source, len(coded), make_roundtrips(model, coded))
-    fakes = {m.name: gradient_energy(m.pixels) for m in made if m.image_source == models[0].img2img_source}
-    take(BLURRED, len(test), make_blurred(test, fakes))
-    for what, (number, images) in (others or {}).items():
-        take(what, number, images)
+        kinds[model.roundtrip_source] = len(coded), make_roundtrips(model, coded)
+    kinds |= {BLURRED: (len(test), make_blurred(test, fakes)), **(others or {})}
+    total = sum(number for number, _ in kinds.values())
+    for what, (number, images) in kinds.items():
+        start = time.monotonic()
+        for image in tqdm(images, total=number, desc=what, unit="image", disable=None if progress else True):
+            made.append(image)
+            if what == models[0].img2img_source:
+                fakes[image.name] = gradient_energy(image.pixels)
+            tell(len(made), total)
+        logger.info("%s: %d images in %.0f s", what, number, time.monotonic() - start)
     return made
 
 

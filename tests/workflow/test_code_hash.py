@@ -22,6 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(code_hash, "ROOT", tmp_path)
+    monkeypatch.setattr(code_hash, "PACKAGES", ("box", "command"))
     forget()
     yield tmp_path
     forget()

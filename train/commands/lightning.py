@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,6 +92,12 @@ class LareCLI(LightningCLI):
         ckpt = self.config[self.config.subcommand].get("ckpt_path")
         if ckpt and ckpt not in ("best", "last", "hpc"):
             check_checkpoint(str(ckpt))
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands, or only the one that is asked for: to build the parser of each takes a second."""
+        commands: dict[str, set[str]] = LightningCLI.subcommands()
+        return {name: commands[name] for name in sys.argv[1:2] if name in commands} or commands
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the output folder and the predictions file, and link what one setting says for several."""

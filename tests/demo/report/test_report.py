@@ -1,4 +1,5 @@
 import base64
+import html
 import io
 import json
 import re
@@ -15,6 +16,7 @@ from PIL import Image
 from cache_schema import Dataset, Fingerprint, ShardData, Status, create_cache, store_name
 from demo.report.certain import Certain
 from demo.report.report import load_readings, write_report
+from demo.report.summary import describe_results
 from train.commands.readings import write_readings
 from train.data.datamodule import LareDataModule
 from train.pictures.charts import colorize
@@ -28,7 +30,7 @@ from train.task import LareTask
 from workflow.figures import INK
 from workflow.gallery import Gallery
 
-BLOCKS = ["results", "controls", "pairs", "benchmark", "curves", "scores", "reliability"]
+BLOCKS = ["results", "controls", "pairs", "failed", "benchmark", "curves", "scores", "reliability"]
 BLOCKS += ["matrix", "certain", "gallery", "about"]
 OPTIONAL = {"benchmark", "matrix", "certain"}
 
@@ -141,6 +143,30 @@ def test_report_has_every_block_and_names_every_source(made: dict[str, Any]) -> 
         assert re.findall(r'scope="rowgroup">(\S+)', block) == names
         for reading in ("gradient energy", "mean LaRE", "detector, image + map"):
             assert block.count(f"</span>{reading}</th>") == 2
+
+
+def test_report_begins_with_pictures_and_a_number_a_reading(made: dict[str, Any]) -> None:
+    text = made["report"].read_text()
+    top = text.split("<nav>")[0]
+    pictures, numbers = top.split('id="numbers"')
+    gallery = Gallery(made["data"], made["cache"])
+    assert pictures.count('class="scene"') == len(gallery.families) + min(6, len(gallery.samples))
+    assert pictures.count('class="scene"><img src="data:image/png') == pictures.count('class="scene"')
+    for family in gallery.families:
+        for key in family[:2]:
+            assert f"{gallery.picture(key).mean:.3f}</b>" in pictures
+    means = [reading["mean"]["auroc"] for reading in made["content"]["readings"].values()]
+    assert sorted(re.findall(r"<b>(\S+)</b>", numbers)) == sorted(f"{value:.2f}" for value in means)
+
+
+def test_what_failed_is_told_once(made: dict[str, Any]) -> None:
+    text = html.unescape(made["report"].read_text())
+    found = describe_results(made["content"])
+    assert found.failed
+    for finding in (*found.shows, *found.failed):
+        assert text.count(finding.text) == 1, finding
+    failed = text.split('id="failed"')[1].split("</section>")[0]
+    assert all(finding.text in failed for finding in found.failed)
 
 
 def test_every_reading_is_drawn_for_every_source(made: dict[str, Any]) -> None:

@@ -1,14 +1,22 @@
+"""What is decided, by which numbers, whichever way they turn out. The words are free, the numbers in them are not."""
+
 from typing import Any
 
 import pytest
 
 from demo.report.summary import (
+    BETTER,
+    CHANCE,
+    INVERTED,
+    Finding,
     against_chance,
     describe_auroc,
-    describe_in_a_paragraph,
     describe_results,
     order_readings,
+    three_sentences,
 )
+from demo.report.table import WIDTH, format_auroc
+from train.scoring.titles import TITLES
 
 
 def row(auroc: float, half_width: float = 0.05) -> dict[str, Any]:
@@ -27,17 +35,24 @@ def results(**readings: dict[str, Any]) -> dict[str, Any]:
     return {"readings": readings, "pairs": {}}
 
 
-@pytest.mark.parametrize(
-    ("auroc", "text"), [(0.7, "better than chance"), (0.52, "not to be told from chance"), (0.3, "turned round")]
-)
-def test_against_chance_follows_the_interval(auroc: float, text: str) -> None:
-    assert against_chance(row(auroc)).startswith(text)
+def decided(findings: tuple[Finding, ...]) -> dict[str, tuple[float, ...]]:
+    """Name → numbers, each of which the text gives, as a share or with two digits."""
+    for finding in findings:
+        assert all(f"{n:.2f}" in finding.text or f"{n:.0%}" in finding.text for n in finding.numbers), finding
+        assert finding.text.endswith(".") and max(len(s.split()) for s in finding.text.split(". ")) <= 25, finding
+    return {finding.name: finding.numbers for finding in findings}
+
+
+@pytest.mark.parametrize(("auroc", "verdict"), [(0.7, BETTER), (0.52, CHANCE), (0.3, INVERTED)])
+def test_against_chance_follows_the_interval(auroc: float, verdict: str) -> None:
+    assert against_chance(row(auroc)) == verdict
 
 
 def test_auroc_without_interval() -> None:
     block = {"auroc": 0.7, "auroc_interval": None}
     assert describe_auroc(block) == "0.70"
-    assert against_chance(block) == "not to be told from chance"
+    assert describe_auroc(row(0.7)) == "0.70 (0.65 to 0.75)"
+    assert against_chance(block) == CHANCE
 
 
 def test_order_readings_puts_unknown_ones_last() -> None:
@@ -46,41 +61,31 @@ def test_order_readings_puts_unknown_ones_last() -> None:
     ]
 
 
-def test_mean_that_controls_share_is_said_not_to_mean_generated() -> None:
-    fooled = describe_results(results(mean_lare=reading(0.62, roundtrip=0.5, blurred=0.66)))
-    assert fooled["does_not"] == [
-        "that a low mean means “generated”: photographs that no diffusion model has made score no worse than fake "
-        "(0.62), blurred-real with 0.66."
-    ]
-    assert describe_results(results(mean_lare=reading(0.8)))["does_not"] == []
+def test_mean_that_controls_share_does_not_mark_a_generated_image() -> None:
+    fooled = describe_results(results(mean_lare=reading(0.62, roundtrip=0.5, blurred=0.66))).failed
+    assert decided(fooled) == {"low_mean": (0.66, 0.62)}
+    assert "blurred-real" in fooled[0].text and "fake" in fooled[0].text and "vae-roundtrip-a" not in fooled[0].text
+    assert describe_results(results(mean_lare=reading(0.8))).failed == ()
 
 
 def test_mean_is_compared_with_gradient_energy() -> None:
-    text = describe_results(results(mean_lare=reading(0.8), gradient_energy=reading(0.79)))["does_not"]
-    assert len(text) == 1 and "gradient energy, a measure of smoothness, separates fake with 0.79" in text[0]
-    assert describe_results(results(mean_lare=reading(0.8), gradient_energy=reading(0.6)))["does_not"] == []
+    equal = describe_results(results(mean_lare=reading(0.8), gradient_energy=reading(0.79)))
+    assert decided(equal.failed) == {"smoothness": (0.79, 0.8)}
+    assert describe_results(results(mean_lare=reading(0.8), gradient_energy=reading(0.6))).failed == ()
 
 
 def test_detector_is_asked_whether_it_uses_its_inputs() -> None:
     unused = results(full=reading(0.99), image_only=reading(0.99), full_maps_permuted=reading(0.98))
-    text = describe_results(unused)["does_not"]
-    assert [clause.split(":")[0] for clause in text] == [
-        "that the map adds to the image",
-        "that the detector with both inputs looks at the map",
-    ]
+    assert decided(describe_results(unused).failed) == {"map_adds": (0.99, 0.99), "map_used": (0.99, 0.98)}
     used = results(full=reading(0.99), image_only=reading(0.8), full_maps_permuted=reading(0.7))
-    assert describe_results(used) == {
-        "shows": [
-            "A trained detector reaches, averaged over the sources, an AUROC of 0.99 from image and map and 0.80 from "
-            "the image."
-        ],
-        "does_not": [],
-    }
+    assert describe_results(used).failed == ()
+    assert decided(describe_results(used).shows) == {"detectors": (0.99, 0.8)}
 
 
 def test_detector_that_sees_the_decoder_is_named() -> None:
-    text = describe_results(results(image_only=reading(1.0, roundtrip=0.97)))["does_not"]
-    assert len(text) == 1 and text[0].endswith("controls from photographs, vae-roundtrip-a with 0.97.")
+    failed = describe_results(results(image_only=reading(1.0, roundtrip=0.97))).failed
+    assert decided(failed) == {"controls:image_only": (0.97,)}
+    assert "vae-roundtrip-a" in failed[0].text and "blurred-real" not in failed[0].text
 
 
 def test_pairs_are_told_of_sources_and_not_of_controls() -> None:
@@ -89,17 +94,11 @@ def test_pairs_are_told_of_sources_and_not_of_controls() -> None:
         "fake": {"lower_than_photo": 0.75, "lower_than_roundtrip": 0.4, "n": 1200},
         "blurred-real": {"lower_than_photo": 1.0, "lower_than_roundtrip": None, "n": 1200},
     }
-    shows = describe_results(content)["shows"]
-    assert shows[-1] == (
-        "fake has a lower mean than the photograph that it was made from in 75%, and a lower one than that photograph "
-        "merely passed through the autoencoder in 40% of 1,200 pairs."
-    )
-    paragraph = describe_in_a_paragraph(content)
-    assert all(sentence in paragraph for sentence in shows)
-    assert paragraph.endswith(
-        " The numbers do not show that a lower mean than its own photograph marks a generated image: controls have it "
-        "no less often, blurred-real in 100% of pairs."
-    )
+    found = describe_results(content)
+    assert decided(found.shows) == {"mean_lare:fake": (0.8,), "pairs:fake": (0.75, 0.4)}
+    assert "1,200" in found.shows[-1].text
+    assert decided(found.failed) == {"pairs": (1.0, 0.75)}
+    assert "blurred-real" in found.failed[0].text
 
 
 def test_pairs_of_a_control_that_are_rarely_lower_are_not_held_against_the_mean() -> None:
@@ -108,4 +107,25 @@ def test_pairs_of_a_control_that_are_rarely_lower_are_not_held_against_the_mean(
         "fake": {"lower_than_photo": 0.75, "lower_than_roundtrip": None, "n": 100},
         "vae-roundtrip-a": {"lower_than_photo": 0.15, "lower_than_roundtrip": None, "n": 100},
     }
-    assert describe_results(content)["does_not"] == []
+    assert describe_results(content).failed == ()
+
+
+def test_three_sentences_name_the_best_detector_and_count_the_sources_of_the_mean() -> None:
+    content = results(mean_lare=reading(0.8), full=reading(0.9), image_only=reading(0.95))
+    detector, mean, limits = three_sentences(content)
+    assert "0.95" in detector and "image alone" in detector
+    assert "0.80" in mean and "1 of 1" in mean
+    assert limits.endswith(".")
+    assert three_sentences(results(gradient_energy=reading(0.6))) == [limits]
+
+
+def test_table_has_a_line_a_reading_and_fits_a_terminal() -> None:
+    content = results(**{name: reading(0.1 * n + 0.3) for n, name in enumerate(TITLES)})
+    for block in content["readings"].values():
+        block["sources"] = {s: row(0.625) for s in ("toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img")}
+    content["readings"]["full"]["mean"] = None
+    head, *lines = format_auroc(content).splitlines()
+    assert max(map(len, [head, *lines])) <= WIDTH and len({len(line) for line in [head, *lines]}) == 1
+    assert head.split()[-5:] == ["toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img", "mean"]
+    assert [line.split()[-5:-1] for line in lines] == [["0.625"] * 4] * len(TITLES)
+    assert [line.split()[-1] for line in lines] == ["0.300", "0.400", "0.500", "0.600", "–", "0.800"]

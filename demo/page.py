@@ -1,0 +1,64 @@
+"""The demo's results as a page: `python -m demo report`."""
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache_schema import Dataset
+from demo.report.report import DETECTOR, write_report
+from demo.report.summary import INTRO, LIMITS
+from train.scoring.titles import TITLES
+from workflow.stages import Stages
+
+CONFIGS = Path(__file__).with_name("configs")
+BENCHMARK = Path(__file__).parents[1] / "docs" / "results" / "toy-benchmark.json"
+"""What the toy benchmark has found, as docs/RESULTS.md shows it. Only a checkout has it."""
+PACKAGES = ("torch", "diffusers", "transformers", "timm", "lightning", "zarr", "numpy", "pillow")
+PHOTO_PACKAGES = ("mvtb-data", "scikit-image", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """The page of a demo that has run."""
+
+    out: Path = Path("runs/demo")
+    """The demo's folder; report.html is written there."""
+
+
+def write_page(config: PageConfig) -> None:
+    """Write the page of a demo that has run."""
+    data, cache = config.out / "data", config.out / "cache"
+    stages = Stages(config.out, data, cache, configs=CONFIGS)
+    dataset, settings = Dataset.open(data), json.loads(stages.results.read_text(encoding="utf-8"))["settings"]
+    write_report(
+        stages.results,
+        {name: stages.files(name)[0] for name in TITLES},
+        data,
+        cache,
+        config.out / "report.html",
+        title="LaRE² on photographs and toy-model images",
+        intro=INTRO.format(num_photographs=dataset.settings["num_photographs"]),
+        limits=LIMITS,
+        about=_about(dataset, settings),
+        ckpt=stages.detectors / DETECTOR / "checkpoints" / "best.ckpt",
+        matrix=config.out / "matrix" / "matrix.json",  # of python -m train matrix --out <out>/matrix
+        benchmark=BENCHMARK,
+    )
+
+
+def _about(dataset: Dataset, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    commit = settings["git_commit"] or "none: not a git work tree"
+    versions = {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
+    return {
+        "Commit and versions": {
+            "command": "make demo",
+            "commit": commit + (" with changes" if settings["git_dirty"] else ""),
+            **versions,
+        },
+        "Images": {**{p: importlib.metadata.version(p) for p in PHOTO_PACKAGES}, **dataset.settings},
+        "Samples": {s: ", ".join(f"{n} {c}" for n, c in counts.items()) for s, counts in dataset.counts.items()},
+        "LaRE maps": {"fingerprint": settings["fingerprint"], **settings["fields"]},
+    }

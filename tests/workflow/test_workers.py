@@ -1,0 +1,132 @@
+"""Commands in forked processes: what they say, how far they are, how they end."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from workflow.workers import Workers, _Lines
+
+MODULE = """
+import json, os, sys, time
+from workflow.progress import tell
+
+def main(verb):
+    import torch
+    print("argument", sys.argv[1:], "threads", torch.get_num_threads())
+    print("to stderr", file=sys.stderr)
+    if verb == "fail":
+        sys.exit("this went wrong")
+    if verb == "sleep":
+        open(sys.argv[2], "w").close()
+        time.sleep(600)
+    for done in (1, 2):
+        tell(done, 2)
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+"""
+
+pytestmark = pytest.mark.slow  # the libraries are imported once for all
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.told: list[tuple[int, int]] = []
+        self.threads: set[int] = set()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        self.threads.add(threading.get_ident())
+
+    def tell(self, done: int, total: int) -> None:
+        self.told.append((done, total))
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    folder = tmp_path / "somebody"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "__main__.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder.name
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def workers(heard: Heard) -> Iterator[Workers]:
+    with Workers(("torch", "workflow.progress"), heard.say, heard.tell) as made:
+        yield made
+
+
+def test_command_runs_as_by_itself_and_is_heard(
+    workers: Workers, heard: Heard, package: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        workers.run(package, "work", Path("a b"))
+    assert [*filter(lambda r: "python -m" in r, caplog.messages)] == [f"python -m {package} work 'a b'"]
+    threads = torch.get_num_threads()
+    assert f"argument ['work', 'a b'] threads {threads}" in heard.lines and "to stderr" in heard.lines
+    assert heard.told == [(1, 2), (2, 2)] and heard.threads == {threading.get_ident()}
+    heard.lines.clear()
+    workers.run(package, "work", share=os.cpu_count() or 1)
+    assert any(line.endswith("threads 1") for line in heard.lines)
+
+
+def test_command_that_fails_is_an_error_and_the_next_one_runs(workers: Workers, heard: Heard, package: str) -> None:
+    with pytest.raises(RuntimeError, match=f"python -m {package} fail ended with status 1"):
+        workers.run(package, "fail")
+    assert "this went wrong" in heard.lines
+    workers.run(package, "work")
+
+
+def test_ctrl_c_ends_the_commands_that_run(workers: Workers, package: str, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def press() -> None:
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        workers.run(package, "sleep", begun)
+    assert time.monotonic() - start < 300
+    assert not workers._running
+
+
+def test_process_that_is_forked_has_one_thread(heard: Heard) -> None:
+    """Of the demo's own libraries none may begin a thread while it is imported."""
+    from demo.run import LIBRARIES
+
+    with Workers(LIBRARIES, heard.say, heard.tell) as workers:
+        workers._run(_count_threads, ())
+    assert "threads 1" in heard.lines
+
+
+def _count_threads() -> None:
+
+    folder = f"/proc/{os.getppid()}/task"
+    sys.stdout.write(f"threads {len(os.listdir(folder))}\n")
+
+
+def test_lines_are_whole_and_bars_are_left_out() -> None:
+    lines = _Lines()
+    assert [*lines.add(b"one\ntw")] == ["one"]
+    assert [*lines.add(b"o\r\nover\rwritten\n\n")] == ["two", "written"]
+    assert [*lines.add("\x1b[31mred\x1b[0m\n 50%|███  | 1/2 [00:01<00:01,  1.0it/s]\n".encode())] == ["red"]
+    assert [*lines.add("cut sh\xe4rt \xff".encode()[:-1])] == [] and next(lines.add(b"")).startswith("cut sh")
