@@ -51,6 +51,7 @@ class Workers:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*preload])
         self._say, self._tell = say, tell
+        self._method = multiprocessing.get_start_method()
         self._running: list[Any] = []
         self._handlers: dict[int, Any] = {}
 
@@ -106,7 +107,7 @@ class Workers:
     def _run(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> int:
         """Exit status of a function in a process of its own, whose output and progress are heard meanwhile."""
         (output, its_output), (told, its_told) = (self._context.Pipe(duplex=False) for _ in range(2))
-        process = self._context.Process(target=_begin, args=(target, arguments, its_output, its_told))
+        process = self._context.Process(target=_begin, args=(target, arguments, its_output, its_told, self._method))
         try:
             process.start()
             self._running.append(process)
@@ -162,8 +163,12 @@ class _Lines:
                 yield shown
 
 
-def _begin(target: Callable[..., None], arguments: tuple[Any, ...], output: Connection, told: Connection) -> None:
+def _begin(
+    target: Callable[..., None], arguments: tuple[Any, ...], output: Connection, told: Connection, method: str
+) -> None:
     """In the new process: all output goes to the one who has started it."""
+    # Its own processes start in the platform's way. Through a fork server of its own each would import torch again.
+    multiprocessing.set_start_method(method, force=True)
     for number in (1, 2):
         os.dup2(output.fileno(), number)
     output.close()

@@ -68,7 +68,7 @@ def test_demo_runs_on_a_terminal_and_again_elsewhere(
     out = tmp_path / "out"
     arguments = make_arguments(out, model_folder, few_photos)
     terminal = OnTerminal(arguments)
-    assert terminal.wait() == 0, terminal.text
+    assert terminal.wait() == 0, "\n".join(terminal.lines)
     results = check_outputs(out)
     check_what_a_person_sees(terminal, out, results)
     check_that_processes_make_the_same_images(out, model_folder, few_photos, tmp_path)

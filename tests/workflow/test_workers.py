@@ -1,6 +1,7 @@
 """Commands in forked processes: what they say, how far they are, how they end."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,13 +16,14 @@ import torch
 from workflow.workers import Workers, _Lines
 
 MODULE = """
-import json, os, sys, time
+import multiprocessing, sys, time
 from workflow.progress import tell
 
 def main(verb):
     import torch
     print("argument", sys.argv[1:], "threads", torch.get_num_threads())
     print("to stderr", file=sys.stderr)
+    print("starts by", multiprocessing.get_start_method())
     if verb == "fail":
         sys.exit("this went wrong")
     if verb == "sleep":
@@ -80,6 +82,7 @@ def test_command_runs_as_by_itself_and_is_heard(
     assert [*filter(lambda r: "python -m" in r, caplog.messages)] == [f"python -m {package} work 'a b'"]
     threads = torch.get_num_threads()
     assert f"argument ['work', 'a b'] threads {threads}" in heard.lines and "to stderr" in heard.lines
+    assert f"starts by {multiprocessing.get_start_method()}" in heard.lines
     assert heard.told == [(1, 2), (2, 2)] and heard.threads == {threading.get_ident()}
     heard.lines.clear()
     workers.run(package, "work", share=os.cpu_count() or 1)
