@@ -73,6 +73,7 @@ def test_demo_runs_on_a_terminal_and_again_elsewhere(
     check_what_a_person_sees(terminal, out, results)
     check_that_processes_make_the_same_images(out, model_folder, few_photos, tmp_path)
     weights = (out / "detectors" / "full" / "checkpoints" / "best.ckpt").stat()
+    capfd.readouterr()
     assert main(arguments) == 0
     assert (out / "detectors" / "full" / "checkpoints" / "best.ckpt").stat() == weights
     assert json.loads((out / "results.json").read_text())["readings"] == results["readings"]
