@@ -89,7 +89,7 @@ class Demo:
             configs=CONFIGS,
             overrides=config.overrides,
             num_jobs=NUM_JOBS,
-            run=partial(run_with_all_threads, workers),
+            run=workers.run,
             show=console,
         )
 
@@ -117,15 +117,6 @@ class Demo:
         arguments += [f"--sources.{name}={json.dumps(value)}" for name, value in sources.items()]
         work = partial(self.workers.run, "demo", "images", *arguments)
         return self.stages.steps.run("data", [self.data], settings, work)
-
-
-def run_with_all_threads(workers: Workers, module: str, *arguments: str | Path, share: int = 1, **options: Any) -> None:
-    """Run a command with all cores' threads, however many such commands run at once.
-
-    The number of threads decides how sums are rounded, and with that the trained weights: each detector is the one that
-    its command gives by itself. Threads that wait sleep, so that two commands share the cores well.
-    """
-    workers.run(module, *arguments, **options)
 
 
 def run(config: DemoConfig) -> None:

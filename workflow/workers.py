@@ -92,8 +92,10 @@ class Workers:
             RuntimeError: If it fails.
         """
         words = [*map(str, arguments)]
-        logger.info("python -m %s %s", module, shlex.join(words))
         num_threads = max(1, (os.cpu_count() or 1) // share) if share > 1 else None
+        # With another number of threads sums are rounded in another order.
+        setting = f"OMP_NUM_THREADS={num_threads} " if num_threads else ""
+        logger.info("%spython -m %s %s", setting, module, shlex.join(words))
         status = self._run(_run_module, (module, words, num_threads))
         if status:
             raise RuntimeError(f"python -m {module} {words[0]} ended with status {status}")
