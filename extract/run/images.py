@@ -1,7 +1,6 @@
 """A tar's images in row order: bytes to RGB tensors in [-1, 1] with their noise, or a rejection with its reason."""
 
 import hashlib
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -61,11 +60,15 @@ class Row(NamedTuple):
     sha256: bytes
     status: Status
     reason: str
+    number: int = 0
+    """Its place in its tar."""
 
 
 class Batch(NamedTuple):
     """Consecutive rows of a tar. The tensors always have the full batch size: zeros follow the last row."""
 
+    start: int
+    """The tar's row that comes first; keys and the other fields are of this row and those behind it."""
     keys: list[str]
     images: Tensor
     """(batch, 3, S, S), float32 in [-1, 1]."""
@@ -108,15 +111,20 @@ class TarRows(IterableDataset[Row]):
     def __iter__(self) -> Iterator[Row]:
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        numbers = itertools.count()
+        number = -1
 
         def is_mine(name: str) -> bool:
-            return not name.endswith(".json") and next(numbers) // self.batch_size % step == first
+            nonlocal number
+            if name.endswith(".json"):
+                return False
+            number += 1
+            return number // self.batch_size % step == first
 
         with self.tar.open("rb") as file:
             # skip_meta=None: webdataset would pass over keys that begin with two underscores.
             for member in tar_file_iterator(file, skip_meta=None, select_files=is_mine):
-                yield load_row(member["fname"].rpartition(".")[0], member["data"], self.settings)
+                row = load_row(member["fname"].rpartition(".")[0], member["data"], self.settings)
+                yield row._replace(number=number)
 
 
 def collate(rows: list[Row], batch_size: int) -> Batch:
@@ -127,6 +135,7 @@ def collate(rows: list[Row], batch_size: int) -> Batch:
         return torch.stack([*tensors, *padding])
 
     return Batch(
+        start=rows[0].number,
         keys=[row.key for row in rows],
         images=stack([row.image for row in rows]),
         posterior_noise=stack([row.posterior_noise for row in rows]),

@@ -87,13 +87,11 @@ class Extractor:
         results = [_Rows(entry.num_rows, self.method.map_shape) for _ in variants]
         image_sha256 = np.zeros((entry.num_rows, 32), np.uint8)
         reading = _TimedIterator(self._read(n, table, num_draws=max(v.ensemble_size for v in variants)))
-        done = 0
         for batch, batch_prompts, maps in self._compute(reading, prompts, variants):
             settled = self._settle(batch, batch_prompts, maps, variants)
             for rows, values in zip(results, settled, strict=True):
-                rows.fill(done, *values)
-            image_sha256[done : done + len(batch.keys)] = batch.image_sha256
-            done += len(batch.keys)
+                rows.fill(batch.start, *values)
+            image_sha256[batch.start : batch.start + len(batch.keys)] = batch.image_sha256
             progress(len(batch.keys))
         attributes: dict[str, Any] = {
             "tar": entry.name,
@@ -121,7 +119,7 @@ class Extractor:
         try:
             for batch in load_batches(path, settings, config.batch_size, config.num_workers, pin_memory=is_gpu):
                 found_rows = zip(batch.keys, batch.image_sha256, strict=True)
-                for row, (key, sha256) in enumerate(found_rows, start=done):
+                for row, (key, sha256) in enumerate(found_rows, start=batch.start):
                     if row >= len(keys) or key != keys[row]:
                         expected = repr(keys[row]) if row < len(keys) else "its end"
                         raise DatasetError(f"{path}, row {row}: found {key!r}, the index says {expected}. {advice}")
@@ -130,7 +128,7 @@ class Extractor:
                             f"{path}, row {row} ({key}): the image's sha256 is {bytes(sha256).hex()}, the index says "
                             f"{hashes[row]}. {advice}"
                         )
-                done += len(batch.keys)
+                done = batch.start + len(batch.keys)
                 yield batch
         except tarfile.TarError as error:
             raise DatasetError(f"{path} cannot be read as a tar ({error}). {advice}") from error
@@ -145,10 +143,8 @@ class Extractor:
         On a GPU the only wait is for the batch before, so that the device always has work queued.
         """
         started: deque[_Started] = deque()
-        done = 0
         for batch in loaded:
-            batch_prompts = prompts[done : done + len(batch.keys)]
-            done += len(batch.keys)
+            batch_prompts = prompts[batch.start : batch.start + len(batch.keys)]
             maps, wait = self.transfer.to_host(self._run(self.model, batch, batch_prompts, variants))
             started.append(_Started(batch, batch_prompts, maps, wait))
             if len(started) > 1:

@@ -56,6 +56,7 @@ def test_batches_come_in_row_order_whatever_the_workers(packed: Dataset, num_wor
     keys = packed.rows(0)["key"].to_pylist()
     batches = list(load_batches(packed.tar_path(0), SETTINGS, 2, num_workers, pin_memory=False))
     assert [batch.keys for batch in batches] == [keys[:2], keys[2:4], keys[4:]]
+    assert [batch.start for batch in batches] == [0, 2, 4]
     assert [h.tobytes().hex() for batch in batches for h in batch.image_sha256] == packed.rows(0)["sha256"].to_pylist()
 
 
