@@ -6,11 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from extract.run.progress import load_progress
-
 
 def images_done(cache: Path) -> float | None:
     """Share of the images that the extractions at work on a cache have done, 0 to 1; None where none is."""
+    from extract.run.progress import load_progress  # only now: questions that need caches alone load nothing of stage 1
+
     tasks = load_progress(cache)
     total = sum(task.num_images for task in tasks)
     return sum(task.images_done for task in tasks) / total if total else None
