@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 """Folder of the project's packages, where others may lie as well: they are installed there."""
 PACKAGES = ("cache_schema", "extract", "train", "detect", "workflow", "demo", "experiments", "bench")
 """The project's own."""
+
+
+_PARSING = threading.RLock()
+"""CPython 3.11 counts the depth of syntax trees for all threads together, and fails where two of them parse at once."""
 
 
 def hash_code(*modules: str) -> str:
@@ -25,8 +30,9 @@ def hash_code(*modules: str) -> str:
         ModuleNotFoundError: If the project has no such module: its absence must not look like a module without a line.
     """
     digest = hashlib.sha256()
-    for name in sorted(imported_modules(*modules)):
-        digest.update(f"{name}\0{_code_of(name)}\0".encode())
+    with _PARSING:
+        for name in sorted(imported_modules(*modules)):
+            digest.update(f"{name}\0{_code_of(name)}\0".encode())
     return digest.hexdigest()
 
 
@@ -37,11 +43,12 @@ def imported_modules(*modules: str) -> set[str]:
         ModuleNotFoundError: If the project has no such module.
     """
     found, todo = set[str](), list(modules)
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += _imports_of(name)
+    with _PARSING:
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += _imports_of(name)
     return found
 
 

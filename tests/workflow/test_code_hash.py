@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,12 @@ def test_no_step_depends_on_what_draws_or_tells_its_outcome() -> None:
     }
     assert not pictures & set.union(*(imported_modules(*modules) for modules in CODE.values()))
     assert (ROOT / "workflow" / "code_hash.py").is_file()
+
+
+def test_threads_that_hash_at_once_agree() -> None:
+    expected = {name: hash_code(*modules) for name, modules in CODE.items()}
+    for _ in range(3):
+        forget()
+        with ThreadPoolExecutor(8) as pool:
+            found = pool.map(lambda modules: hash_code(*modules), [*CODE.values()] * 2)
+        assert list(found) == [*expected.values()] * 2
