@@ -145,6 +145,7 @@ def load_models(config: SourceConfig, *folders: Path) -> list[ToyModel]:
     return [ToyModel.load(letter, folder, config) for letter, folder in zip(ascii_lowercase, folders, strict=False)]
 
 
+_CHOSEN: list[Any] = []
 _MODELS: dict[str, ToyModel] = {}
 """Of a process of `start_pool`, by letter."""
 
@@ -161,14 +162,17 @@ def start_pool(config: SourceConfig, folders: Sequence[Path], num_processes: int
         folders: Those of `load_models`.
         num_processes: How many batches are made at once.
     """
-    return get_context("fork").Pool(num_processes, _load, (config, *folders))
+    return get_context("fork").Pool(num_processes, _choose, (config, *folders))
 
 
-def _load(config: SourceConfig, *folders: Path) -> None:
-    _MODELS.update({model.letter: model for model in load_models(config, *folders)})
+def _choose(config: SourceConfig, *folders: Path) -> None:
+    # Nothing that may fail: a pool starts a process anew for each that ends here, for ever.
+    _CHOSEN[:] = [config, *folders]
 
 
 def _call(letter: str, method: str, call: tuple[Any, ...]) -> np.ndarray:
+    if not _MODELS:
+        _MODELS.update({model.letter: model for model in load_models(*_CHOSEN)})
     images: np.ndarray = getattr(_MODELS[letter], method)(*call)
     return images
 
