@@ -28,7 +28,14 @@ from cache_schema.report import (
     summarize,
 )
 from cache_schema.status import Status, is_ok
-from cache_schema.store import FORMAT_VERSION, FULL_MANTISSA_BITS, ShardData, fits_stored, non_finite_reason
+from cache_schema.store import (
+    FORMAT_VERSION,
+    FULL_MANTISSA_BITS,
+    ShardData,
+    fits_stored,
+    non_finite_reason,
+    round_mantissa,
+)
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
 from cache_schema.workers import end_with_parent
 from cache_schema.writing import REJECTED_SCHEMA, append_dataset, check_new, write_dataset
@@ -84,6 +91,7 @@ __all__ = [
     "read_image_bytes",
     "reason_kind",
     "resize_canvas",
+    "round_mantissa",
     "rows_sha256",
     "sample_key",
     "shard_reports",

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from extract.models.base import DiffusionModel
     from extract.models.costs import count_macs, count_macs_by_part
     from extract.models.folder import ModelFolder
+    from extract.models.known_hashes import KnownHashes
     from extract.models.stable_diffusion import StableDiffusion, load_scheduler
     from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
     from extract.packing.copies import CopyRule
     from extract.packing.degradations import parse_degradation
     from extract.packing.pack import PackConfig, pack
     from extract.rejected import EXIT_TOO_MANY_REJECTED
-    from extract.run.fingerprint import compute_fingerprint
+    from extract.run.fingerprint import ModelSource, compute_fingerprint
     from extract.run.images import Batch, RowSettings, collate, load_batches, load_row
     from extract.run.job import Job
     from extract.run.methods import Inputs, Method, make_method
     from extract.run.noise_study import NoiseStudy
+    from extract.run.probe import LoadedProbe, Probe
 
 __all__ = [
     "EXIT_TOO_MANY_REJECTED",
@@ -38,14 +40,18 @@ __all__ = [
     "ImportConfig",
     "Inputs",
     "Job",
+    "KnownHashes",
     "Launch",
     "LaunchConfig",
+    "LoadedProbe",
     "MapImport",
     "Method",
     "ModelFolder",
+    "ModelSource",
     "NoiseStudy",
     "NoiseStudyConfig",
     "PackConfig",
+    "Probe",
     "RowSettings",
     "StableDiffusion",
     "Variant",
@@ -78,14 +84,18 @@ _MODULE_OF = {
     "ImportConfig": "authors.import_maps",
     "Inputs": "run.methods",
     "Job": "run.job",
+    "KnownHashes": "models.known_hashes",
     "Launch": "engines.launch",
     "LaunchConfig": "engines.config",
+    "LoadedProbe": "run.probe",
     "MapImport": "authors.import_maps",
     "Method": "run.methods",
     "ModelFolder": "models.folder",
+    "ModelSource": "run.fingerprint",
     "NoiseStudy": "run.noise_study",
     "NoiseStudyConfig": "config",
     "PackConfig": "packing.pack",
+    "Probe": "run.probe",
     "RowSettings": "run.images",
     "StableDiffusion": "models.stable_diffusion",
     "Variant": "config",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +52,7 @@ class Component:
     @cached_property
     def sha256(self) -> str:
         """Hash of the weight files' bytes, in the order of their names; read once."""
-        return _hash_files(self.weights)
+        return hash_files(self.weights)
 
     @property
     def config_sha256(self) -> str:
@@ -186,18 +186,26 @@ class ModelFolder:
             raise ValueError(f"image_size is {image_size}: {parts} a multiple of {multiple}")
         return vae["latent_channels"], image_size // stride, image_size // stride
 
-    def hashes(self) -> dict[str, str]:
-        """Fingerprint fields that identify weights and configurations."""
+    def hashes(self, known: Callable[[Sequence[Path]], str] | None = None) -> dict[str, str]:
+        """Fingerprint fields that identify weights and configurations.
+
+        Args:
+            known: Gives the hash of weight files without reading them again, such as `KnownHashes`; None reads them.
+        """
+
+        def weights_of(part: Component) -> str:
+            return part.sha256 if known is None else known(part.weights)
+
         if self.unet is None:
-            return {"vae_sha256": self.vae.sha256, "vae_config_sha256": self.vae.config_sha256}
+            return {"vae_sha256": weights_of(self.vae), "vae_config_sha256": self.vae.config_sha256}
         parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
         fields = {}
         for name, part in parts.items():
-            fields[f"{name}_sha256"] = part.sha256 if part else "none"
+            fields[f"{name}_sha256"] = weights_of(part) if part else "none"
             fields[f"{name}_config_sha256"] = part.config_sha256 if part else "none"
         files = self.tokenizer.iterdir() if self.tokenizer else ()
         texts = sorted(f for f in files if f.suffix in (".json", ".txt"))
-        fields["tokenizer_sha256"] = _hash_files(texts) if texts else "none"
+        fields["tokenizer_sha256"] = hash_files(texts) if texts else "none"
         return fields
 
 
@@ -214,7 +222,8 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     raise _MissingFile(f"{folder} holds no {_STEMS[0]}.safetensors: pickled weights (.bin, .pt, .ckpt) are not loaded")
 
 
-def _hash_files(paths: Iterable[Path]) -> str:
+def hash_files(paths: Iterable[Path]) -> str:
+    """SHA-256 over the bytes of files, one after the other."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -48,12 +48,17 @@ class PromptPolicy:
             "template": f"template: {self.text!r}, else {self.fallback!r}",
         }[self.name]
 
+    @property
+    def text_without_class(self) -> str:
+        """The text of an image whose class nobody knows."""
+        return self.fallback if self.is_per_sample else self.text
+
     def prompts(self, rows: pa.Table) -> list[str]:
         """The text of each index row, in row order."""
         if not self.is_per_sample:
             return [self.text] * len(rows)
         names = rows["class_name"].to_pylist()
-        return [self.text.replace("{class_name}", name) if name else self.fallback for name in names]
+        return [self.text.replace("{class_name}", name) if name else self.text_without_class for name in names]
 
     def check_labels(self, dataset: Dataset) -> None:
         """Refuse a policy whose fallback text reveals the label.

@@ -1,6 +1,10 @@
-"""Which settings are part of a cache's identity."""
+"""Which settings are part of a cache's identity, and the settings that an identity was made from."""
 
+import ast
+import re
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from cache_schema import RULES, Fingerprint
 from extract.config import ExtractConfig, Variant
@@ -42,3 +46,67 @@ def compute_fingerprint(
             "prompt_policy": model.policy.identity,
         }
     return Fingerprint(fields)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a diffusion model is found.
+
+    Attributes:
+        model: Diffusers folder or hub id.
+        revision: Commit hash of a hub id.
+        vae: Folder or hub id of another autoencoder.
+        vae_revision: Commit hash of that.
+    """
+
+    model: str
+    revision: str | None = None
+    vae: str | None = None
+    vae_revision: str | None = None
+
+
+_SAME_NAME = (
+    *("method", "image_size", "timestep", "ensemble_size", "noise_seed", "inversion_steps"),
+    *("compute_dtype", "stored_dtype", "mantissa_bits"),
+)
+"""Fields that are called like the setting."""
+MAX_FIELDS = {"image_size": 4096, "timestep": 10**6, "ensemble_size": 256, "inversion_steps": 1000}
+"""Largest values that a stranger's detector may ask for."""
+_FIXED = re.compile(r"fixed: (?P<prompt>.+)", re.DOTALL)
+_TEMPLATE = re.compile(r"template: (?P<prompt>.+), else (?P<prompt_fallback>.+)", re.DOTALL)
+
+
+def config_of(fields: Mapping[str, int | str], model: ModelSource, **changes: Any) -> ExtractConfig:
+    """The settings that made a cache, read back from its fingerprint's fields.
+
+    Args:
+        fields: Of one cache; of a stranger's, perhaps.
+        model: Where the diffusion model is.
+        **changes: Settings that are no part of the identity, or are to differ: device, batch_size, compute_dtype.
+
+    Raises:
+        ValueError: If no settings of this code make such a cache, or they ask for more than `MAX_FIELDS`.
+    """
+    known = {name: fields[name] for name in _SAME_NAME if name in fields}
+    for name, most in MAX_FIELDS.items():
+        value = known.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            raise ValueError(f"{name} of the maps is {value!r}: expected a number up to {most}")
+    known["device"] = "cpu"
+    text = str(fields.get("prompt_policy", "none"))
+    return ExtractConfig(data="", cache="", **asdict(model), **_read_prompts(text) | known | changes)
+
+
+def _read_prompts(identity: str) -> dict[str, Any]:
+    """Settings of `PromptPolicy.identity`; the texts stand in it as Python writes them."""
+    for policy, pattern in (("fixed", _FIXED), ("template", _TEMPLATE)):
+        found = pattern.fullmatch(identity)
+        if found:
+            try:
+                texts = {name: ast.literal_eval(text) for name, text in found.groupdict().items()}
+            except (ValueError, SyntaxError) as error:
+                raise ValueError(f"prompt_policy of the maps is {identity!r}: no texts can be read from it") from error
+            return {"prompt_policy": policy, **texts}
+    if identity != "none":
+        raise ValueError(f"prompt_policy of the maps is {identity!r}: expected fixed, template or none")
+    return {}

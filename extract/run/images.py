@@ -31,7 +31,11 @@ def load_image(data: bytes, image_size: int) -> Tensor:
     Raises:
         ImageRejected: If the image cannot be used.
     """
-    canvas = resize_canvas(decode_image(data), image_size)
+    return scale_canvas(resize_canvas(decode_image(data), image_size))
+
+
+def scale_canvas(canvas: NDArray[np.uint8]) -> Tensor:
+    """A canvas as the models take it: (S, S, 3), uint8, to (3, S, S), float32 in [-1, 1]."""
     return torch.from_numpy(canvas.transpose(2, 0, 1).astype(np.float32)).div_(127.5).sub_(1)
 
 
@@ -92,10 +96,15 @@ def load_row(key: str, data: bytes, settings: RowSettings) -> Row:
     except ImageRejected as rejection:
         image = torch.zeros(3, settings.image_size, settings.image_size)
         status, reason = rejection.status, rejection.reason
+    return add_noise(key, image, hashlib.sha256(data).digest(), settings)._replace(status=status, reason=reason)
+
+
+def add_noise(key: str, image: Tensor, sha256: bytes, settings: RowSettings) -> Row:
+    """A usable image's row: the image, as `scale_canvas` gives it, with the noise of its key."""
     seed, shape = settings.noise_seed, settings.latent_shape
     posterior_noise = torch.from_numpy(sample_noise(seed, key, POSTERIOR_DRAW, shape))
     noise = torch.from_numpy(sample_draws(seed, key, settings.num_draws, shape))
-    return Row(key, image, posterior_noise, noise, hashlib.sha256(data).digest(), status, reason)
+    return Row(key, image, posterior_noise, noise, sha256, Status.OK, "")
 
 
 class TarRows(IterableDataset[Row]):

@@ -28,12 +28,12 @@ class Model:
     device: torch.device
 
     @classmethod
-    def prepare(cls, config: ModelConfig, dataset: Dataset, needs: Needs, timesteps: Iterable[int]) -> "Model":
+    def prepare(cls, config: ModelConfig, dataset: Dataset | None, needs: Needs, timesteps: Iterable[int]) -> "Model":
         """Check a model's settings against its folder and the dataset.
 
         Args:
             config: The settings.
-            dataset: The packed images.
+            dataset: The packed images; None for single pictures, which have no label that a text could tell.
             needs: Which parts of the model are used.
             timesteps: At which noise levels.
 
@@ -47,7 +47,7 @@ class Model:
         folder.latent_shape(config.image_size)
         scheduler = load_scheduler(folder, timesteps) if needs.unet else None
         policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
-        if not config.allow_label_dependent_prompts:
+        if dataset is not None and not config.allow_label_dependent_prompts:
             policy.check_labels(dataset)
         return cls(config, needs, folder, scheduler, policy, device)
 

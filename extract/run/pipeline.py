@@ -1,26 +1,24 @@
-"""The loop over one tar: images → latents → the method's error → maps."""
+"""The loop over one tar: its images, their maps, and the shards that hold them."""
 
 import tarfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cache_schema import Dataset, DatasetError, ShardData, Status, fits_stored, is_ok, non_finite_reason
+from cache_schema import Dataset, DatasetError, ShardData, Status
 from extract.config import ExtractConfig, Variant
 from extract.models.base import DiffusionModel
 from extract.models.prompts import PromptPolicy, prompts_sha256
 from extract.run.images import Batch, RowSettings, load_batches
-from extract.run.methods import Inputs, Method
-from extract.run.transfer import Transfer
+from extract.run.maps import MapMaker
+from extract.run.methods import Method
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "zarr")
 
@@ -39,20 +37,6 @@ class _Rows:
         self.reasons |= {str(start + i): reason for i, reason in enumerate(reasons) if reason}
 
 
-class _Started(NamedTuple):
-    """A batch whose maps are being computed."""
-
-    batch: Batch
-    prompts: list[str]
-    maps: Tensor
-    """(variant, batch, c, h, w), on the host once `wait` has returned."""
-    wait: Callable[[], object]
-
-    def finish(self) -> tuple[Batch, list[str], NDArray[np.float32]]:
-        self.wait()
-        return self.batch, self.prompts, self.maps[:, : len(self.batch.keys)].numpy()
-
-
 class Extractor:
     """The loaded model with everything that the maps of a tar depend on.
 
@@ -68,7 +52,7 @@ class Extractor:
         self, config: ExtractConfig, dataset: Dataset, policy: PromptPolicy, method: Method, model: DiffusionModel
     ) -> None:
         self.config, self.dataset, self.policy, self.method, self.model = config, dataset, policy, method, model
-        self.transfer = Transfer(model.device)
+        self.maps = MapMaker(config, method, model)
 
     def extract(self, n: int, variants: Sequence[Variant], progress: Callable[[int], object]) -> list[ShardData]:
         """The features of tar n, one shard a variant, in one pass over its images.
@@ -87,8 +71,11 @@ class Extractor:
         results = [_Rows(entry.num_rows, self.method.map_shape) for _ in variants]
         image_sha256 = np.zeros((entry.num_rows, 32), np.uint8)
         reading = _TimedIterator(self._read(n, table, num_draws=max(v.ensemble_size for v in variants)))
-        for batch, batch_prompts, maps in self._compute(reading, prompts, variants):
-            settled = self._settle(batch, batch_prompts, maps, variants)
+
+        def prompts_of(batch: Batch) -> list[str]:
+            return prompts[batch.start : batch.start + len(batch.keys)]
+
+        for batch, settled in self.maps.compute(reading, prompts_of, variants):
             for rows, values in zip(results, settled, strict=True):
                 rows.fill(batch.start, *values)
             image_sha256[batch.start : batch.start + len(batch.keys)] = batch.image_sha256
@@ -135,65 +122,13 @@ class Extractor:
         if done != len(keys):
             raise DatasetError(f"{path} has {done} images, the index says {len(keys)}. {advice}")
 
-    def _compute(
-        self, loaded: Iterator[Batch], prompts: list[str], variants: Sequence[Variant]
-    ) -> Iterator[tuple[Batch, list[str], NDArray[np.float32]]]:
-        """Maps of each batch, (variant, len(keys), c, h, w), one batch later than it was started.
-
-        On a GPU the only wait is for the batch before, so that the device always has work queued.
-        """
-        started: deque[_Started] = deque()
-        for batch in loaded:
-            batch_prompts = prompts[batch.start : batch.start + len(batch.keys)]
-            maps, wait = self.transfer.to_host(self._run(self.model, batch, batch_prompts, variants))
-            started.append(_Started(batch, batch_prompts, maps, wait))
-            if len(started) > 1:
-                yield started.popleft().finish()
-        while started:
-            yield started.popleft().finish()
-
-    @torch.inference_mode()
-    def _run(self, model: DiffusionModel, batch: Batch, prompts: list[str], variants: Sequence[Variant]) -> Tensor:
-        size = len(batch.images)
-        padded = prompts + prompts[-1:] * (size - len(prompts))
-        condition = self.model.condition(padded)  # also for `model` in fp32: conditions are float32 anyway
-        images, posterior_noise, noise = self.transfer.to_device((batch.images, batch.posterior_noise, batch.noise))
-        return self.method.compute_maps(model, Inputs(images, posterior_noise, noise, condition), variants)
-
-    def _settle(
-        self, batch: Batch, prompts: list[str], maps: NDArray[np.float32], variants: Sequence[Variant]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.uint8], list[str]]]:
-        """Maps, status and reason of each row, by variant. What is not finite is tried again in fp32, then rejected."""
-        maps = maps.copy()
-        failed = (batch.status == Status.OK) & ~self._fits(maps)
-        status = np.broadcast_to(batch.status, failed.shape).copy()
-        again = np.flatnonzero(failed.any(axis=0))
-        if len(again) and self.config.compute_dtype != "fp32":
-            part = batch._replace(
-                images=batch.images[again], posterior_noise=batch.posterior_noise[again], noise=batch.noise[again]
-            )
-            in_fp32 = self._run(self.model.in_fp32, part, [prompts[i] for i in again], variants).cpu().numpy()
-            # Only where it failed: a map must not depend on which other variants were asked for.
-            maps[failed] = in_fp32[failed[:, again]]
-            status[failed] = Status.OK_AFTER_FP32
-        status[failed & ~self._fits(maps)] = Status.NON_FINITE
-        maps[~is_ok(status)] = np.nan
-        reason = non_finite_reason(self.config.stored_dtype)
-        return [
-            (m, s, [reason if code == Status.NON_FINITE else r for code, r in zip(s, batch.reasons, strict=True)])
-            for m, s in zip(maps, status, strict=True)
-        ]
-
-    def _fits(self, maps: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether each map, (variant, b, c, h, w), is finite as it is stored: (variant, b)."""
-        return fits_stored(maps, self.config.stored_dtype, self.config.stored_mantissa_bits)
-
     def _provenance(self) -> dict[str, Any]:
         """What made the maps without being part of their identity."""
         device = self.model.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         versions = {library: version(library) for library in _LIBRARIES}
-        return {"device": name, "versions": versions, "settings": asdict(self.config)}
+        settings = asdict(self.config) | {"revision": self.config.pinned_revision}
+        return {"device": name, "versions": versions, "settings": settings}
 
 
 class _TimedIterator(Iterator[Batch]):
