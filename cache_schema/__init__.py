@@ -14,7 +14,7 @@ from cache_schema.errors import (
 )
 from cache_schema.files import new_file, new_folder, write_json, write_text
 from cache_schema.fingerprint import Fingerprint
-from cache_schema.images import MAX_PIXELS, RULES, ImageRejected, decode_image, resize_canvas
+from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import lock_folder
@@ -54,6 +54,7 @@ __all__ = [
     "CacheError",
     "Dataset",
     "DatasetError",
+    "DecodedFile",
     "Derived",
     "Fingerprint",
     "FingerprintMismatch",
@@ -76,6 +77,7 @@ __all__ = [
     "check_new",
     "check_rows",
     "create_cache",
+    "decode_file",
     "decode_image",
     "derive_cache",
     "end_with_parent",

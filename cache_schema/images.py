@@ -7,8 +7,9 @@ image and a cell of its map lie where they should.
 import io
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -29,7 +30,6 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation → what makes the picture upright."""
-_SETTINGS_LOCK = threading.Lock()
 
 
 class ImageRejected(Exception):
@@ -39,6 +39,23 @@ class ImageRejected(Exception):
         """Keep the status and the reason."""
         super().__init__(reason)
         self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True)
+class DecodedFile:
+    """A decoded image file.
+
+    Attributes:
+        image: Upright picture in mode RGB.
+        width: In px, as stored, before the EXIF orientation is applied.
+        height: As `width`.
+        opened: The file as Pillow opened it, with its `format` and metadata. It may share its pixels with `image`.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    opened: Image.Image
 
 
 def decode_image(data: bytes) -> Image.Image:
@@ -59,23 +76,44 @@ def decode_image(data: bytes) -> Image.Image:
             no defined brightness (floating point).
         MemoryError: If there is not enough memory, which says nothing about the image.
     """
+    return decode_file(data).image
+
+
+def decode_file(
+    data: bytes,
+    formats: tuple[str, ...] = FORMATS,
+    open_file: Callable[[io.BytesIO], Image.Image] | None = None,
+) -> DecodedFile:
+    """Decode a file's bytes by the rules of `decode_image`, in other formats too.
+
+    Args:
+        data: A whole file in one of `formats`.
+        formats: Pillow's names of the formats that are taken. The caches' images are in `FORMATS` alone.
+        open_file: Opens a file without decoding its pixels; None: Pillow does.
+
+    Raises:
+        ImageRejected: As `decode_image`, or as `open_file`.
+        MemoryError: As `decode_image`.
+    """
     if not data:
         raise ImageRejected(Status.UNREADABLE, "empty file")
-    with _own_pillow_settings():
+    with _PILLOW_SETTINGS:
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            file = io.BytesIO(data)
+            image = Image.open(file, formats=formats) if open_file is None else open_file(file)
         except UnidentifiedImageError as error:
-            reason = f"cannot identify it as one of {', '.join(FORMATS)}; it begins with {data[:16]!r}"
+            reason = f"cannot identify it as one of {', '.join(formats)}; it begins with {data[:16]!r}"
             raise ImageRejected(Status.UNREADABLE, reason) from error
-        except MemoryError:
+        except (ImageRejected, MemoryError):
             raise
         except Exception as error:
             raise _cannot_decode("file", error) from error
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageRejected(Status.TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS}")
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ImageRejected(Status.TOO_LARGE, f"{width} x {height} pixels, at most {MAX_PIXELS}")
         try:
             image.load()
-            return _to_rgb(_upright(image))
+            return DecodedFile(_to_rgb(_upright(image)), width, height, image)
         except (ImageRejected, MemoryError):
             raise
         except Exception as error:
@@ -85,7 +123,7 @@ def decode_image(data: bytes) -> Image.Image:
 @contextmanager
 def _own_pillow_settings() -> Iterator[None]:
     """Decode by our rules, whatever another library of this process has set in Pillow."""
-    with _SETTINGS_LOCK, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # Broken metadata makes Pillow warn. What counts is whether the pixels can be had.
         warnings.simplefilter("ignore")
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
@@ -97,9 +135,32 @@ def _own_pillow_settings() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
+class _WhileAnyThreadDecodes:
+    """Our settings from the first thread that begins to decode until the last one is done: threads do not wait."""
+
+    def __init__(self) -> None:
+        self._lock, self._num_inside, self._settings = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._num_inside == 0:
+                self._settings.enter_context(_own_pillow_settings())
+            self._num_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if self._num_inside == 0:
+                self._settings.close()
+
+
+_PILLOW_SETTINGS = _WhileAnyThreadDecodes()
+
+
 def _cannot_decode(part: str, error: Exception) -> ImageRejected:
     # Pillow's plugins answer hostile bytes with nearly any exception class; each of them means "unreadable".
-    return ImageRejected(Status.UNREADABLE, f"{part} cannot be decoded ({type(error).__name__}: {error})")
+    words = " ".join(str(error).split())
+    return ImageRejected(Status.UNREADABLE, f"{part} cannot be decoded ({type(error).__name__}: {words})")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
     from extract.packing.copies import CopyRule
     from extract.packing.degradations import parse_degradation
+    from extract.packing.inspecting import jpeg_quality
     from extract.packing.pack import PackConfig, pack
     from extract.rejected import EXIT_TOO_MANY_REJECTED
     from extract.run.fingerprint import ModelSource, compute_fingerprint
@@ -61,6 +62,7 @@ __all__ = [
     "compute_fingerprint",
     "count_macs",
     "count_macs_by_part",
+    "jpeg_quality",
     "lare_map",
     "load_batches",
     "load_row",
@@ -105,6 +107,7 @@ _MODULE_OF = {
     "compute_fingerprint": "run.fingerprint",
     "count_macs": "models.costs",
     "count_macs_by_part": "models.costs",
+    "jpeg_quality": "packing.inspecting",
     "lare_map": "lare",
     "load_batches": "run.images",
     "load_row": "run.images",

@@ -85,6 +85,19 @@ def standard_quality_of_table() -> dict[tuple[int, ...], int]:
     return tables
 
 
+def jpeg_quality(image: Image.Image) -> int | None:
+    """Quality that a JPEG was saved with, as far as its tables tell.
+
+    Args:
+        image: A file as Pillow opened it.
+
+    Returns:
+        1 to 100 where it is a JPEG whose luminance table is one of the standard tables, else None.
+    """
+    table = getattr(image, "quantization", {}).get(0) if image.format in ("JPEG", "MPO") else None
+    return standard_quality_of_table().get(tuple(table)) if table else None
+
+
 def inspect_bytes(data: bytes) -> Facts:
     """Decode a file's bytes.
 
@@ -96,9 +109,7 @@ def inspect_bytes(data: bytes) -> Facts:
         warnings.simplefilter("ignore")  # about metadata, as in decode_image
         image = Image.open(io.BytesIO(data), formats=tuple(EXTENSIONS))
     name = "JPEG" if image.format == "MPO" else str(image.format)
-    table = getattr(image, "quantization", {}).get(0) if name == "JPEG" else None
-    quality = standard_quality_of_table().get(tuple(table)) if table else None
-    return Facts(hashlib.sha256(data).hexdigest(), image.width, image.height, name, quality)
+    return Facts(hashlib.sha256(data).hexdigest(), image.width, image.height, name, jpeg_quality(image))
 
 
 def inspect_file(root: Path, rule: CopyRule, file: SourceFile) -> Facts:

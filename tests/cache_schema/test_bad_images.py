@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from cache_schema import ImageRejected, Status, decode_image
-from tests.bad_images import CASES, WHOLE, Case, jpeg, raw_png
+from tests.bad_images import CASES, WHOLE, Case, jpeg, noise, raw_png
 
 COLOR_TOLERANCE = 8
 """Levels that JPEG may move a flat colour by."""
@@ -60,6 +63,27 @@ def test_decoding_does_not_depend_on_pillow_s_settings_in_the_process() -> None:
     for case in CASES.values():
         check_outcome(case)
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10)
+
+
+@pytest.mark.usefixtures("pillow_set_by_others")
+def test_threads_decode_at_the_same_time_by_our_settings_and_leave_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    barrier, load, filters = threading.Barrier(3, timeout=60), ImageFile.ImageFile.load, list(warnings.filters)
+    seen = []
+
+    def load_together(image: ImageFile.ImageFile) -> object:
+        barrier.wait()  # passes only where three threads are inside
+        seen.append((ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS))
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load_together)
+    with ThreadPoolExecutor(3) as pool:
+        data = [jpeg(), jpeg(noise())[:-2], jpeg()]
+        outcomes = [future.exception() for future in [pool.submit(decode_image, item) for item in data]]
+    assert [type(error) for error in outcomes] == [type(None), ImageRejected, type(None)]
+    assert seen == 3 * [(False, None)]
+    assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10) and warnings.filters == filters
 
 
 def test_too_little_memory_is_no_property_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:

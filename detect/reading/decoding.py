@@ -1,0 +1,129 @@
+"""Bytes to an upright picture with what is known of its file, in every format that people have."""
+
+import io
+import re
+from dataclasses import dataclass
+from importlib import import_module
+
+from PIL import Image
+
+from cache_schema import EXTENSIONS, DecodedFile, ImageRejected, Status, decode_file
+from detect.reading.jpeg_xl import is_jpeg_xl, open_jpeg_xl
+from detect.reading.png_chunks import without_texts
+from detect.verdict import Note
+from extract import jpeg_quality
+
+STAGE_1_FORMATS = tuple(EXTENSIONS)
+FORMATS = (*STAGE_1_FORMATS, "AVIF", "HEIF", "JXL")
+"""Pillow's names of the formats that are read."""
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)
+"""Where an AVIF file says that one of its items is EXIF data."""
+
+
+@dataclass(frozen=True)
+class OpenedPicture:
+    """A picture with what is known of its file.
+
+    Attributes:
+        image: Upright picture in mode RGB, full size.
+        width: In px, as stored, before the EXIF orientation is applied; HEIC and JPEG XL turn themselves.
+        height: As `width`.
+        format: Pillow's name of the file format; "JPEG" for a JPEG that holds more pictures behind the first.
+        jpeg_quality: 1 to 100 where the file is a JPEG with one of the standard tables.
+        notes: What a person should know of the decoding.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    jpeg_quality: int | None
+    notes: tuple[Note, ...]
+
+
+def open_picture(data: bytes) -> OpenedPicture:
+    """Decode a file's bytes, by the rules of `cache_schema.decode_image` and in more formats.
+
+    Args:
+        data: A whole file in one of `FORMATS`; the file's name plays no role. What texts and profiles it holds does
+            not matter as long as the pixels can be had.
+
+    Raises:
+        ImageRejected: If the bytes are no such file, are damaged or cut short, claim more than
+            `cache_schema.MAX_PIXELS`, have no defined brightness, or need a library that is not installed.
+        MemoryError: If there is not enough memory, which says nothing about the picture.
+    """
+    decoded = _decode(data)
+    name = "JPEG" if decoded.opened.format == "MPO" else str(decoded.opened.format)
+    quality = jpeg_quality(decoded.opened)
+    return OpenedPicture(
+        decoded.image, decoded.width, decoded.height, name, quality, _notes_on_frames(decoded.opened, name)
+    )
+
+
+def _decode(data: bytes) -> DecodedFile:
+    if is_jpeg_xl(data):
+        return decode_file(data, ("JXL",), open_jpeg_xl)
+    brands = _brands(data)
+    if brands[:1] and brands[0] in _HEIF_BRANDS and not _AVIF_BRANDS.intersection(brands):
+        return decode_file(data, ("HEIF",), _open_heif)
+    if _AVIF_BRANDS.intersection(brands) and not _pillow_reads_avif():
+        raise ImageRejected(Status.UNREADABLE, "an AVIF file, which needs a newer Pillow: pip install 'pillow>=11.3'")
+    formats = (*STAGE_1_FORMATS, "AVIF") if brands else STAGE_1_FORMATS
+    try:
+        return decode_file(data, formats)
+    except ImageRejected as error:
+        # Pillow gives up at texts and profiles above its limits, and at broken EXIF in AVIF; the pixels may be whole.
+        bare = _EXIF_ITEM.sub(rb"\1free", data) if brands else without_texts(data)
+        if error.status is not Status.UNREADABLE or bare == data:
+            raise
+        return decode_file(bare, formats)
+
+
+def _brands(data: bytes) -> list[bytes]:
+    """What an ISO media file says that it is, the main brand first; nothing for another file."""
+    if data[4:8] != b"ftyp":
+        return []
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    return [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
+
+
+def _pillow_reads_avif() -> bool:
+    Image.init()
+    return "AVIF" in Image.SAVE  # registered only where the codec was built in
+
+
+def _open_heif(file: io.BytesIO) -> Image.Image:
+    try:
+        library = import_module("pillow_heif")
+    except ImportError as error:
+        reason = "a HEIC file, which needs one more library: pip install 'lare2-cache[formats]'"
+        raise ImageRejected(Status.UNREADABLE, reason) from error
+    image: Image.Image = library.HeifImageFile(file)
+    return image
+
+
+def _notes_on_frames(opened: Image.Image, name: str) -> tuple[Note, ...]:
+    # Depth, gain maps and previews lie behind the picture of many phones' JPEGs: nothing to tell anybody.
+    if name == "JPEG" or not _has_more(opened):
+        return ()
+    if name == "HEIF":
+        count = getattr(opened, "n_frames", 0)
+        return (Note("several_pictures", f"The file holds {count} pictures, of which the main one is used."),)
+    if name == "TIFF":
+        return (Note("several_pages", "The file has several pages, of which the first is used."),)
+    if name == "JXL":
+        return (Note("animated", "The picture is animated; one of its frames is used."),)
+    if count := vars(opened).get("n_frames"):  # where it is computed, that takes a walk through the whole file
+        return (Note("animated", f"The picture has {count} frames, of which the first is used."),)
+    return (Note("animated", "The picture is animated; its first frame is used."),)
+
+
+def _has_more(opened: Image.Image) -> bool:
+    try:
+        return bool(getattr(opened, "is_animated", False))
+    except Exception:
+        # What follows the first frame is damaged, which says nothing of that one.
+        return False
