@@ -7,66 +7,96 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from train.card import write_card
     from train.commands.readings import compute_readings
     from train.data.augment import ImageChanges
     from train.data.datamodule import LareDataModule
+    from train.data.native_views import make_view
+    from train.data.views import View
     from train.detector import Detector
+    from train.detector_file import INCLUDED_MODEL, DetectorFile, DiffusionModelName, ProbeFile
     from train.egre import ErrorGuidedChannelRefinement, ErrorGuidedSpatialRefinement
-    from train.export import export_checkpoint
+    from train.export import copy_model, export_checkpoint
+    from train.facts import TrainingFacts
     from train.model import LareClassifier
     from train.official import convert_state_dict
     from train.scoring.calibration import Calibration, fit_calibration
     from train.scoring.evaluate import compare_readings, evaluate
-    from train.scoring.prediction_file import prediction_table
+    from train.scoring.false_alarms import Photographs, choose_by_hash
+    from train.scoring.prediction_file import generated_score, prediction_table
     from train.scoring.readings import gradient_energy, mean_lare
     from train.scoring.scores import Reading, load_reading
     from train.scoring.titles import TITLES
     from train.task import LareTask
 
 __all__ = [
+    "INCLUDED_MODEL",
     "TITLES",
     "Calibration",
     "Detector",
+    "DetectorFile",
+    "DiffusionModelName",
     "ErrorGuidedChannelRefinement",
     "ErrorGuidedSpatialRefinement",
     "ImageChanges",
     "LareClassifier",
     "LareDataModule",
     "LareTask",
+    "Photographs",
+    "ProbeFile",
     "Reading",
+    "TrainingFacts",
+    "View",
+    "choose_by_hash",
     "compare_readings",
     "compute_readings",
     "convert_state_dict",
+    "copy_model",
     "evaluate",
     "export_checkpoint",
     "fit_calibration",
+    "generated_score",
     "gradient_energy",
     "load_reading",
+    "make_view",
     "mean_lare",
     "prediction_table",
+    "write_card",
 ]
 
 _MODULE_OF = {
+    "INCLUDED_MODEL": "detector_file",
     "TITLES": "scoring.titles",
     "Calibration": "scoring.calibration",
     "Detector": "detector",
+    "DetectorFile": "detector_file",
+    "DiffusionModelName": "detector_file",
     "ErrorGuidedChannelRefinement": "egre",
     "ErrorGuidedSpatialRefinement": "egre",
     "ImageChanges": "data.augment",
     "LareClassifier": "model",
     "LareDataModule": "data.datamodule",
     "LareTask": "task",
+    "Photographs": "scoring.false_alarms",
+    "ProbeFile": "detector_file",
     "Reading": "scoring.scores",
+    "TrainingFacts": "facts",
+    "View": "data.views",
+    "choose_by_hash": "scoring.false_alarms",
     "compare_readings": "scoring.evaluate",
     "compute_readings": "commands.readings",
     "convert_state_dict": "official",
+    "copy_model": "export",
     "evaluate": "scoring.evaluate",
     "export_checkpoint": "export",
     "fit_calibration": "scoring.calibration",
+    "generated_score": "scoring.prediction_file",
     "gradient_energy": "scoring.readings",
     "load_reading": "scoring.scores",
+    "make_view": "data.native_views",
     "mean_lare": "scoring.readings",
     "prediction_table": "scoring.prediction_file",
+    "write_card": "card",
 }
 """Public name → the module below this package that it comes from; the imports above say it to type checkers."""
 

@@ -1,58 +1,139 @@
 """A checkpoint as a folder that anyone can load: weights without pickle, and all that belongs to them as JSON."""
 
 import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
 
 from cache_schema import new_folder
+from train.card import write_card
+from train.describing import describe_detector
 from train.detector import Detector
+from train.detector_file import INCLUDED_MODEL, DetectorFile, hash_file
 from train.model import WEIGHTS_NAME
 
 logger = logging.getLogger(__name__)
 
-_CARD = """\
----
-library_name: pytorch
-license: apache-2.0
-tags: [image-forensics, diffusion, lare]
----
-# Detector of diffusion-generated images
-
-A `LareClassifier` with its weights (`model.safetensors`) and settings (`config.json`):
-
-```python
-import torch
-from train import Detector
-
-detector = Detector.load("<this folder>")
-score = torch.softmax(detector.model(image, lare), dim=1)[:, 1]  # image in [0, 1], and its LaRE map
-is_generated = score > detector.calibration.threshold
-```
-
-Maps must be made with the settings of training: `record.trained_on.caches` of config.json has their fingerprint and
-its fields. `record.trained_on.view` says how images and maps are cut.
-"""
+CONFIG_NAME = "config.json"
+_MODEL_FILES = (".json", ".txt", ".safetensors")
+"""What a diffusers folder needs; pickles and images stay behind."""
 
 
-def export_checkpoint(ckpt: str, out: str) -> None:
-    """Write a checkpoint's detector as a folder for `LareClassifier.from_pretrained`, whole or not at all.
+def export_checkpoint(
+    ckpt: str,
+    out: str,
+    data: str | None = None,
+    cache: str | list[str] | None = None,
+    include_model: str | None = None,
+    results: str | None = None,
+    reading: str = "detector",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Write a checkpoint's detector as a folder that `lare detect` takes, whole or not at all.
 
     Args:
         ckpt: Checkpoint of `python -m train fit`.
-        out: Folder to make: model.safetensors, config.json (architecture, threshold, temperature, unsure bands,
-            features and view trained on, commit and versions), README.md.
+        out: Folder to make: model.safetensors, config.json, detector.json, README.md.
+        data: Dataset folder of its training (default: the one in the run's config.yaml). Its validation photographs
+            are scored, its training images measured.
+        cache: Cache folders of its training (default: those in the run's config.yaml).
+        include_model: Diffusers folder of the maps' model, copied into the detector's; for small models.
+        results: results.json of its test (default: the one in the run's folder, if there is one).
+        reading: Name of the detector in results.json.
+        device: Where the validation photographs are scored; auto uses a GPU if there is one.
 
     Raises:
         FileExistsError: If the folder is there already.
-        ValueError: If the file is no such checkpoint.
+        ValueError: If the file is no such checkpoint, or data and cache are not those of its training.
+        CacheError: If data or cache cannot be read.
     """
     folder = Path(out)
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: choose another --out")
-    model = Detector.from_checkpoint(ckpt).model
+    detector = Detector.from_checkpoint(ckpt)
+    run = Path(ckpt).absolute().parent.parent
+    data, caches = _find_features(run, data, [cache] if isinstance(cache, str) else cache)
+    description = None
+    if data is None:
+        logger.warning(
+            "%s: without the dataset of its training there is no detector.json, and lare detect refuses the folder. "
+            "Name --data and --cache.",
+            folder,
+        )
+    else:
+        known = Path(results) if results else run / "results.json"
+        description = describe_detector(
+            detector,
+            data,
+            caches,
+            device=_find_device(device),
+            results=known if results or known.is_file() else None,
+            reading=reading,
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as temporary:
-        (temporary / "README.md").write_text(_CARD, encoding="utf-8")
-        model.save_pretrained(temporary)
-        # safetensors lets only the owner read
-        (temporary / WEIGHTS_NAME).chmod((temporary / "README.md").stat().st_mode)
+        _write(temporary, detector, description, include_model)
     logger.info("detector in %s", folder)
+
+
+def _write(folder: Path, detector: Detector, description: DetectorFile | None, include_model: str | None) -> None:
+    detector.model.cpu().save_pretrained(folder)
+    card = folder / "README.md"
+    if description is None:
+        card.write_text(_BARE_CARD, encoding="utf-8")
+    else:
+        if include_model:
+            copy_model(Path(include_model), folder / INCLUDED_MODEL)
+        files = {name: hash_file(folder / name) for name in (CONFIG_NAME, WEIGHTS_NAME)}
+        description = replace(description, files=files)
+        description.write(folder)
+        card.write_text(write_card(description, has_model=bool(include_model)), encoding="utf-8")
+    # safetensors lets only the owner read
+    (folder / WEIGHTS_NAME).chmod(card.stat().st_mode)
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy what a diffusers folder needs to be loaded.
+
+    Raises:
+        ValueError: If the source is no diffusers folder.
+    """
+    if not (source / "model_index.json").is_file():
+        raise ValueError(f"include_model is {source}, which holds no model_index.json: expected a diffusers folder")
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.suffix in _MODEL_FILES:
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+
+
+_BARE_CARD = """\
+# Detector of diffusion-generated images
+
+A `LareClassifier`: weights in `model.safetensors`, settings in `config.json`. `train.Detector.load` reads it.
+It has no `detector.json`, so that `lare detect` refuses it: nothing is known about its false alarms.
+"""
+
+
+def _find_features(
+    run: Path, data: str | None, caches: Sequence[str] | None
+) -> tuple[str, list[str]] | tuple[None, list[str]]:
+    """Dataset and caches of a training: as named, or by its config.yaml."""
+    config = run / "config.yaml"
+    settings: dict[str, Any] = {}
+    if config.is_file() and (data is None or caches is None):
+        settings = yaml.safe_load(config.read_text(encoding="utf-8")).get("data") or {}
+    data = data or settings.get("data")
+    found = caches or settings.get("cache") or []
+    if data is not None and not found:
+        raise ValueError(f"the caches of the training are unknown: {config} names none. Name --cache.")
+    return (None, []) if data is None else (data, [found] if isinstance(found, str) else list(found))
+
+
+def _find_device(name: str) -> torch.device:
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

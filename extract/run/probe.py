@@ -83,12 +83,14 @@ class Probe:
         """
         return add_noise(key, scale_canvas(canvas), sha256, self.row_settings)
 
-    def load(self) -> "LoadedProbe":
-        """Load the model's weights."""
-        maker = MapMaker(self.config, self.method, self.model.load())
-        if self.config.compile:
-            maker.model.compile()
-        return LoadedProbe(self, maker)
+    def shares_model(self, other: "Probe") -> bool:
+        """Whether both use the same parts of the same model in the same number format."""
+        parts = [(p.model.folder, p.config.compute_dtype, p.model.needs.decoder, p.model.device) for p in (self, other)]
+        return parts[0] == parts[1]
+
+    def load(self, other: "LoadedProbe | None" = None) -> "LoadedProbe":
+        """Load the model's weights, or take those of another probe that shares the model."""
+        return LoadedProbe(self, MapMaker(self.config, self.method, other.maker.model if other else self.model.load()))
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,17 @@ def test_an_exported_detector_gives_the_same_logits_and_knows_what_it_was_traine
     assert "learning_rate" not in config
 
 
-def test_the_lines_of_the_model_card_run(checkpoint: Path, task: LareTask, tmp_path: Path) -> None:
+def test_without_its_dataset_the_folder_says_that_it_cannot_be_asked(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     export_checkpoint(str(checkpoint), str(tmp_path / "out"))
-    lines = (tmp_path / "out" / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
-    names = {"image": torch.rand(3, 3, 16, 16), "lare": torch.rand(3, 2, 8, 8)}
-    exec(lines.replace("<this folder>", str(tmp_path / "out")), names)
-    expected = torch.softmax(task.model(names["image"], names["lare"]), dim=1)[:, 1]
-    assert torch.equal(names["score"], expected)
-    assert torch.equal(names["is_generated"], expected > task.calibration.threshold)
+    assert "there is no detector.json, and lare detect refuses the folder. Name --data and --cache." in caplog.text
+    assert "It has no `detector.json`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_dataset_without_its_caches_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the caches of the training are unknown: .*names none\. Name --cache"):
+        export_checkpoint(str(checkpoint), str(tmp_path / "out"), data=str(tmp_path))
 
 
 def test_saved_and_loaded_again_it_is_still_the_same(checkpoint: Path, tmp_path: Path) -> None:

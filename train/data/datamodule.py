@@ -13,10 +13,10 @@ from cache_schema import SPLITS, CacheError, check_choice, check_least
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
 from train.data.loader import BatchReader, PlannedLoader, TrainingLoader
-from train.data.native_views import SampledMapView, WholeMapView, check_view, only_size
+from train.data.native_views import check_view, make_view, only_size
 from train.data.plan import derangement, evaluation_plan, num_training_steps, training_plan
 from train.data.samples import Samples, select_samples
-from train.data.views import CanvasView, View
+from train.data.views import View
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class LareDataModule(LightningDataModule):
         fitting = FITTING_SPLITS.get(stage)
         for split in fitting or (self.predict_split,):
             samples = self._split_samples(split, score=not fitting)
-            self._view(samples)
+            self.make_view(samples)
             if fitting:
                 samples.check_classes(split, self.data, self.image_sources)
 
@@ -261,19 +261,20 @@ class LareDataModule(LightningDataModule):
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
-    def _view(self, samples: Samples) -> View:
+    def make_view(self, samples: Samples) -> View:
+        """How image and map of these samples are cut; raises as `setup` does."""
         _, height, width = self._map_shape
         if height != width:
             raise CacheError(f"maps are {height} × {width}: expected squares over a square canvas")
-        if self.view == "canvas":
-            return CanvasView(self.join.canvas_px, height, self.crop_px)
-        if self.alignment == "whole":
-            return WholeMapView(height, self.crop_px)
-        image_px = only_size(self.join.load_image_sizes(samples.rows)) if len(samples) else (self.crop_px, self.crop_px)
-        return SampledMapView(self.join.canvas_px, height, self.crop_px, image_px)
+
+        def image_px() -> tuple[int, int]:
+            return only_size(self.join.load_image_sizes(samples.rows)) if len(samples) else (self.crop_px, self.crop_px)
+
+        sizes = {"canvas_px": self.join.canvas_px, "map_cells": height}
+        return make_view(self.view, self.alignment, self.crop_px, **sizes, image_px=image_px)
 
     def _reader(self, samples: Samples, **kwargs: Any) -> BatchReader:
-        return BatchReader(self.join, samples, self._view(samples), maps=self.maps, images=self.images, **kwargs)
+        return BatchReader(self.join, samples, self.make_view(samples), maps=self.maps, images=self.images, **kwargs)
 
     def _evaluation_loader(self, samples: Samples, map_positions: np.ndarray | None) -> PlannedLoader:
         rank, ranks = self._ranks()

@@ -1,7 +1,7 @@
 """Views of a picture at its own size: a box of its pixels, with the whole map or with the map sampled under the box."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
 from cache_schema import DatasetError, check_least
 from train.data.plan import seeded_uniforms
-from train.data.views import Placement, check_grid, mirrored, mirrored_pixels
+from train.data.views import CanvasView, Placement, View, check_grid, mirrored, mirrored_pixels
 
 STEPS = 2**31
 """Distinct places between the first and the last position of a box, along each axis."""
@@ -198,3 +198,33 @@ def check_view(view: str, alignment: str | None) -> None:
             f"alignment is {alignment!r}: view native needs 'whole' (the whole map, which the crop does not match: "
             "the authors' way) or 'crop' (the map sampled under the crop, for images of one size)"
         )
+
+
+def make_view(
+    view: str,
+    alignment: str | None,
+    crop_px: int,
+    *,
+    canvas_px: int,
+    map_cells: int,
+    image_px: Callable[[], tuple[int, int]],
+) -> View:
+    """The view by its name.
+
+    Args:
+        view: `canvas` or `native`.
+        alignment: Of view native, `whole` or `crop`.
+        crop_px: Side of the box.
+        canvas_px: Side of the canvas under the maps.
+        map_cells: Side of the maps.
+        image_px: Gives height and width of all pictures, where the map is sampled under the box.
+
+    Raises:
+        ValueError: If the view is unknown, or the sizes do not fit.
+    """
+    check_view(view, alignment)
+    if view == "canvas":
+        return CanvasView(canvas_px, map_cells, crop_px)
+    if alignment == "whole":
+        return WholeMapView(map_cells, crop_px)
+    return SampledMapView(canvas_px, map_cells, crop_px, image_px())

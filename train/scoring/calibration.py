@@ -5,7 +5,7 @@ probability by the temperature makes it say how often such images are generated;
 with "unsure", and the wider the band, the smaller the coverage (the share of images that get an answer).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,6 +58,14 @@ class Calibration:
         """Threshold, temperature, then low and high of each band: (2 + 2 · bands,), float64."""
         edges = [edge for band in self.bands for edge in band]
         return torch.tensor([self.threshold, self.temperature, *edges], dtype=torch.float64)
+
+    def band(self, coverage: float) -> tuple[float, float] | None:
+        """Ends of the unsure scores that leave one of `COVERAGES` answered; None where none were fitted."""
+        return dict(zip(COVERAGES, self.bands, strict=False)).get(coverage)
+
+    def scale_values(self, scores: Sequence[float]) -> list[float]:
+        """`scale` of plain numbers."""
+        return [float(value) for value in self.scale(torch.tensor(scores, dtype=torch.float64))]
 
     def scale(self, probabilities: Tensor) -> Tensor:
         """Probabilities with the temperature applied, (samples,), float64."""

@@ -1,0 +1,148 @@
+"""What an exported detector says of itself: its validation photographs, its training images, its model and metrics."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cache_schema import Cache, CacheError
+from train.data.datamodule import LareDataModule
+from train.data.join import Join
+from train.data.loader import BatchReader, load_canvas
+from train.data.samples import Samples, select_samples
+from train.detector import Detector
+from train.detector_file import DetectorFile, DiffusionModelName, ProbeFile, versions
+from train.facts import MAX_IMAGES, TrainingFacts
+from train.scoring.false_alarms import MAX_PHOTOGRAPHS, Photographs, choose_by_hash
+from train.scoring.prediction_file import generated_score
+from train.scoring.readings import gradient_energy, mean_lare
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 64
+_REVISION = re.compile(r"[0-9a-f]{40}")
+
+
+def describe_detector(
+    detector: Detector,
+    data: str | Path,
+    caches: Sequence[str | Path],
+    *,
+    device: torch.device,
+    results: Path | None = None,
+    reading: str = "detector",
+) -> DetectorFile:
+    """Score the validation photographs, and measure the training images.
+
+    Args:
+        detector: With its network on any device.
+        data: Dataset folder of its training.
+        caches: Cache folders of its training, in their order.
+        device: Where the network runs meanwhile.
+        results: results.json of its test; None: the description has no metrics.
+        reading: Its name in there.
+
+    Raises:
+        CacheError: If dataset or caches are not those of the training, or cannot be read.
+        ValueError: If the dataset is another one, there is no validation photograph, or results has no such reading.
+    """
+    module = detector.open_data(data, caches, "validation")
+    trained_on = detector.trained_on
+    if module.dataset_id != trained_on["dataset_id"]:
+        raise ValueError(
+            f"{data} is not the dataset of the training ({trained_on['dataset_id']} ≠ {module.dataset_id}): which of "
+            "its images the detector has seen is unknown. Name that dataset with --data."
+        )
+    training = select_samples(module.join, "train", image_sources=trained_on.get("image_sources"))
+    return DetectorFile(
+        method="classifier",
+        probes=tuple(_describe_probe(cache) for cache in module.join.caches),
+        photographs=_score_photographs(detector, module, device),
+        facts=measure_training(module.join, training),
+        view={name: detector.view.get(name) for name in ("view", "alignment", "crop_px")},
+        calibration=detector.calibration,
+        dataset_id=module.dataset_id,
+        sources=_sources(module.join, training),
+        test=_read_metrics(results, reading) if results else {},
+        versions=versions(),
+    )
+
+
+def _score_photographs(detector: Detector, module: LareDataModule, device: torch.device) -> Photographs:
+    join, model = module.join, detector.model.to(device)
+    validation = select_samples(join, "validation")
+    photographs = np.flatnonzero(validation.labels == 0)
+    if not len(photographs):
+        raise ValueError(f"{module.data} has no usable validation photographs: nothing can be said about false alarms")
+    index = join.dataset.table(["key", "group"]).take(validation.rows[photographs])
+    chosen = choose_by_hash(index["key"].to_pylist(), MAX_PHOTOGRAPHS)
+    groups = np.asarray(index["group"].to_pylist(), dtype=str)[chosen]
+    view = module.make_view(validation)
+    reader = BatchReader(join, validation, view, maps=model.needs_lare, images=model.needs_image)
+    scores: list[float] = []
+    with torch.inference_mode():
+        for start in range(0, len(chosen), BATCH_SIZE):
+            batch = reader[0, photographs[chosen[start : start + BATCH_SIZE]]]
+            logits = model(*(batch[name].to(device) if name in batch else None for name in ("image", "lare")))
+            scores += generated_score(logits.float()).tolist()
+    reader.close()
+    logger.info("%d validation photographs of %d groups scored", len(scores), len(set(groups.tolist())))
+    return Photographs.of(scores, groups.tolist())
+
+
+def measure_training(join: Join, samples: Samples) -> TrainingFacts:
+    """Facts of a split's images: sides and formats of all, maps and pixels of some whole tars, chosen by hash."""
+    index = join.dataset.table(["width", "height", "format", "jpeg_quality"]).take(samples.rows)
+    sides = np.stack([index[name].to_numpy() for name in ("width", "height")])
+    values: dict[str, list[float | None]] = {
+        "short_side_px": sides.min(axis=0).tolist(),
+        "long_side_px": sides.max(axis=0).tolist(),
+        "jpeg_quality": index["jpeg_quality"].to_pylist(),
+        "mean_lare": [],
+        "gradient_energy": [],
+    }
+    tars = sorted(set(samples.tars.tolist()), key=lambda n: hashlib.sha256(join.dataset.tars[n].name.encode()).digest())
+    for n in tars:
+        if len(values["mean_lare"]) >= MAX_IMAGES:
+            break
+        tar, rows = join.load_tar(n, maps=True), samples.tar_rows[samples.tars == n]
+        assert tar.lare is not None
+        values["mean_lare"] += (-mean_lare(tar.lare[rows])).tolist()
+        values["gradient_energy"] += [-gradient_energy(load_canvas(tar, row, join.canvas_px)) for row in rows]
+    return TrainingFacts.measure(index["format"].to_pylist(), values)
+
+
+def _sources(join: Join, training: Samples) -> tuple[str, ...]:
+    generated = join.dataset.table(["image_source"])["image_source"].take(training.rows[training.labels == 1])
+    return tuple(sorted(generated.unique().to_pylist()))
+
+
+def _describe_probe(cache: Cache) -> ProbeFile:
+    return ProbeFile(cache.fingerprint, dict(cache.fields), _find_model(cache))
+
+
+def _find_model(cache: Cache) -> DiffusionModelName:
+    """Hub names by the provenance of a store. What has no commit hash was a folder, whose path helps nobody else."""
+    names = cache.shards()
+    if not names:
+        raise CacheError(f"{cache.folder} has no stores")
+    settings: Mapping[str, Any] = cache.attributes(names[0]).get("provenance", {}).get("settings", {})
+    found: dict[str, str] = {}
+    for name, revision in (("model", "revision"), ("vae", "vae_revision")):
+        if _REVISION.fullmatch(str(settings.get(revision))):
+            found |= {"hub_id" if name == "model" else name: settings[name], revision: settings[revision]}
+    return DiffusionModelName(**found)
+
+
+def _read_metrics(results: Path, reading: str) -> dict[str, Any]:
+    content = json.loads(results.read_text(encoding="utf-8"))
+    blocks = content.get("readings", {})
+    if reading not in blocks:
+        raise ValueError(f"{results} has no reading {reading!r}: it has {', '.join(sorted(blocks)) or 'none'}")
+    return {"reading": reading, **{name: blocks[reading][name] for name in ("sources", "controls", "mean")}}
