@@ -20,6 +20,8 @@ ENGINE ?=
 WATCH ?=
 DEVICE ?=
 CKPT ?=
+IMG ?=
+DETECTOR ?=
 CONFIG ?=
 PRESET ?= quick
 PHOTOS ?=
@@ -104,6 +106,11 @@ eval: .venv/.installed  ## score the test tars: CKPT=<run>/checkpoints/best.ckpt
 	    --overwrite $(ARGS) && \
 	$(LARE) evaluate $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
 	    --readings detector="$$run/predictions.parquet" --out "$$run/results.json"
+
+.PHONY: detect
+detect: .venv/.installed  ## a verdict on a picture, folder or tar: IMG= DETECTOR=folder (MODEL= OUT=results.csv)
+	$(LARE) detect $(if $(IMG),$(call quote,$(IMG))) $(call flag,--detector,$(DETECTOR)) $(call flag,--model,$(MODEL)) \
+	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: bench
 bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE=cuda; ARGS=--all for SD 1.5 shapes)

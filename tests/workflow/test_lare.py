@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from detect.files.config import DetectConfig
 from workflow import lare
 from workflow.cli.flags import WrongFlags, find_config, packaged_configs, parse_flags, translate
 from workflow.cli.verbs import VERBS, Verb, load_questions
@@ -41,8 +42,8 @@ def test_help_loads_nothing_that_takes_time() -> None:
     program = f"""
 import sys
 from workflow import lare
-for args in ([], ["extract", "--help"], ["fit", "--help"], ["status", "--help"], ["question", "egre", "--help"]):
-    assert lare.main(args) == 0
+for verb in ([], ["extract"], ["fit"], ["status"], ["detect"], ["question", "egre"]):
+    assert lare.main([*verb, "--help"]) == 0
 loaded = [name for name in {heavy} if name in sys.modules]
 assert not loaded, loaded
 """
@@ -61,6 +62,7 @@ def test_known_settings_are_those_of_the_parsers() -> None:
     for name in ("pack", "extract", "launch", "watch", "noise-study", "import-maps"):
         fields = set(main.COMMANDS[VERBS[name].command[1]].config.__dataclass_fields__)
         assert set(VERBS[name].known) == fields
+    assert set(VERBS["detect"].known) == set(DetectConfig.__dataclass_fields__)
     parser = import_module("cache_schema.__main__").build_parser()
     commands = parser._subparsers._group_actions[0].choices
     for name in ("status", "verify", "info", "derive"):
@@ -100,6 +102,21 @@ def test_lists_are_words_or_yaml() -> None:
     assert of("fit", "--data.image_sources", "7", "sd") == ['--data.image_sources=["7","sd"]']
     assert of("evaluate", "--readings", "a=1", "b=2", "--out", "o") == ["--readings", "a=1", "b=2", "--out=o"]
     assert of("info", "cache") == ["cache"] == of("info", "--store", "cache")
+
+
+def test_a_verb_of_many_words_takes_them_anywhere() -> None:
+    assert of("detect", "a b.jpg", "c", "--detector", "d") == ["a b.jpg", "c", "--detector=d"]
+    assert of("detect", "--detector", "d", "a.jpg", "-") == ["a.jpg", "-", "--detector=d"]
+    assert of("detect", "--strict", "a.jpg", "--explain", "false", "b") == [
+        "a.jpg",
+        "b",
+        "--strict=true",
+        "--explain=false",
+    ]
+    assert of("detect", "--files", "a", "b", "--detector=d", "--", "c") == ["a", "b", "c", "--detector=d"]
+    assert of("detect", "-x.jpg", "--detector", "d") == ["--detector=d", "--", "-x.jpg"]
+    with pytest.raises(WrongFlags, match="--detector needs a value"):
+        of("detect", "a.jpg", "--detector")
 
 
 def test_config_stands_anywhere_and_flags_win(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_variables_reach_the_command_as_they_are(
         translate(load_questions()[found[3]] if question else VERBS[found[2]], found[4 if question else 3 :])
 
 
+def test_a_picture_is_a_word(tmp_path: Path) -> None:
+    (found,) = run_make(tmp_path, "detect", IMG="it's my photo.jpg", DETECTOR="my detector", MODEL="a b", OUT=OUT)
+    assert found[:4] == ["-m", "workflow", "detect", "it's my photo.jpg"]
+    assert found[4:] == ["--detector", "my detector", "--model", "a b", "--out", OUT]
+    assert translate(VERBS["detect"], found[3:])[0] == "it's my photo.jpg"
+    (tmp_path / "noted.jsonl").unlink()
+    (found,) = run_make(tmp_path, "detect", DETECTOR="d", ARGS="--files_from list")
+    assert found[2:] == ["detect", "--detector", "d", "--files_from", "list"]
+
+
 def test_scoring_a_checkpoint_in_a_folder_with_spaces(tmp_path: Path) -> None:
     predict, evaluate = run_make(tmp_path, "eval", CKPT="runs/it's my run/checkpoints/best.ckpt", **PLACES)
     run = "runs/it's my run"

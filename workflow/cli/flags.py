@@ -63,19 +63,44 @@ def translate(verb: Verb, arguments: Sequence[str]) -> list[str]:
     if configs and not verb.has_config:
         raise WrongFlags("--config: this verb has no settings that a file could hold")
     others = [Flag(_full_name(verb, flag.name), flag.values) for flag in flags if flag.name != "config"]
-    num_words = sum(setting.is_positional for setting in verb.known.values())
-    if len(words) > num_words:
-        raise WrongFlags(f"{words[num_words]!r} stands without a flag: expected --flag value")
-    others = [flag for flag in others if not verb.known.get(flag.name, _OTHER).is_positional]
-    positional = [v for f in flags if verb.known.get(f.name, _OTHER).is_positional for v in f.values]
+    words, others = _find_words(verb, words, others)
     files = [find_config(config) for config in configs]
     for file in files:
         check_keys(verb, file)
     translated = [argument for file in files for argument in ("--config", str(file))]
-    return [*translated, *words, *positional, *(word for flag in others for word in _write(verb.known, flag))]
+    written = [word for flag in others for word in _write(verb.known, flag)]
+    if any(word.startswith("-") and word != "-" for word in words):  # a file's name, which is no flag
+        return [*translated, *written, "--", *words]
+    return [*translated, *words, *written]
 
 
 _OTHER = Setting("")
+
+
+def _find_words(verb: Verb, words: list[str], flags: list[Flag]) -> tuple[list[str], list[Flag]]:
+    """What stands without a flag, and the flags that are left.
+
+    Where a verb takes any number of words, what follows a flag beyond its own value is words too:
+    `--detector FOLDER a.jpg b.jpg`.
+
+    Raises:
+        WrongFlags: If there are more words than the verb takes.
+    """
+    positional = [setting for setting in verb.known.values() if setting.is_positional]
+    takes_any = any(setting.is_list for setting in positional)
+    if len(words) > len(positional) and not takes_any:
+        raise WrongFlags(f"{words[len(positional)]!r} stands without a flag: expected --flag value")
+    left = []
+    for flag in flags:
+        setting = verb.known.get(flag.name, _OTHER)
+        num = 0 if setting.is_positional else len(flag.values)
+        if takes_any and not setting.is_positional and not setting.is_list:
+            is_bare = setting.is_bool and flag.values[:1] and flag.values[0].lower() not in ("true", "false")
+            num = 0 if is_bare else 1
+        words = [*words, *flag.values[num:]]
+        if not setting.is_positional:
+            left.append(Flag(flag.name, flag.values[:num]))
+    return [word for word in words if word != "--" or not takes_any], left
 
 
 def _some(flag: Flag) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def show_verb(name: str, verb: Verb) -> str:
     required = [setting for setting in verb.known.values() if setting.is_required and setting.name not in verb.often]
     often = [verb.known[setting] for setting in verb.often]
     rest = [setting for setting in verb.known.values() if setting not in required and setting not in often]
-    words = " ".join(setting.name.upper() for setting in required if setting.is_positional)
+    words = " ".join(_word(setting) for setting in verb.known.values() if setting.is_positional)
     parts = [
         f"Usage: lare {name} {words} [--flag value …]".replace("  ", " "),
         "",
@@ -51,7 +51,7 @@ def _group(title: str, settings: Sequence[Setting], verb: Verb) -> list[str]:
 
 
 def _lines(setting: Setting, short: Mapping[str, str]) -> Iterator[str]:
-    name = setting.name.upper() if setting.is_positional else f"--{short.get(setting.name, setting.name)}"
+    name = _word(setting) if setting.is_positional else f"--{short.get(setting.name, setting.name)}"
     text = first_sentence(setting.text)
     if "." not in text.partition(" ")[0]:  # not the name of a file
         text = text[:1].upper() + text[1:]
@@ -60,6 +60,11 @@ def _lines(setting: Setting, short: Mapping[str, str]) -> Iterator[str]:
     if setting.default is not None:
         text += f" [{setting.default}]"
     yield from _in_columns(name, text, NAME_COLUMNS)
+
+
+def _word(setting: Setting) -> str:
+    """What stands without a flag, as usage shows it: "STORE", "FILES…"."""
+    return setting.name.upper() + ("…" if setting.is_list else "")
 
 
 def _in_columns(name: str, text: str, width: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The verbs of `lare`: what each does, where its settings are declared, and which command does the work."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -33,6 +33,8 @@ class Verb:
     """Whether settings have settings of their own below the second dot, which only the work knows."""
     example: str = ""
     """Flags of a typical call."""
+    words: str = ""
+    """Setting whose values stand without a flag, any number of them."""
 
     @cached_property
     def known(self) -> dict[str, Setting]:
@@ -42,6 +44,8 @@ class Verb:
             package, _, inner = place.partition("/")
             root = _installed(package) if inner else ROOT
             found |= {setting.name: setting for setting in read_settings(inner or place, prefix, root)}
+        if self.words:
+            found[self.words] = replace(found[self.words], is_positional=True)
         return found | {setting.name: setting for setting in self.more}
 
     @property
@@ -211,6 +215,14 @@ VERBS: dict[str, Verb] = {
         ("data", "readings", "ckpt", "cache", "matrix"),
         has_config=False,
         example="--data DATA --readings full=RUN/predictions.parquet --out FOLDER",
+    ),
+    "detect": Verb(
+        "Give verdicts on pictures: files, folders, tars, packed datasets.",
+        ("detect", "run"),
+        (("", "detect.files.config:DetectConfig"),),
+        ("files", "model", "out", "maps", "false_alarm_rate", "device"),
+        example="photo.jpg holiday/ --detector DETECTOR --out verdicts.csv",
+        words="files",
     ),
     "demo": Verb(
         "Run both stages on real photographs with two toy models.",

@@ -1,0 +1,67 @@
+"""Error maps on the disk: a figure to look at and an array of each picture."""
+
+import hashlib
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cache_schema import ImageRejected, Status
+from detect.files.names import file_stem, show_name
+from detect.picture import Picture
+from detect.pictures import map_figure
+from detect.reading.decoding import open_picture
+from detect.verdict import Verdict
+
+logger = logging.getLogger(__name__)
+
+
+class MapFolder:
+    """Writes `<name>.png` and `<name>.npy` of each picture into a folder.
+
+    The picture is loaded and decoded a second time: a verdict holds no pixels.
+
+    Args:
+        folder: It is made where it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+
+    def write(self, picture: Picture, verdict: Verdict) -> Path | None:
+        """Write both files, in place of older ones.
+
+        The array is the verdict's map, (c, h, w), float32. The names follow from the picture's name alone, and never
+        leave the folder.
+
+        Returns:
+            The figure's path; None, and a warning, where the picture cannot be had again.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        stem = file_stem(picture.name)
+        with (self.folder / f"{stem}.npy").open("wb") as file:
+            np.save(file, np.ascontiguousarray(verdict.lare, np.float32), allow_pickle=False)
+        try:
+            image = _load_again(picture, verdict)
+        except (OSError, ImageRejected) as error:
+            logger.warning("%s: no figure of its error map (%s)", show_name(picture.name), error)
+            return None
+        figure = io.BytesIO()
+        map_figure(image, verdict).save(figure, "PNG")
+        path = self.folder / f"{stem}.png"
+        path.write_bytes(figure.getvalue())
+        return path
+
+
+def _load_again(picture: Picture, verdict: Verdict) -> Image.Image:
+    loaded = picture.load()
+    if isinstance(loaded, Image.Image):
+        return loaded
+    if hashlib.sha256(loaded).hexdigest() != verdict.image.sha256:
+        raise ImageRejected(Status.UNREADABLE, "the file has changed since it was read for the verdict")
+    return open_picture(loaded).image

@@ -1,0 +1,52 @@
+"""Error maps on the disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detect.files.maps import MapFolder
+from detect.picture import Picture
+from detect.verdict import ImageFacts
+from tests.detect.verdicts import make_verdict
+from tests.samples import make_sample
+
+SAMPLE = make_sample(1)
+FACTS = ImageFacts(SAMPLE.fields.sha256, 16, 16, "PNG", None)
+
+
+def test_a_figure_and_an_array_of_each_picture(tmp_path: Path) -> None:
+    folder, verdict = MapFolder(tmp_path / "new" / "maps"), make_verdict(image=FACTS)
+    path = folder.write(Picture.of(SAMPLE.image, "a.jpg"), verdict)
+    assert path == tmp_path / "new" / "maps" / "a.jpg.png"
+    with Image.open(path) as figure:
+        assert figure.format == "PNG" and figure.width > figure.height
+    lare = np.load(path.with_suffix(".npy"), allow_pickle=False)
+    assert lare.dtype == np.float32 and np.array_equal(lare, verdict.lare)
+
+
+def test_hostile_names_stay_in_the_folder(tmp_path: Path) -> None:
+    folder = MapFolder(tmp_path / "maps")
+    names = ["../a.png", "/etc/passwd", "t.tar/../../b.png", "..", "a\n.png", "x" * 400, "", "c/d.png", "c_d.png"]
+    for name in names:
+        assert folder.write(Picture.of(SAMPLE.image, name), make_verdict(image=FACTS)) is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["maps"]
+    assert len([*(tmp_path / "maps").iterdir()]) == 2 * len(names)
+
+
+def test_pixels_need_no_decoding(tmp_path: Path) -> None:
+    picture = Picture.of(Image.new("RGB", (30, 20)), "pixels")
+    assert MapFolder(tmp_path).write(picture, make_verdict()) == tmp_path / "pixels.png"
+
+
+def test_a_file_that_changed_has_an_array_and_no_figure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(make_sample(2).image)
+    picture, verdict = Picture.of(file), make_verdict(image=FACTS)
+    folder = MapFolder(tmp_path / "maps")
+    assert folder.write(picture, verdict) is None
+    file.unlink()
+    assert folder.write(picture, verdict) is None
+    assert "has changed" in caplog.text and "No such file" in caplog.text
+    assert [path.suffix for path in (tmp_path / "maps").iterdir()] == [".npy"]
