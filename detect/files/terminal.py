@@ -12,7 +12,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from detect.files.names import show_text
+from detect.files.names import shorten_middle, show_text
 from detect.files.rows import Row
 from detect.files.skipped import Skipped
 from detect.files.words import HEADER, UNREADABLE, answer_line, full_answer, plain_line
@@ -21,6 +21,8 @@ from detect.verdict import Answer
 logger = logging.getLogger(__name__)
 
 TELL_EVERY_SEC = 30.0
+MAX_NAME_COLUMNS = 100
+"""Of a name in the summary."""
 BAR_AFTER_SEC = 2.0
 """Work that is done sooner shows no bar."""
 
@@ -127,7 +129,8 @@ class Terminal:
     def _count(self, row: Row) -> None:
         self.counts[row["verdict"] or UNREADABLE] += 1
         if not row["verdict"] and not self._first_error:
-            self._first_error = f"{show_text(row['name'])}: {show_text(row['error'])}"
+            name = shorten_middle(show_text(row["name"]), MAX_NAME_COLUMNS)
+            self._first_error = f"{name}: {show_text(row['error'])}"
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)

@@ -28,9 +28,7 @@ def test_every_command_is_where_it_says() -> None:
             assert callable(getattr(import_module(module), name))
 
 
-def test_a_folder_gives_a_line_a_picture(
-    photos: Path, fake: FakeDetector, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_gives_a_line_a_picture(photos: Path, fake: FakeDetector, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "photos", "--detector", "d"]) == 3
     told = capsys.readouterr()
     fields = [line.split("\t") for line in told.out.splitlines()]
