@@ -26,6 +26,7 @@ CONFIG ?=
 PRESET ?= quick
 PHOTOS ?=
 GENERATOR_PHOTOS ?=
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable)
 ARGS ?=
 
 # $(call quote,VALUE): for the shell, whatever is in it: spaces, apostrophes.
@@ -125,11 +126,17 @@ IN_PARALLEL := -n auto --maxprocesses=8 --dist=worksteal
 
 .PHONY: test
 test: .venv/.installed  ## the quick suite: CPU, offline
-	$(PY) -m pytest -q $(IN_PARALLEL) -m "not slow and not gpu and not network and not slurm"
+	$(PY) -m pytest -q $(IN_PARALLEL) -m "not slow and not gpu and not network and not slurm and not browser"
 
 .PHONY: test-slow
 test-slow: .venv/.installed  ## kills, resumes, several processes
-	$(PY) -m pytest -q $(IN_PARALLEL) -m "slow and not gpu and not network and not slurm"
+	$(PY) -m pytest -q $(IN_PARALLEL) -m "slow and not gpu and not network and not slurm and not browser"
+
+.PHONY: test-browser
+test-browser: .venv/.installed  ## the web page in a real Chromium: Debian's package chromium, or CHROMIUM=program
+	@test -n $(call quote,$(CHROMIUM)) || \
+	    { echo "error: no Chromium was found: install Debian's package chromium, or name one with CHROMIUM=" >&2; exit 1; }
+	CHROMIUM=$(call quote,$(CHROMIUM)) $(PY) -m pytest -q -m browser tests/detect/server
 
 .PHONY: test-formats
 test-formats: .venv/.installed  ## stores and datasets with another Python (3.13, 3.12 or 3.14) and the newest libraries
@@ -156,5 +163,6 @@ check: .venv/.installed  ## format, lint, layers, types, both suites: what CI ru
 	$(PY) -m mypy cache_schema extract train
 	$(MAKE) docs
 	$(MAKE) test
+	$(if $(CHROMIUM),$(MAKE) test-browser,@echo "no Chromium was found: the tests of the web page are left out")
 	$(MAKE) test-formats
 	$(MAKE) test-slow
