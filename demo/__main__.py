@@ -1,4 +1,4 @@
-"""`python -m demo run`: the whole demo, from photographs to report; `images` and `report` are two of its steps."""
+"""`python -m demo run`: the whole demo, from photographs to report; `images`, `verdicts` and `report` are its steps."""
 
 import os
 from collections.abc import Sequence
@@ -28,12 +28,20 @@ def load_report() -> Command:
     return Command(PageConfig, write_page, write_page.__doc__)
 
 
+def load_verdicts() -> Command:
+    """The verdicts."""
+    from demo.verdicts import VerdictsConfig, write_verdicts
+
+    return Command(VerdictsConfig, write_verdicts, write_verdicts.__doc__)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings, 130 after Ctrl-C."""
     # Images are made by two processes with all cores' threads each: those that wait must not spin. Read by OpenMP when
     # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return run_command("python -m demo", {"run": load_run, "images": load_images, "report": load_report}, args)
+    commands = {"run": load_run, "images": load_images, "report": load_report, "verdicts": load_verdicts}
+    return run_command("python -m demo", commands, args)
 
 
 if __name__ == "__main__":

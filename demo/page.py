@@ -46,6 +46,7 @@ def write_page(config: PageConfig) -> None:
         ckpt=stages.detectors / DETECTOR / "checkpoints" / "best.ckpt",
         matrix=config.out / "matrix" / "matrix.json",  # of python -m train matrix --out <out>/matrix
         benchmark=BENCHMARK,
+        demo=config.out,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.images import MODELS, check_model, hash_inputs, model_parts
+from demo.places import DETECTOR, PICTURES, VERDICTS
 from demo.report.summary import three_sentences
 from demo.report.table import format_auroc
 from demo.toy.config import SourceConfig
@@ -16,6 +17,7 @@ from demo.toy.photos import TABLE
 from workflow.code_hash import ROOT, hash_code
 from workflow.console import Console
 from workflow.stages import DETECTORS, PERMUTED, Stages
+from workflow.steps import hash_files
 from workflow.workers import Workers
 
 __all__ = ["IMAGE_CODE", "MODELS", "Demo", "DemoConfig", "check_model", "model_parts", "run"]
@@ -25,9 +27,11 @@ IMAGE_CODE = ("demo.toy.photos", "demo.toy.sources", "demo.toy.images")
 """What decides the images besides settings and models."""
 LIBRARIES = (
     *("demo.toy.sources", "extract.run.job", "extract.engines.launch", "train.commands.lightning"),
-    *("train.commands.scoring", "train.commands.readings", "demo.report.report"),
+    *("train.commands.scoring", "train.commands.readings", "train.export", "detect.detector", "demo.report.report"),
 )
 """What the steps' commands import."""
+ASKED = "full"
+"""The detector that is exported and asked."""
 NUM_JOBS = 2
 """Detectors that are trained at once: with one at a time half of a core waits."""
 STEPS = {
@@ -38,6 +42,8 @@ STEPS = {
     **{f"detector-{name}": f"train the detector: {name.replace('_', ' ')}" for name in DETECTORS},
     **{f"predict-{name}": f"score the test: {name.replace('_', ' ')}" for name in (*DETECTORS, PERMUTED)},
     "results": "metrics",
+    "export": "export the detector",
+    "verdicts": "verdicts on six test pictures",
     "report": "page",
 }
 """Step → how a person reads it."""
@@ -102,9 +108,26 @@ class Demo:
         self.stages.make_readings(signature)
         self.stages.make_detectors(signature)
         self.stages.evaluate()
+        self.make_verdicts(signature)
         with self.console.step("report"):
             self.workers.run("demo", "report", f"--out={self.config.out}")
         return json.loads(self.stages.results.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def make_verdicts(self, after: str) -> None:
+        """The detector as a folder, and what it says of six test pictures. Done anew whenever the metrics are."""
+        out, config = self.config.out, self.config
+        folder = out / DETECTOR
+        checkpoint = self.stages.detectors / ASKED / "checkpoints" / "best.ckpt"
+        arguments = (
+            *(f"--ckpt={checkpoint}", f"--out={folder}", f"--data={self.data}", f"--cache={self.cache}"),
+            *(f"--include_model={config.model}", f"--results={self.stages.results}", f"--reading={ASKED}"),
+        )
+        settings = [hash_files(self.stages.results, checkpoint), hash_code("train.export")]
+        export = partial(self.workers.run, "train", "export", *arguments)
+        after = self.stages.steps.run("export", [folder], settings, export, after=after)
+        ask = partial(self.workers.run, "demo", "verdicts", f"--out={out}")
+        outputs = [out / PICTURES, out / VERDICTS]
+        self.stages.steps.run("verdicts", outputs, hash_code("demo.verdicts"), ask, after=after)
 
     def make_data(self) -> str:
         """Photo tiles and the images made from them, packed."""
@@ -148,6 +171,15 @@ def describe(results: dict[str, Any], out: Path) -> str:
     data, cache, page = (shlex.quote(str(out / name)) for name in ("data", "cache", "report.html"))
     status = f"make status DATA={data} CACHE={cache}" if IN_CHECKOUT else f"lare status --data {data} --cache {cache}"
     pack = "make shards SRC=FOLDER OUT=data" if IN_CHECKOUT else "lare pack --src FOLDER --out data"
-    lines = [f"  see what is in the cache   {status}", f"  pack your own images       {pack}"]
+    pictures, detector = (shlex.quote(str(out / name)) for name in (PICTURES, DETECTOR))
+    ask, serve = f"lare detect {pictures} --detector {detector}", f"lare serve --detector {detector}"
+    if IN_CHECKOUT:
+        ask, serve = f"make detect IMG={pictures} DETECTOR={detector}", f"make serve DETECTOR={detector}"
+    lines = [
+        f"  ask about pictures         {ask}",
+        f"  the same as a web page     {serve}",
+        f"  see what is in the cache   {status}",
+        f"  pack your own images       {pack}",
+    ]
     text = "\n".join(three_sentences(results))
     return f"\n{format_auroc(results)}\n{text}\n\nOpen {page} in a browser. Next:\n" + "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from cache_schema import Dataset
+from demo.report.asked import Asked
 from demo.report.certain import Certain
 from demo.report.charts import matrix_charts, reliability_charts, score_charts, source_charts
 from demo.report.summary import describe_results, order_readings, three_sentences
@@ -64,6 +65,7 @@ def write_report(
     ckpt: Path | None = None,
     matrix: Path | None = None,
     benchmark: Path | None = None,
+    demo: Path | None = None,
 ) -> None:
     """Write the page: pictures and main numbers, tables, what failed, charts, settings. Nothing is loaded from outside.
 
@@ -80,6 +82,7 @@ def write_report(
         ckpt: Checkpoint behind the predictions of `DETECTOR`, to show what it is most certain about.
         matrix: matrix.json of `python -m train matrix`, shown if it is there.
         benchmark: toy-benchmark.json of the toy benchmark, shown if it is there.
+        demo: Folder of a demo that has asked its detector about pictures.
     """
     content = json.loads(results.read_text(encoding="utf-8"))
     readings = load_readings(content, predictions, Dataset.open(data).table([*COLUMNS]))
@@ -109,6 +112,7 @@ def write_report(
         certain=Certain.load(readings[DETECTOR], data, cache, ckpt) if ckpt and DETECTOR in readings else None,
         families=[[gallery.picture(k) for k in family] for family in gallery.families],
         samples=[gallery.picture(k) for k in gallery.samples],
+        asked=Asked.load(demo, gallery.top) if demo else None,
         color_bar=color_bar(),
         color_top=gallery.top,
         about=about,

@@ -55,6 +55,6 @@ def test_site_builds_strictly_and_loads_nothing_from_the_network(tmp_path: Path)
         assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
     assert (tmp_path / "site" / "search" / "search_index.js").stat().st_size > 10_000
     named = {name.rpartition(".")[2] for name in documented_names(tmp_path / "site" / "objects.inv")}
-    for package in ("cache_schema", "extract", "train"):
+    for package in ("cache_schema", "extract", "train", "detect"):
         public = set(getattr(import_module(package), "__all__", ()))
         assert public <= named, f"{package}: {sorted(public - named)} are on no page of docs/api"

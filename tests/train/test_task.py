@@ -134,7 +134,7 @@ def test_predictions_are_written_for_every_sample(fitted: SimpleNamespace, tmp_p
     trainer = _trainer(tmp_path, callbacks=[PredictionWriter()])
     trainer.predict(task, datamodule=TinyDataModule())
     table = pq.read_table(tmp_path / "predictions.parquet")
-    assert table.column_names == ["row", *COLUMNS, "logit_real", "logit_generated", "score"]
+    assert table.column_names == ["row", *COLUMNS, "logit_real", "logit_generated", "score", "probability"]
     assert table["row"].to_pylist() == list(range(14, 24))
     assert table["key"].to_pylist() == [f"key{i}" for i in range(14, 24)]
     assert table["label"].to_pylist()[-3:] == [1, None, None]

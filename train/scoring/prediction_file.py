@@ -6,6 +6,7 @@
 | `COLUMNS` | as in the index | the sample |
 | `logit_real`, `logit_generated` | float32 | a detector; readings without one lack both |
 | `score` | float64 | higher for generated; a detector's is a probability |
+| `probability` | float64 | a detector: the score with the temperature applied |
 
 The metadata keeps what was fitted on validation for the weights, and how features differed from training.
 """
@@ -60,7 +61,7 @@ def prediction_table(
         allowed_differences: How the features differ from training, kept in the metadata too.
 
     Returns:
-        `row`, `COLUMNS`, logit_real, logit_generated (float32) and score (float64), sorted by row, each row once.
+        `row`, `COLUMNS`, logit_real, logit_generated (float32), score and probability (float64); each row once, sorted.
 
     Raises:
         ValueError: If a logit is not finite.
@@ -73,10 +74,12 @@ def prediction_table(
     rows, logits = rows[order], logits[order]
     table = index.select(COLUMNS).take(rows.numpy())
     table = table.add_column(0, "row", pa.array(rows.numpy(), pa.int64()))
+    scores = generated_score(logits)
     for name, values in (
         ("logit_real", logits[:, 0]),
         ("logit_generated", logits[:, 1]),
-        ("score", generated_score(logits)),
+        ("score", scores),
+        ("probability", calibration.scale(scores)),
     ):
         table = table.append_column(name, pa.array(values.numpy()))
     metadata = {

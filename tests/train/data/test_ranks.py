@@ -44,10 +44,10 @@ def test_two_ranks_predict_what_one_does(tmp_path: Path) -> None:
         _run("train", "predict", *common, *ranks, f"--out={tmp_path / name}")
     one, two = (pq.read_table(tmp_path / name / "predictions.parquet") for name in ("one", "two"))
     assert len(one) == 13
-    assert one.drop(["logit_real", "logit_generated", "score"]).equals(
-        two.drop(["logit_real", "logit_generated", "score"])
+    assert one.drop(["logit_real", "logit_generated", "score", "probability"]).equals(
+        two.drop(["logit_real", "logit_generated", "score", "probability"])
     )
-    for column in ("logit_real", "logit_generated", "score"):
+    for column in ("logit_real", "logit_generated", "score", "probability"):
         np.testing.assert_allclose(one[column].to_numpy(), two[column].to_numpy(), rtol=0, atol=1e-6)
 
 
