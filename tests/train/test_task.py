@@ -124,6 +124,7 @@ def test_checkpoint_says_what_it_was_trained_on(fitted: SimpleNamespace) -> None
         "dataset_id": "tiny",
         "caches": [{"fingerprint": "f" * 64, "fields": {"timestep": 200, "image_size": 16}}],
         "view": {"view": "canvas", "alignment": None, "crop_px": 16},
+        "image_sources": None,
         "code": describe_code(),
     }
     assert checkpoint["hyper_parameters"]["map_channels"] == 2
