@@ -54,6 +54,13 @@ class BenchConfig:
     toy_picture_px: int = 64
     """Long side in px of the small model's JPEG files; the demo's pictures have 64."""
 
+    detect_images: int = 512
+    """Pictures of the folder that verdicts are given on, with the small model."""
+    detect_memory_images: list[int] | None = None
+    """Pictures of the small and of the large folder whose memory is compared: 500 and 5000 if not given."""
+    detect_clients: int = 8
+    """Clients that ask the web service at once."""
+
     sd15_folder: str | None = None
     """Diffusers folder of Stable Diffusion 1.5, or where to save random weights of its shapes (4 GB); a temporary
     folder if not given. Time does not depend on the weights' values."""
@@ -80,14 +87,20 @@ class BenchConfig:
             least = 0 if field.name in ("num_workers", "timestep") else 1
             if isinstance(value, int):
                 check_least(field.name, value, least)
-        low, high = [*self.tars_compared, 0][:2]
-        if len(self.tars_compared) != 2 or not 0 < low < high:
-            raise ValueError(f"memory_tars is {self.memory_tars}: expected two numbers, the smaller one first")
+        for name, pair in (("memory_tars", self.tars_compared), ("detect_memory_images", self.folders_compared)):
+            low, high = [*pair, 0][:2]
+            if len(pair) != 2 or not 0 < low < high:
+                raise ValueError(f"{name} is {pair}: expected two numbers, the smaller one first")
 
     @property
     def tars_compared(self) -> list[int]:
         """Tars of the short and of the long job."""
         return [2, 20] if self.memory_tars is None else self.memory_tars
+
+    @property
+    def folders_compared(self) -> list[int]:
+        """Pictures of the small and of the large folder that are asked about."""
+        return [500, 5000] if self.detect_memory_images is None else self.detect_memory_images
 
     @property
     def peak_matmul_size(self) -> int:

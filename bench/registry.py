@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config import BenchConfig
+from bench.measures.detect import measure_detect, measure_detect_memory
 from bench.measures.extraction import measure_sd15, measure_toy, measure_toy_cores
 from bench.measures.feed import measure_feed
 from bench.measures.loader import measure_loader
@@ -41,6 +42,8 @@ MEASURES = (
     Measure(("loader_over_authors_w0", "loader_over_authors_w2"), measure_loader),
     Measure(("operations",), measure_operations),
     Measure(("memory_20_over_2",), measure_memory),
+    Measure(("detect_over_stages", "detect_over_models", "serve_over_detect"), measure_detect),
+    Measure(("detect_memory",), measure_detect_memory),
     Measure(("job_over_authors_sd15", "job_over_models_sd15", "fraction_of_peak_sd15"), measure_sd15, is_quick=False),
     Measure(("reconstruction",), measure_reconstruction, is_quick=False),
 )

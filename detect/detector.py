@@ -36,6 +36,8 @@ class Detector:
         rule: From scores to verdicts.
         batch_size: Pictures that the networks see at once.
         num_threads: Threads that load and decode.
+        probes: What makes its maps.
+        scorer: What scores pictures and maps.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Detector:
         check_least("num_threads", num_threads, 1)
         self.description, self.rule, self.batch_size = description, rule, batch_size
         self.num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
-        self._probes, self._scorer = [loaded.probe for loaded in probes], scorer
+        self.probes, self.scorer = [*probes], scorer
         self._judge = Judge(probes, scorer, rule, Domain(description.facts), notes, explain=explain)
         self._lock = threading.Lock()
 
@@ -165,7 +167,7 @@ class Detector:
 
     def prepare(self, picture: Picture) -> Prepared | Answer:
         """Load, decode and resize a picture; an answer with an error where it cannot be used. Safe in any thread."""
-        return prepare(picture, self._probes, self._scorer.frame)
+        return prepare(picture, [loaded.probe for loaded in self.probes], self.scorer.frame)
 
     def judge(self, prepared: Sequence[Item]) -> list[Answer]:
         """Answers on prepared pictures, in their order, by the networks in one batch. One thread at a time computes."""
@@ -186,7 +188,7 @@ class Detector:
 
     def describe(self) -> dict[str, Any]:
         """Facts about the detector as plain values, for people and for the web service."""
-        content, probe = self.description.to_dict(), self._probes[0]
+        content, probe = self.description.to_dict(), self.probes[0].probe
         photographs, band = content.pop("validation_photographs"), self.description.band
         calibration = self.description.calibration
         scaled = None

@@ -2,8 +2,9 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +44,18 @@ def make_jpegs(num_pictures: int, long_side_px: int) -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
-def pack_jpegs(folder: Path, jpegs: Sequence[bytes], rows_per_tar: int) -> Dataset:
-    """A new dataset of the pictures, in their order."""
-    samples = (_sample(number, data) for number, data in enumerate(jpegs))
+def pack_jpegs(
+    folder: Path, jpegs: Sequence[bytes], rows_per_tar: int, changes: Callable[[int], dict[str, Any]] = lambda _: {}
+) -> Dataset:
+    """A new dataset of the pictures, in their order.
+
+    Args:
+        folder: New folder.
+        jpegs: The pictures.
+        rows_per_tar: Most of them a tar.
+        changes: Number of a picture → fields that differ from a training photograph's.
+    """
+    samples = (_sample(number, data, changes(number)) for number, data in enumerate(jpegs))
     return write_dataset(folder, samples, {"made_by": "python -m bench"}, max_rows=rows_per_tar)
 
 
@@ -59,22 +69,22 @@ def save_jpegs(folder: Path, jpegs: Sequence[bytes]) -> list[Path]:
     return files
 
 
-def _sample(number: int, data: bytes) -> Sample:
+def _sample(number: int, data: bytes, changes: dict[str, Any]) -> Sample:
     path = f"real/{number:06d}.jpg"
     width, height = Image.open(io.BytesIO(data)).size
-    fields = SampleFields(
-        label=0,
-        image_source="real",
-        subset="bench",
-        split="train",
-        group=path,
-        derived_from=None,
-        class_name=None,
-        source_path=path,
-        sha256=hashlib.sha256(data).hexdigest(),
-        width=width,
-        height=height,
-        format="JPEG",
-        jpeg_quality=JPEG_QUALITY,
-    )
-    return Sample(sample_key(path), "jpg", data, fields)
+    fields = {
+        "label": 0,
+        "image_source": "real",
+        "subset": "bench",
+        "split": "train",
+        "group": path,
+        "derived_from": None,
+        "class_name": None,
+        "source_path": path,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "width": width,
+        "height": height,
+        "format": "JPEG",
+        "jpeg_quality": JPEG_QUALITY,
+    }
+    return Sample(sample_key(path), "jpg", data, SampleFields(**fields | changes))
