@@ -60,7 +60,7 @@ def top_of(lare: NDArray[np.floating]) -> float:
 def map_figure(image: Image.Image, verdict: Verdict) -> Image.Image:
     """A picture with its error map beside it at the same size, the map's colour bar, and a line that says the verdict.
 
-    The attention is a third panel where the verdict has one.
+    The attention is a third panel where the verdict has one: a square, since it covers the network's centre box alone.
 
     Args:
         image: The whole picture, upright, in any mode that converts to RGB.
@@ -76,7 +76,9 @@ def map_figure(image: Image.Image, verdict: Verdict) -> Image.Image:
         _map_panel("error map", verdict.lare, size),
     ]
     if verdict.attention is not None:
-        panels.append(_map_panel("attention", verdict.attention, size))
+        # It covers the square that the network sees, which a verdict does not place in the picture.
+        side = min(max(size[0], MIN_SIDE_PX), size[1])
+        panels.append(_map_panel("attention, in the centre", verdict.attention, (side, side)))
     chance = "" if verdict.probability is None else f", P(generated) = {percent(verdict.probability)}"
     return _draw(panels, verdict.verdict + chance, INK_OF[verdict.verdict])
 

@@ -12,7 +12,7 @@ from detect.files.names import escape_name
 from detect.files.results import FileResults, Results, check_out, open_results
 from detect.files.rows import make_row
 from detect.files.sources import Sources
-from detect.files.terminal import Terminal
+from detect.files.terminal import Terminal, loading
 from detect.picture import Picture
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def run(config: DetectConfig) -> int:
     sources = Sources(config.files, config.files_from)
     check_out(config.out, replace=config.overwrite)
     maps = MapFolder(Path(config.maps)) if config.maps is not None else None
-    detector = load_detector(config)
+    with loading(config.detector):
+        detector = load_detector(config)
     settings = _settings(config, detector.description.identity)
     terminal = Terminal(sources.num_pictures, is_one_picture=sources.is_one_picture, shows_lines=config.out is None)
     with open_results(config.out, settings, replace=config.overwrite) as results, terminal:

@@ -6,6 +6,8 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +27,22 @@ MAX_NAME_COLUMNS = 100
 """Of a name in the summary."""
 BAR_AFTER_SEC = 2.0
 """Work that is done sooner shows no bar."""
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Say on a terminal that a detector is being loaded, which takes seconds; the line is gone afterwards."""
+    stream = sys.stderr
+    if not stream.isatty():
+        yield
+        return
+    stream.write(f"Loading {show_text(name)} and its diffusion model …")
+    stream.flush()
+    try:
+        yield
+    finally:
+        stream.write("\r\x1b[K")
+        stream.flush()
 
 
 class Terminal:

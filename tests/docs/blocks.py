@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-PACKAGES = ("bench", "cache_schema", "demo", "experiments", "extract", "train", "detect", "workflow")
+PACKAGES = ("bench", "cache_schema", "demo", "detect", "experiments", "extract", "train", "workflow")
 LANGUAGES = {"sh", "python", "yaml", "json", "text"}
 """`text` is no code: a drawing, or what a command prints."""
 BLOCK = re.compile(
