@@ -13,6 +13,7 @@ from PIL import Image
 from cache_schema import ImageRejected, Status, resize_canvas
 from detect.picture import Picture
 from detect.reading.decoding import OpenedPicture, open_picture
+from detect.reading.marks import read_marks
 from detect.verdict import Answer, ImageFacts, Note
 from extract import Probe
 from train import gradient_energy
@@ -31,7 +32,7 @@ class Prepared:
         frame: What the classifier's view is cut from, (height, width, 3), uint8.
         image: Facts of the file.
         gradient_energy: Mean squared difference of neighbouring pixels on the canvas, ≥ 0.
-        notes: What was seen in the file.
+        notes: What was seen in the file; the marks that it carries last.
         start: When its preparation began, by `time.perf_counter`.
     """
 
@@ -61,6 +62,7 @@ def prepare(
     try:
         loaded = picture.load()
         opened, sha256 = _open(loaded)
+        marks = read_marks(loaded) if isinstance(loaded, bytes) else ()
     except ImageRejected as rejection:
         return Answer(picture.name, None, rejection.reason, rejection.status.name.lower())
     except OSError as error:
@@ -73,7 +75,7 @@ def prepare(
     image = ImageFacts(sha256.hex(), opened.width, opened.height, opened.format, opened.jpeg_quality)
     frame = frame_of(opened.image, canvas)
     energy = -gradient_energy(canvas)
-    return Prepared(picture.name, rows, frame, image, energy, opened.notes, start)
+    return Prepared(picture.name, rows, frame, image, energy, (*opened.notes, *marks), start)
 
 
 def _open(loaded: bytes | Image.Image) -> tuple[OpenedPicture, bytes]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cache_schema import ImageRejected, open_cache, read_image_bytes, store_name
 from detect import Detector, Picture, Verdict
+from tests.bad_images import png, png_with
 from tests.detect.conftest import CALIBRATION, Made, as_pixels
 from train import generated_score
 from train.detector import Detector as TrainedDetector
@@ -103,6 +104,14 @@ def test_pixels_are_a_picture_too(detector: Detector) -> None:
     assert array.score == pytest.approx(pillow.score, abs=1e-5) and array.image.format == "pixels"
     assert (array.image.width, array.image.height, array.image.jpeg_quality) == (70, 50, None)
     assert "format" not in [note.code for note in array.notes]
+
+
+def test_marks_of_a_file_are_notes_and_move_no_score(detector: Detector) -> None:
+    marked, bare = png_with(Software="NovelAI"), png()
+    with_marks, without = verdicts_of(detector, [Picture.of(data, sample_key="png:a") for data in (marked, bare)])
+    assert [note.code for note in with_marks.notes if note.code.startswith("mark_")] == ["mark_generator"]
+    assert not any(note.code.startswith("mark_") for note in without.notes)
+    assert with_marks.verdict == without.verdict and with_marks.score == pytest.approx(without.score, abs=1e-5)
 
 
 def test_broken_pictures_are_answers_in_their_place(detector: Detector, pictures: list[bytes], tmp_path: Path) -> None:
