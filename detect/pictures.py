@@ -72,7 +72,7 @@ def map_figure(image: Image.Image, verdict: Verdict) -> Image.Image:
     size = _panel_size(image.size)
     reducing = Image.Resampling.LANCZOS if size[0] < image.width else Image.Resampling.NEAREST
     panels = [
-        _Panel("picture", image.convert("RGB").resize(size, reducing)),
+        _Panel("picture", image.convert("RGB").resize(size, reducing, reducing_gap=3.0)),
         _map_panel("error map", verdict.lare, size),
     ]
     if verdict.attention is not None:

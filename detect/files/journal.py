@@ -103,8 +103,11 @@ class Journal:
     def _append(self, content: Mapping[str, Any]) -> None:
         line = json.dumps(content, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         left = memoryview(line)
-        while left:  # a write to a full disk takes a part and then fails: the cut line goes when it is opened again
-            left = left[self._file.write(left) :]
+        try:
+            while left:  # a full disk takes a part and then fails: the cut line goes when the journal is opened again
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def check_order(row: Row, name: str | None, num: int) -> None:

@@ -33,7 +33,7 @@ def run(config: DetectConfig) -> int:
     """
     sources = Sources(config.files, config.files_from)
     check_out(config.out, replace=config.overwrite)
-    maps = MapFolder(Path(config.maps)) if config.maps is not None else None
+    maps = _open_maps(config.maps, sources) if config.maps is not None else None
     with loading(config.detector):
         detector = load_detector(config)
     settings = _settings(config, detector.description.identity)
@@ -70,6 +70,17 @@ def load_detector(config: DetectConfig) -> "Detector":
     )
 
 
+def _open_maps(folder: str, sources: Sources) -> MapFolder:
+    """The folder of maps; their figures must not be found as pictures that are asked about."""
+    place = Path(folder).resolve()
+    for word in sources.folders:
+        if place.is_relative_to(Path(word).resolve()):
+            raise ValueError(
+                f"--maps is {folder}, which lies in {word}, whose pictures are asked about: choose another"
+            )
+    return MapFolder(Path(folder))
+
+
 def _settings(config: DetectConfig, identity: str) -> dict[str, Any]:
     """What rows and maps depend on, besides the pictures."""
     names = ("false_alarm_rate", "strict", "compute_dtype", "maps", "explain")
@@ -86,11 +97,10 @@ def _answer_all(
             asked.append(picture)
             yield picture
 
-    for answer in detector.stream(ask()):
-        picture = asked.popleft()
+    pairs = ((asked.popleft(), answer) for answer in detector.stream(ask()))
+    for answer, map_path in maps.write_all(pairs) if maps is not None else ((answer, None) for _, answer in pairs):
         row = make_row(answer, detector.description.identity)
-        map_path = maps.write(picture, answer.verdict) if maps is not None and answer.verdict is not None else None
-        results.write(row)  # the last: what has a row is done
+        results.write(row)  # after its map: what has a row is done
         terminal.show(answer, row, map_path)
 
 

@@ -39,6 +39,11 @@ class Sources:
                 pass
 
     @property
+    def folders(self) -> list[str]:
+        """The words that are folders to be walked."""
+        return [word for word in self.words if word not in self._datasets and os.path.isdir(word)]
+
+    @property
     def is_one_picture(self) -> bool:
         """Whether a person has asked about one picture alone."""
         return self._is_single == [True] and self.files_from is None

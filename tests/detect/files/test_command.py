@@ -94,7 +94,9 @@ def test_finished_files_are_replaced_on_request_alone(
         (["photos", "missing.png", "--detector", "d"], 1, "missing.png: no such file or directory"),
         (["--files_from", "missing", "--detector", "d"], 1, "missing: no such file or directory"),
         (["photos", "--detector", "d", "--out", "nowhere/r.csv"], 1, "nowhere is no folder"),
-        (["photos", "--detector", "d", "--maps", "photos/notes.txt"], 1, "file exists"),
+        (["photos/00.png", "--detector", "d", "--maps", "photos/notes.txt"], 1, "file exists"),
+        (["photos", "--detector", "d", "--maps", "photos/maps"], 1, "which lies in photos"),
+        ([".", "--detector", "d", "--maps", "maps"], 1, "--maps is maps, which lies in ."),
     ],
 )
 def test_mistakes_are_told_in_a_sentence_before_a_model_is_loaded(

@@ -1,5 +1,6 @@
 """Error maps on the disk."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from detect.files.maps import MapFolder
 from detect.picture import Picture
-from detect.verdict import ImageFacts
+from detect.verdict import Answer, ImageFacts
 from tests.detect.verdicts import make_verdict
 from tests.samples import make_sample
 
@@ -50,3 +51,31 @@ def test_a_file_that_changed_has_an_array_and_no_figure(tmp_path: Path, caplog: 
     assert folder.write(picture, verdict) is None
     assert "has changed" in caplog.text and "No such file" in caplog.text
     assert [path.suffix for path in (tmp_path / "maps").iterdir()] == [".npy"]
+
+
+def test_threads_keep_the_order_and_pass_over_pictures_without_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detect.files.maps.MAX_WAITING", 3)
+    answers = [Answer(f"{i}.png", None if i % 5 == 2 else make_verdict(i, image=FACTS)) for i in range(20)]
+    taken = 0
+
+    def pairs() -> Iterator[tuple[Picture, Answer]]:
+        nonlocal taken
+        for answer in answers:
+            taken += 1
+            yield Picture.of(SAMPLE.image, answer.name), answer
+
+    for num, (answer, path) in enumerate(MapFolder(tmp_path).write_all(pairs())):
+        assert answer is answers[num] and taken <= num + 1 + 4
+        assert path == (tmp_path / f"{num}.png.png" if answer.verdict else None)
+        assert path is None or (path.is_file() and path.with_suffix(".npy").is_file())
+    assert len([*tmp_path.iterdir()]) == 2 * 16
+
+
+def test_a_folder_that_cannot_be_written_stops_the_work(tmp_path: Path) -> None:
+    folder = MapFolder(tmp_path / "maps")
+    (tmp_path / "maps").rmdir()
+    answer = Answer("a.png", make_verdict(image=FACTS))
+    with pytest.raises(FileNotFoundError, match="maps"):
+        list(folder.write_all([(Picture.of(SAMPLE.image, "a.png"), answer)]))

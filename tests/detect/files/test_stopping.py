@@ -149,3 +149,19 @@ def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(60) == 141
         assert process.stderr.read() == b""
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_which_goes_on_later(tmp_path: Path) -> None:
+    for i in range(30):
+        (tmp_path / f"{i:02}.png").write_bytes(make_sample(i).image)
+    args = (".", "--detector", "d", "--out", "r.csv")
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n{PROGRAM}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", limited, "0.0", "run", *args]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: r.csv.part: file too large\n")
+    assert (tmp_path / "r.csv.part").stat().st_size == 5000
+    with start(tmp_path, 0.0, *args) as process:
+        assert process.wait(60) == 0
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 1 + 30
