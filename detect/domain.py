@@ -12,6 +12,8 @@ _NAMES = {
     "jpeg_quality": ("jpeg_quality", "JPEG quality", "{:.0f}"),
 }
 """Measure → code of its note, its name for a person, and how its values are written."""
+CODES = ("size", "format", *(code for code, *_ in _NAMES.values()))
+"""Codes of all notes of `Domain.check`."""
 
 
 @dataclass(frozen=True)

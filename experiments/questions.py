@@ -20,6 +20,7 @@ QUESTIONS = {
     "precision": "experiments.precision",
     "frequency": "experiments.frequency.frequency",
     "cheap": "experiments.cheap.cheap",
+    "verdicts": "experiments.verdicts.verdicts",
 }
 """Name of the command → module, in the order of the report. Loaded when asked: some load torch or a model."""
 FROM_CACHES = ("timestep", "ensemble", "egre", "precision")

@@ -16,7 +16,7 @@ PRESETS = "experiments/configs"
 PLACES = ("data", "caches", "out")
 """Settings that are other ones on every machine and do not decide an answer."""
 PATHS = {
-    **dict.fromkeys(("model", "photos", "mixed_data", "raw", "small_model", "tiny_vae"), "FOLDER"),
+    **dict.fromkeys(("model", "photos", "mixed_data", "raw", "small_model", "tiny_vae", "detector"), "FOLDER"),
     **dict.fromkeys(("extract_config", "recipe", "map_only", "image_only"), "FILE"),
 }
 """Settings that name files or folders → how a command shows them."""
@@ -90,11 +90,20 @@ class StudyConfig:
     """Diffusers folder of a smaller model, for the question on cheap settings."""
     tiny_vae: str | None = None
     """Folder of an AutoencoderTiny for the model's latents, for the question on cheap settings."""
+    detector: Path | None = None
+    """Folder of `lare export`, for the question on verdicts. Not trained on the test images of `data`."""
+    false_alarm_rates: tuple[float, ...] = (0.01, 0.05, 0.1)
+    """Of the question on verdicts: shares of photographs that may be called generated."""
+    num_images: int = 300
+    """Of the question on verdicts: so many test photographs, and as many generated images, are also given as other
+    files and with other noise. Chosen by hash."""
 
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
-        for name in ("num_seeds", "num_epochs", "num_jobs"):
+        for name in ("num_seeds", "num_epochs", "num_jobs", "num_images"):
             check_least(name, getattr(self, name), 1)
+        if not self.false_alarm_rates or not all(0 < rate < 1 for rate in self.false_alarm_rates):
+            raise ValueError(f"false_alarm_rates is {self.false_alarm_rates}: expected numbers between 0 and 1")
         for name in ("extract_config", "recipe", "map_only", "image_only"):
             if not getattr(self, name).is_file():
                 raise ValueError(f"{name} is {getattr(self, name)}: there is no such file")
