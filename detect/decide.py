@@ -80,7 +80,7 @@ class Rule:
             (probability,) = calibration.scale_values([score])
         low, high = band or (-float("inf"), -float("inf"))
         verdict: VerdictName = "unsure"
-        notes = (*unlike, *self.notes)
+        notes = unlike
         if p_real <= self.rate and score >= high:
             verdict = "unsure" if unlike else "generated"
             notes = (OUTSIDE, *notes) if unlike else notes

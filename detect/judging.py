@@ -143,7 +143,7 @@ class Judge:
             score=score,
             p_real=decision.p_real,
             false_alarm_rate=self._rule.rate,
-            notes=(*decision.notes, *self._notes, *item.notes),
+            notes=(*decision.notes, *item.notes, *self._rule.notes, *self._notes),
             lare=lare.copy(),
             attention=attention,
             image=item.image,

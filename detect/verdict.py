@@ -51,7 +51,7 @@ class Verdict:
         score: What `p_real` is computed of; higher for generated.
         p_real: Share of validation photographs, this picture counted, that score at least as high: in (0, 1].
         false_alarm_rate: The largest `p_real` of a picture that is called generated.
-        notes: Doubts first.
+        notes: Doubts about this picture, then what its file says, then what holds for every picture.
         lare: Error map over the whole picture, squashed to a square, (channels, h, w), float32. No proof of anything.
         attention: Weights of the spatial refinement, (h, w), float32, mean over its heads; None where not asked for.
         image: The picture.

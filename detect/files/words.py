@@ -11,7 +11,7 @@ UNREADABLE = "unreadable"
 VERDICT_COLUMNS, PERCENT_COLUMNS, P_COLUMNS = 10, 12, 8
 HEADER = f"{'verdict':<{VERDICT_COLUMNS}}  {'P(generated)':>{PERCENT_COLUMNS}}  {'p_real':>{P_COLUMNS}}  picture"
 MIN_NAME_COLUMNS = 16
-_COLOR = {"generated": "\x1b[31m", "real": "\x1b[32m", "unsure": "\x1b[33m", UNREADABLE: "\x1b[90m"}
+_COLOR = {"generated": "\x1b[35m", "real": "\x1b[32m", "unsure": "\x1b[33m", UNREADABLE: "\x1b[90m"}
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
