@@ -113,6 +113,11 @@ detect: .venv/.installed  ## a verdict on a picture, folder or tar: IMG= DETECTO
 	$(LARE) detect $(if $(IMG),$(call quote,$(IMG))) $(call flag,--detector,$(DETECTOR)) $(call flag,--model,$(MODEL)) \
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
+.PHONY: calibrate
+calibrate: .venv/.installed  ## a detector from photographs alone: PHOTOS= OUT=new folder (MODEL=diffusers folder CONFIG=sd15)
+	$(LARE) calibrate $(if $(PHOTOS),$(call quote,$(PHOTOS))) --config $(call quote,$(or $(CONFIG),sd15)) \
+	    $(call flag,--model,$(MODEL)) $(call flag,--out,$(OUT)) $(ARGS)
+
 .PHONY: bench
 bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE=cuda; ARGS=--all for SD 1.5 shapes)
 	$(LARE) bench $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m detect run FILE… --detector FOLDER`: verdicts on files, folders and tars."""
+"""`python -m detect run FILE… --detector FOLDER`: verdicts; `python -m detect calibrate PHOTOS…`: a detector."""
 
 import logging
 import sys
@@ -27,6 +27,7 @@ class Command:
 
 COMMANDS = {
     "run": Command("detect.files.config:DetectConfig", "detect.files.run:run", words="files"),
+    "calibrate": Command("detect.calibrate.config:CalibrateConfig", "detect.calibrate.run:run", words="photos"),
 }
 
 

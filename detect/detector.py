@@ -2,9 +2,8 @@
 
 import os
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,8 @@ from cache_schema import ImageRejected, Status, check_least
 from detect.decide import Rule
 from detect.domain import Domain
 from detect.folder import DetectorFolder
-from detect.judging import Item, Judge
+from detect.judging import Judge
+from detect.mapping import Item, load_probes, prepare_batches
 from detect.picture import Given, Picture
 from detect.prepare import Prepared, prepare
 from detect.scorers import ClassifierScorer, MeanScorer, Scorer
@@ -24,8 +24,6 @@ from extract import KnownHashes, LoadedProbe, Probe
 from train import DetectorFile
 
 MAX_THREADS = 8
-READ_AHEAD = 2
-"""Batches that are prepared while the networks work on others."""
 
 
 class Detector:
@@ -123,13 +121,15 @@ class Detector:
             for n, probe in enumerate(description.probes)
         ]
         _check_one_grid(probes)
-        scorer: Scorer = MeanScorer()
+        grid = probes[0].map_shape[1:]
         if description.method == "classifier":
-            canvas_px, map_cells = probes[0].config.image_size, probes[0].map_shape[-1]
-            scorer = ClassifierScorer.load(found.folder, description, canvas_px, map_cells, probes[0].model.device)
+            canvas_px, device_used = probes[0].config.image_size, probes[0].model.device
+            scorer: Scorer = ClassifierScorer.load(found.folder, description, canvas_px, grid[-1], device_used)
+        else:
+            scorer = MeanScorer.of(found.folder, description, grid)
         return cls(
             description,
-            _load(probes),
+            load_probes(probes),
             scorer,
             rule,
             batch_size=batch_size,
@@ -179,12 +179,9 @@ class Detector:
 
         Pictures are loaded and decoded by threads, a few batches ahead of the networks.
         """
-        with ThreadPoolExecutor(self.num_threads, thread_name_prefix="prepare") as pool:
-            try:
-                for answers in self._judge.run(self._batches(self._read_ahead(pool, pictures))):
-                    yield from answers
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        with closing(prepare_batches(pictures, self.prepare, self.batch_size, self.num_threads)) as batches:
+            for answers in self._judge.run(batches):
+                yield from answers
 
     def describe(self) -> dict[str, Any]:
         """Facts about the detector as plain values, for people and for the web service."""
@@ -206,38 +203,6 @@ class Detector:
             "compute_dtype": probe.config.compute_dtype,
             "device": str(probe.model.device),
         }
-
-    def _read_ahead(self, pool: ThreadPoolExecutor, pictures: Iterable[Picture]) -> Iterator[Item]:
-        """Prepared pictures in their order, a bounded number ahead."""
-        waiting: deque[Future[Item]] = deque()
-        for picture in pictures:
-            waiting.append(pool.submit(self.prepare, picture))
-            if len(waiting) > READ_AHEAD * self.batch_size + self.num_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    def _batches(self, items: Iterator[Item]) -> Iterator[list[Item]]:
-        """Items in lists that hold at most a batch of usable pictures."""
-        batch: list[Item] = []
-        usable = 0
-        for item in items:
-            batch.append(item)
-            usable += isinstance(item, Prepared)
-            if usable == self.batch_size or len(batch) == 4 * self.batch_size:
-                yield batch
-                batch, usable = [], 0
-        if batch:
-            yield batch
-
-
-def _load(probes: Sequence[Probe]) -> list[LoadedProbe]:
-    """Load the probes; those of one model share its weights."""
-    loaded: list[LoadedProbe] = []
-    for probe in probes:
-        same = next((one for one in loaded if probe.shares_model(one.probe)), None)
-        loaded.append(probe.load(same))
-    return loaded
 
 
 def _check_one_grid(probes: Sequence[Probe]) -> None:

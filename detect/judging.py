@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import tee
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,29 +11,17 @@ from numpy.typing import NDArray
 from cache_schema import Status, is_ok
 from detect.decide import Rule
 from detect.domain import Domain
+from detect.mapping import Item, Mapped, map_batches
 from detect.prepare import Prepared
 from detect.scorers import Scorer, Started
 from detect.verdict import Answer, Note, Verdict
-from extract import Batch, LoadedProbe, collate
-
-Item = Prepared | Answer
-"""A picture that waits for the networks, or one that cannot be used."""
-
-
-class _Mapped(NamedTuple):
-    """A list of items whose maps are there; of the usable pictures among them, in their order."""
-
-    items: list[Item]
-    lare: NDArray[np.float32]
-    """(usable, channels, h, w); NaN where a map is not finite."""
-    status: NDArray[np.uint8]
-    reasons: list[str]
+from extract import LoadedProbe
 
 
 class _Scoring(NamedTuple):
     """A list of items whose scores are being computed."""
 
-    mapped: _Mapped
+    mapped: Mapped
     started: Started | None
     """Of the pictures with a map; None without any."""
 
@@ -69,45 +56,14 @@ class Judge:
     def run(self, batches: Iterator[list[Item]]) -> Iterator[list[Answer]]:
         """Answers to each list of items. On a GPU a list is answered while the networks work on the next ones."""
         scoring: deque[_Scoring] = deque()
-        for mapped in self._map(batches):
+        for mapped in map_batches(self._probes, batches):
             scoring.append(self._score(mapped))
             if len(scoring) > 1:
                 yield self._answer(scoring.popleft())
         while scoring:
             yield self._answer(scoring.popleft())
 
-    def _map(self, batches: Iterator[list[Item]]) -> Iterator[_Mapped]:
-        """Maps of the usable pictures; a list without any passes through in its turn."""
-        waiting: deque[list[Item]] = deque()
-
-        def usable() -> Iterator[list[Prepared]]:
-            for items in batches:
-                waiting.append(items)
-                prepared = [item for item in items if isinstance(item, Prepared)]
-                if prepared:
-                    yield prepared
-
-        def batches_of(number: int, copy: Iterator[list[Prepared]]) -> Iterator[Batch]:
-            return (self._collate(number, prepared) for prepared in copy)
-
-        copies = tee(usable(), len(self._probes))
-        computed = [p.compute(batches_of(n, c)) for n, (p, c) in enumerate(zip(self._probes, copies, strict=True))]
-        for results in zip(*computed, strict=True):
-            yield from _without_pictures(waiting)
-            settled = [result for _, result in results]
-            status = np.max([one.status for one in settled], axis=0)
-            reasons = [next(filter(None, texts), "") for texts in zip(*(one.reasons for one in settled), strict=True)]
-            yield _Mapped(waiting.popleft(), np.concatenate([one.maps for one in settled], axis=1), status, reasons)
-        yield from _without_pictures(waiting)
-
-    def _collate(self, probe: int, prepared: Sequence[Prepared]) -> Batch:
-        batch: Batch = collate([item.rows[probe] for item in prepared], len(prepared))
-        if not self._probes[probe].pin_memory:
-            return batch
-        pinned = {name: getattr(batch, name).pin_memory() for name in ("images", "posterior_noise", "noise")}
-        return batch._replace(**pinned)
-
-    def _score(self, mapped: _Mapped) -> _Scoring:
+    def _score(self, mapped: Mapped) -> _Scoring:
         ok = is_ok(mapped.status)
         pictures = [item for item in mapped.items if isinstance(item, Prepared)]
         scored = [picture for picture, good in zip(pictures, ok, strict=True) if good]
@@ -150,9 +106,3 @@ class Judge:
             detector=self._detector,
             seconds=time.perf_counter() - item.start,
         )
-
-
-def _without_pictures(waiting: deque[list[Item]]) -> Iterator[_Mapped]:
-    """The lists at the front that hold no usable picture."""
-    while waiting and not any(isinstance(item, Prepared) for item in waiting[0]):
-        yield _Mapped(waiting.popleft(), np.empty((0, 0, 0, 0), np.float32), np.empty(0, np.uint8), [])

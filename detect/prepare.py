@@ -29,7 +29,7 @@ class Prepared:
     Attributes:
         name: As the picture's.
         rows: Its tensors, one `extract.Row` a probe.
-        frame: What the classifier's view is cut from, (height, width, 3), uint8.
+        frame: What the scorer keeps of it: pixels, (height, width, 3), uint8, or numbers that it measured.
         image: Facts of the file.
         gradient_energy: Mean squared difference of neighbouring pixels on the canvas, ≥ 0.
         notes: What was seen in the file; the marks that it carries last.
@@ -38,7 +38,7 @@ class Prepared:
 
     name: str
     rows: tuple[Any, ...]
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     image: ImageFacts
     gradient_energy: float
     notes: tuple[Note, ...]
@@ -46,14 +46,14 @@ class Prepared:
 
 
 def prepare(
-    picture: Picture, probes: Sequence[Probe], frame_of: Callable[[Image.Image, NDArray[np.uint8]], NDArray[np.uint8]]
+    picture: Picture, probes: Sequence[Probe], frame_of: Callable[[Image.Image, NDArray[np.uint8]], NDArray[Any]]
 ) -> Prepared | Answer:
     """Load, decode and resize a picture, and draw its noise. Safe in any thread.
 
     Args:
         picture: Which.
         probes: Whose maps are wanted.
-        frame_of: (picture, first probe's canvas) → what the classifier's view is cut from.
+        frame_of: (picture, first probe's canvas) → what the scorer keeps of it.
 
     Returns:
         An answer with an error where the picture cannot be used.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cache_schema import ImageRejected, Status
+from detect.detail import Detail, measure_detail
 from detect.prepare import Prepared
 from train import Detector as TrainedDetector
 from train import DetectorFile, LareClassifier, View, generated_score, make_view, mean_lare
@@ -23,8 +24,8 @@ Scored = tuple[NDArray[np.float64], NDArray[np.float32] | None]
 class Scorer(Protocol):
     """Gives each picture a score that is compared with those of the validation photographs."""
 
-    def frame(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What is kept of a picture's pixels until it is scored, (height, width, 3), uint8."""
+    def frame(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[Any]:
+        """What is kept of a picture until it is scored: pixels, or what was measured on them."""
 
     def start(self, prepared: Sequence[Prepared], lare: NDArray[np.float32], *, explain: bool) -> "Started":
         """Queue the work on a batch; on a GPU nothing is waited for.
@@ -131,12 +132,35 @@ class ClassifierScorer:
 
 @dataclass(frozen=True)
 class MeanScorer:
-    """Minus the mean of the map, or what is left of it once the picture's local detail has told its part."""
+    """Minus the mean of the map, or what is left of it once the picture's local detail has told its part.
 
-    def frame(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The canvas."""
-        return canvas
+    Attributes:
+        detail: The regression; None: the mean alone.
+        grid: Height and width of the map.
+    """
+
+    detail: Detail | None
+    grid: tuple[int, int]
+
+    @classmethod
+    def of(cls, folder: Path, description: DetectorFile, grid: tuple[int, int]) -> "MeanScorer":
+        """The scorer that a detector's description asks for.
+
+        Raises:
+            ValueError: If its regression cannot be read.
+        """
+        try:
+            return cls(None if description.detail is None else Detail.from_dict(description.detail), grid)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+
+    def frame(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[Any]:
+        """The picture's local detail, (features,), float64; nothing where only the mean is asked for."""
+        return np.empty(0) if self.detail is None else measure_detail(canvas, self.grid)
 
     def start(self, prepared: Sequence[Prepared], lare: NDArray[np.float32], *, explain: bool) -> Started:
         """Score at once: there is no network."""
-        return Started(None, mean_lare(lare), None)
+        scores = mean_lare(lare)
+        if self.detail is not None:
+            scores = self.detail.score(np.stack([picture.frame for picture in prepared]), -scores)
+        return Started(None, scores, None)

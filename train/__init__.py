@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from train.data.native_views import make_view
     from train.data.views import View
     from train.detector import Detector
-    from train.detector_file import INCLUDED_MODEL, DetectorFile, DiffusionModelName, ProbeFile
+    from train.detector_file import INCLUDED_MODEL, DetectorFile, DiffusionModelName, ProbeFile, versions
     from train.egre import ErrorGuidedChannelRefinement, ErrorGuidedSpatialRefinement
     from train.export import copy_model, export_checkpoint
     from train.facts import TrainingFacts
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from train.official import convert_state_dict
     from train.scoring.calibration import Calibration, fit_calibration
     from train.scoring.evaluate import compare_readings, evaluate
-    from train.scoring.false_alarms import Photographs, choose_by_hash
+    from train.scoring.false_alarms import MAX_PHOTOGRAPHS, Photographs, choose_by_hash
     from train.scoring.prediction_file import generated_score, prediction_table
-    from train.scoring.readings import gradient_energy, mean_lare
+    from train.scoring.readings import LUMA, gradient_energy, mean_lare
     from train.scoring.scores import Reading, load_reading
     from train.scoring.titles import TITLES
     from train.task import LareTask
 
 __all__ = [
     "INCLUDED_MODEL",
+    "LUMA",
+    "MAX_PHOTOGRAPHS",
     "TITLES",
     "Calibration",
     "Detector",
@@ -61,11 +63,14 @@ __all__ = [
     "make_view",
     "mean_lare",
     "prediction_table",
+    "versions",
     "write_card",
 ]
 
 _MODULE_OF = {
     "INCLUDED_MODEL": "detector_file",
+    "LUMA": "scoring.readings",
+    "MAX_PHOTOGRAPHS": "scoring.false_alarms",
     "TITLES": "scoring.titles",
     "Calibration": "scoring.calibration",
     "Detector": "detector",
@@ -96,6 +101,7 @@ _MODULE_OF = {
     "make_view": "data.native_views",
     "mean_lare": "scoring.readings",
     "prediction_table": "scoring.prediction_file",
+    "versions": "detector_file",
     "write_card": "card",
 }
 """Public name → the module below this package that it comes from; the imports above say it to type checkers."""

@@ -28,16 +28,24 @@ detector = Detector.from_pretrained("FOLDER"{model_argument})
 verdict, = detector(["picture.jpg"])
 ```
 
-A verdict is "generated", "real" or "unsure". A map of errors comes with it. The map is no proof.
+A verdict is {verdicts}. A map of errors comes with it. The map is no proof.
 """
 _LIMITS = """\
 ## Limits
 
-- The promise holds for photographs that are exchangeable with the validation photographs, and for no others.
-- A picture unlike the training images gets a note, and "unsure" instead of "generated".
+- The promise holds for photographs that are exchangeable with the {photographs} photographs, and for no others.
+- A picture unlike the {images} gets a note, and "unsure" instead of "generated".
+"""
+_LIMITS_OF_METHOD = {
+    "classifier": """\
 - Generators that are not named above may be missed. "real" is no proof of a photograph.
 - The checkpoint was chosen on the same validation images that the false-alarm rate is computed from.
-"""
+""",
+    "mean_lare": """\
+- Nobody has measured which generated pictures it finds. Ask about some whose origin you know before you rely on it.
+- It never says "real": it has seen no generated picture.
+""",
+}
 
 
 def write_card(description: DetectorFile, *, has_model: bool) -> str:
@@ -54,10 +62,11 @@ def write_card(description: DetectorFile, *, has_model: bool) -> str:
         _training(description),
         _test(description.test),
         _USE.format(
+            verdicts='"generated", "real" or "unsure"' if description.calibration else '"generated" or "unsure"',
             model_flag=" --model DIFFUSION_MODEL" if needs_name else "",
             model_argument=', model="DIFFUSION_MODEL"' if needs_name else "",
         ),
-        _LIMITS if description.method == "classifier" else _LIMITS.rpartition("- ")[0],
+        _limits(description),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -66,25 +75,46 @@ def _what_it_is(description: DetectorFile) -> str:
     probe = description.probes[0]
     fields, model = probe.fields, probe.model
     name = f"{model.hub_id} at {model.revision}" if model.hub_id else f"UNet {str(fields.get('unet_sha256'))[:12]}…"
-    what = (
-        "A network that reads the picture and its latent reconstruction error (LaRE)."
-        if description.method == "classifier"
-        else "The mean latent reconstruction error (LaRE) alone. No network, and no generated image was used."
-    )
+    if description.method == "classifier":
+        what = "A network that reads the picture and its latent reconstruction error (LaRE)."
+    else:
+        what = "Minus the mean latent reconstruction error (LaRE). No network, and no generated image was used."
     return (
-        f"{what}\n\nMaps are made by {name}: {fields['image_size']} px, timestep {fields.get('timestep')}, "
+        f"{what}\n\n{_detail(description.detail)}"
+        f"Maps are made by {name}: {fields['image_size']} px, timestep {fields.get('timestep')}, "
         f"{fields.get('ensemble_size')} noise draws.\n"
     )
 
 
+def _detail(detail: Mapping[str, Any] | None) -> str:
+    """What a regression on local detail is, where there is one."""
+    if detail is None:
+        return ""
+    return (
+        "The score is how far the logarithm of the mean lies below what the local detail of the picture predicts. "
+        f"The prediction is a regression on {detail['num_photographs']:,} photographs of {detail['num_groups']:,} "
+        f"groups, which no score below is of. It explains {detail['explained']:.0%} of their variance.\n\n"
+    )
+
+
+def _compared(description: DetectorFile) -> str:
+    """Which photographs scores are compared with."""
+    return "validation" if description.method == "classifier" else "calibration"
+
+
+def _limits(description: DetectorFile) -> str:
+    images = "training images" if description.method == "classifier" else "photographs above"
+    return _LIMITS.format(photographs=_compared(description), images=images) + _LIMITS_OF_METHOD[description.method]
+
+
 def _promise(description: DetectorFile) -> str:
-    photographs = description.photographs
+    photographs, which = description.photographs, _compared(description)
     return (
         "## False alarms\n\n"
-        f"Scores are compared with those of {len(photographs.scores):,} validation photographs of "
+        f"Scores are compared with those of {len(photographs.scores):,} {which} photographs of "
         f"{photographs.num_groups:,} groups. A picture is called generated only if at most the chosen share of them "
-        "scores as high. For photographs that are exchangeable with the validation ones, at most this share is called "
-        f"generated. The smallest share that can be kept is {photographs.smallest_rate:.2%}.\n"
+        "scores as high. For photographs that are exchangeable with them, at most this share is called generated. "
+        f"The smallest share that can be kept is {photographs.smallest_rate:.2%}.\n"
     )
 
 
@@ -93,8 +123,9 @@ def _training(description: DetectorFile) -> str:
     lines = [f"- {name.replace('_', ' ')}: {low:.4g} to {high:.4g}" for name, (low, high) in facts.ranges.items()]
     formats = ", ".join(f"{count:,} {name}" for name, count in facts.formats.items())
     sources = ", ".join(description.sources) or "none: photographs alone"
+    what = "Training images" if description.method == "classifier" else "Photographs"
     return (
-        f"## Training images\n\n{facts.num_images:,} images. Generated sources: {sources}.\n\n"
+        f"## {what}\n\n{facts.num_images:,} images. Generated sources: {sources}.\n\n"
         + "\n".join([f"- files: {formats}", *lines])
         + "\n\nRanges hold 99 % of the images.\n"
     )

@@ -78,7 +78,7 @@ class Sources:
             if not os.path.lexists(word):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), word)
             return not (os.path.isfile(word) and is_tar(word))
-        if all(os.path.isfile(os.path.join(word, name)) for name in ("dataset.json", "index.parquet")):
+        if is_dataset(word):
             self._datasets[word] = Dataset.open(word)
         elif not os.access(word, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
@@ -137,6 +137,11 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str] | Picture]:
             return iter(sorted(found, key=lambda entry: entry.name))
     except OSError as error:
         return iter([_broken(folder, error)])
+
+
+def is_dataset(folder: str) -> bool:
+    """Whether a folder is a packed dataset."""
+    return all(os.path.isfile(os.path.join(folder, name)) for name in ("dataset.json", "index.parquet"))
 
 
 def dataset_pictures(dataset: Dataset) -> Iterator[Picture]:

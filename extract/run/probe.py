@@ -47,18 +47,33 @@ class Probe:
             ValueError: If the model cannot be found or used, or no settings of this code make such maps.
             FingerprintMismatch: If the model or this code makes other maps; the message has the fields that differ.
         """
-        config = config_of(fields, source, **changes)
-        model = Model.prepare(config, None, config.needs, [v.timestep for v in config.variants])
-        method = make_method(config, model.folder)
-        variant = config.variants[0]
-        found = compute_fingerprint(config, variant, model, method, model.folder.hashes(known_hashes)).fields
-        wanted = Fingerprint(dict(fields) | {"compute_dtype": config.compute_dtype})
-        if lines := wanted.difference(Fingerprint(found)):
+        probe = cls.from_config(config_of(fields, source, **changes), known_hashes)
+        wanted = Fingerprint(dict(fields) | {"compute_dtype": probe.config.compute_dtype})
+        if lines := wanted.difference(Fingerprint(probe.fields)):
             raise FingerprintMismatch(
                 f"{source.model} makes other maps than those that the detector was trained on (trained ≠ this model): "
                 f"{'; '.join(lines)}. Name the diffusion model of its training with --model."
             )
-        return cls(config, model, method, found)
+        return probe
+
+    @classmethod
+    def from_config(cls, config: ExtractConfig, known_hashes: Callable[[Sequence[Path]], str] | None = None) -> "Probe":
+        """The probe of an extraction's settings, for a detector that is yet to be made.
+
+        Args:
+            config: Its dataset and cache play no role.
+            known_hashes: As of `ModelFolder.hashes`.
+
+        Raises:
+            ValueError: If the model cannot be found or used, or the settings make several caches.
+        """
+        if len(config.variants) > 1:
+            raise ValueError("timesteps and ensemble_sizes make several maps of a picture: expected one of each")
+        (variant,) = config.variants
+        model = Model.prepare(config, None, config.needs, [variant.timestep])
+        method = make_method(config, model.folder)
+        fields = compute_fingerprint(config, variant, model, method, model.folder.hashes(known_hashes)).fields
+        return cls(config, model, method, fields)
 
     @property
     def row_settings(self) -> RowSettings:

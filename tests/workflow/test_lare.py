@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from detect.calibrate.config import CalibrateConfig
 from detect.files.config import DetectConfig
 from workflow import lare
 from workflow.cli.flags import WrongFlags, find_config, packaged_configs, parse_flags, translate
@@ -23,7 +24,8 @@ def test_help_tells_every_setting_that_most_people_need(name: str, capsys: pytes
     text, verb = capsys.readouterr().out, ALL_VERBS[name]
     short = {full: name for name, full in verb.aliases.items()}
     needed = [s.name for s in verb.known.values() if s.is_required and not s.is_positional] + list(verb.often)
-    assert all(f"--{short.get(setting, setting)}" in text for setting in needed)
+    shown = [f"{s.upper()}…" if s == verb.words else f"--{short.get(s, s)}" for s in needed]
+    assert all(name in text for name in shown)
     assert all(len(line) <= 112 for line in text.splitlines())
 
 
@@ -42,7 +44,7 @@ def test_help_loads_nothing_that_takes_time() -> None:
     program = f"""
 import sys
 from workflow import lare
-for verb in ([], ["extract"], ["fit"], ["status"], ["detect"], ["question", "egre"]):
+for verb in ([], ["extract"], ["fit"], ["status"], ["detect"], ["calibrate"], ["question", "egre"]):
     assert lare.main([*verb, "--help"]) == 0
 loaded = [name for name in {heavy} if name in sys.modules]
 assert not loaded, loaded
@@ -63,6 +65,7 @@ def test_known_settings_are_those_of_the_parsers() -> None:
         fields = set(main.COMMANDS[VERBS[name].command[1]].config.__dataclass_fields__)
         assert set(VERBS[name].known) == fields
     assert set(VERBS["detect"].known) == set(DetectConfig.__dataclass_fields__)
+    assert set(VERBS["calibrate"].known) == set(CalibrateConfig.__dataclass_fields__)
     parser = import_module("cache_schema.__main__").build_parser()
     commands = parser._subparsers._group_actions[0].choices
     for name in ("status", "verify", "info", "derive"):

@@ -79,6 +79,12 @@ def test_a_picture_is_a_word(tmp_path: Path) -> None:
     assert found[2:] == ["detect", "--detector", "d", "--files_from", "list"]
 
 
+def test_a_folder_of_photographs_is_a_word(tmp_path: Path) -> None:
+    (found,) = run_make(tmp_path, "calibrate", PHOTOS="it's my photos", MODEL="a b", OUT=OUT)
+    assert found[2:] == ["calibrate", "it's my photos", "--config", "sd15", "--model", "a b", "--out", OUT]
+    translate(VERBS["calibrate"], found[3:])
+
+
 def test_scoring_a_checkpoint_in_a_folder_with_spaces(tmp_path: Path) -> None:
     predict, evaluate = run_make(tmp_path, "eval", CKPT="runs/it's my run/checkpoints/best.ckpt", **PLACES)
     run = "runs/it's my run"

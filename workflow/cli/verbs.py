@@ -224,6 +224,15 @@ VERBS: dict[str, Verb] = {
         example="photo.jpg holiday/ --detector DETECTOR --out verdicts.csv",
         words="files",
     ),
+    "calibrate": Verb(
+        "Make a detector from photographs alone, without training.",
+        ("detect", "calibrate"),
+        (("", "detect.calibrate.config:CalibrateConfig"),),
+        ("photos", "score", "group_by", "include_model", "image_size", "timestep", "batch_size", "device"),
+        _SEED,
+        example="holiday/ --config sd15 --out DETECTOR",
+        words="photos",
+    ),
     "demo": Verb(
         "Run both stages on real photographs with two toy models.",
         ("demo", "run"),

@@ -1,5 +1,6 @@
 """Maps of single pictures by a cache's fingerprint: the stored ones, for every kind of settings."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,14 @@ def test_a_strangers_fields_are_checked(change: dict[str, Any], message: str) ->
     fields = {"method": "lare", "image_size": 64, "timestep": 200, "ensemble_size": 4, "noise_seed": 0}
     with pytest.raises(ValueError, match=message):
         config_of({**fields, **change}, ModelSource("nowhere"))
+
+
+def test_an_extractions_settings_make_the_probe_of_its_cache(
+    models: dict[str, Path], packed: Dataset, tmp_path: Path, run: Run
+) -> None:
+    assert run(cache=tmp_path / "cache", model=models["sd"], ensemble_size=2) == 0
+    fields = open_cache(tmp_path / "cache").fields
+    config = config_of(fields, ModelSource(str(models["sd"])))
+    assert dict(Probe.from_config(config).fields) == dict(fields)
+    with pytest.raises(ValueError, match="timesteps and ensemble_sizes make several maps of a picture"):
+        Probe.from_config(replace(config, ensemble_sizes=[1, 2]))

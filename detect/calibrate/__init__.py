@@ -1,0 +1,1 @@
+"""A detector from photographs alone: a diffusion model, its errors on photographs, and no training."""
