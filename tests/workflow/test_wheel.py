@@ -56,7 +56,7 @@ def lare(environment: Path, tmp_path: Path) -> Lare:
 def test_only_what_is_used_without_a_checkout_is_installed(environment: Path) -> None:
     (packages,) = (environment / "lib").glob("python*/site-packages")
     ours = {path.name for path in packages.iterdir() if path.is_dir() and "." not in path.name}
-    assert ours - {"__pycache__"} == {"cache_schema", "extract", "train", "workflow", "demo"}
+    assert ours - {"__pycache__"} == {"cache_schema", "extract", "train", "detect", "workflow", "demo"}
     assert (packages / "demo" / "models" / "toy-a" / "model_index.json").is_file()
     templates = list((ROOT / "workflow" / "templates").iterdir()) + list((ROOT / "demo" / "templates").iterdir())
     assert templates and all((packages / path.relative_to(ROOT)).is_file() for path in templates)
@@ -71,7 +71,7 @@ def test_packing_extraction_and_status_with_packaged_settings(lare: Lare, tmp_pa
             pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             (place / "my photos" / source / f"{n}.png").write_bytes(encode_png(pixels))
     save_tiny_sd(place / "model")
-    assert "extract" in lare("--help").stdout
+    assert "extract" in lare("--help").stdout and "--detector" in lare("detect", "--help").stdout
     pack = lare("pack", "--src", "my photos", "--out", "my data", "--num_workers", "1")
     assert pack.returncode == 0, pack.stderr
     settings = ["--image_size=64", "--ensemble_size=1", "--compute_dtype=fp32", "--num_workers=0", "--device=cpu"]
