@@ -167,7 +167,7 @@ class Detector:
 
     def prepare(self, picture: Picture) -> Prepared | Answer:
         """Load, decode and resize a picture; an answer with an error where it cannot be used. Safe in any thread."""
-        return prepare(picture, [loaded.probe for loaded in self.probes], self.scorer.frame)
+        return prepare(picture, [loaded.probe for loaded in self.probes], self.scorer.keep)
 
     def judge(self, prepared: Sequence[Item]) -> list[Answer]:
         """Answers on prepared pictures, in their order, by the networks in one batch. One thread at a time computes."""

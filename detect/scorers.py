@@ -24,8 +24,12 @@ Scored = tuple[NDArray[np.float64], NDArray[np.float32] | None]
 class Scorer(Protocol):
     """Gives each picture a score that is compared with those of the validation photographs."""
 
-    def frame(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[Any]:
-        """What is kept of a picture until it is scored: pixels, or what was measured on them."""
+    def keep(self, image: Image.Image, canvas: NDArray[np.uint8]) -> Any:
+        """What is kept of a picture until it is scored; little, whatever its size: many pictures wait at once.
+
+        Raises:
+            ImageRejected: If it cannot be scored.
+        """
 
     def start(self, prepared: Sequence[Prepared], lare: NDArray[np.float32], *, explain: bool) -> "Started":
         """Queue the work on a batch; on a GPU nothing is waited for.
@@ -56,6 +60,15 @@ class Started(NamedTuple):
         return generated_score(self.logits.float()).numpy(), attention
 
 
+class Seen(NamedTuple):
+    """What the network sees of a picture."""
+
+    pixels: NDArray[np.uint8]
+    """(crop_px, crop_px, 3)."""
+    image_px: tuple[int, int]
+    """Height and width of the upright picture."""
+
+
 @dataclass(frozen=True)
 class ClassifierScorer:
     """The trained network on one device, which sees image and map as `predict` does: in the view's centre box."""
@@ -81,24 +94,24 @@ class ClassifierScorer:
         view = {name: description.view.get(name) for name in ("view", "alignment", "crop_px")}
         return cls(model, view, canvas_px, map_cells, device)
 
-    def frame(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The canvas, or the picture at its own size where the view is native."""
-        if self.view["view"] == "canvas":
-            return canvas
+    def keep(self, image: Image.Image, canvas: NDArray[np.uint8]) -> Seen:
+        """The view's centre box, of the canvas or of the picture at its own size."""
         crop_px = int(self.view["crop_px"] or 0)
         if self.view["alignment"] == "crop" and min(image.size) < crop_px:
             reason = f"{image.width} x {image.height} pixels, the detector needs {crop_px} a side"
             raise ImageRejected(Status.UNREADABLE, reason)
-        return np.asarray(image)
+        image_px = image.height, image.width
+        frame = canvas if self.view["view"] == "canvas" else np.asarray(image)
+        view = self._view_of(image_px)
+        return Seen(view.cut_image(frame, view.centre()).copy(), image_px)
 
     def start(self, prepared: Sequence[Prepared], lare: NDArray[np.float32], *, explain: bool) -> Started:
         """Queue the network's work."""
-        images, maps = [], []
+        maps = []
         for picture, whole in zip(prepared, lare, strict=True):
-            view = self._view_of(picture.frame)
-            at = view.centre()
-            images.append(view.cut_image(picture.frame, at))
-            maps.append(view.cut_map(whole, at))
+            view = self._view_of(picture.kept.image_px)
+            maps.append(view.cut_map(whole, view.centre()))
+        images = [picture.kept.pixels for picture in prepared]
         image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         lare_cut = torch.from_numpy(np.ascontiguousarray(np.stack(maps), dtype=np.float32))
         if self.device.type == "cuda":
@@ -108,7 +121,7 @@ class ClassifierScorer:
             attention = self._attend(image, lare_cut) if explain else None
         return Started(logits, None, attention)
 
-    def _view_of(self, frame: NDArray[np.uint8]) -> View:
+    def _view_of(self, image_px: tuple[int, int]) -> View:
         alignment = self.view["alignment"]
         return make_view(
             str(self.view["view"]),
@@ -116,7 +129,7 @@ class ClassifierScorer:
             int(self.view["crop_px"] or 0),
             canvas_px=self.canvas_px,
             map_cells=self.map_cells,
-            image_px=lambda: (frame.shape[0], frame.shape[1]),
+            image_px=lambda: image_px,
         )
 
     def _attend(self, image: Tensor, lare: Tensor) -> Tensor | None:
@@ -154,7 +167,7 @@ class MeanScorer:
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
 
-    def frame(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[Any]:
+    def keep(self, image: Image.Image, canvas: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The picture's local detail, (features,), float64; nothing where only the mean is asked for."""
         return np.empty(0) if self.detail is None else measure_detail(canvas, self.grid)
 
@@ -162,5 +175,5 @@ class MeanScorer:
         """Score at once: there is no network."""
         scores = mean_lare(lare)
         if self.detail is not None:
-            scores = self.detail.score(np.stack([picture.frame for picture in prepared]), -scores)
+            scores = self.detail.score(np.stack([picture.kept for picture in prepared]), -scores)
         return Started(None, scores, None)

@@ -91,4 +91,4 @@ def _means(lare: NDArray[np.float32]) -> list[float]:
 
 def _of(item: Prepared, photograph: Photograph, mean: float) -> Measured:
     group = item.image.sha256 if photograph.group is None else photograph.group
-    return Measured(item.name, group, item.image, mean, item.gradient_energy, tuple(item.frame.tolist()))
+    return Measured(item.name, group, item.image, mean, item.gradient_energy, tuple(item.kept.tolist()))

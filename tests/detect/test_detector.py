@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from PIL import Image
 
 from cache_schema import ImageRejected, open_cache, read_image_bytes, store_name
 from detect import Detector, Picture, Verdict
+from detect.prepare import Prepared
 from tests.bad_images import png, png_with
 from tests.detect.conftest import CALIBRATION, Made, as_pixels
-from train import generated_score
+from train import DetectorFile, generated_score
 from train.detector import Detector as TrainedDetector
 
 
@@ -181,3 +184,44 @@ def test_facts_about_the_detector(detector: Detector) -> None:
     assert (facts["num_validation_photographs"], facts["num_validation_groups"]) == (12, 6)
     assert facts["false_alarm_rate"] == facts["false_alarm_rate_asked"] == 0.2 and facts["device"] == "cpu"
     assert facts["unsure_probabilities"] == pytest.approx(CALIBRATION.scale_values((0.48, 0.52)))
+
+
+def test_a_picture_that_waits_keeps_no_more_than_its_scorer_sees(detector: Detector) -> None:
+    prepared = detector.prepare(Picture.of(as_pixels((2000, 3000))))
+    assert isinstance(prepared, Prepared)
+    assert prepared.kept.pixels.shape == (56, 56, 3) and prepared.kept.pixels.base is None
+    assert prepared.kept.image_px == (2000, 3000)
+
+
+def test_a_picture_without_pixels_is_rejected(detector: Detector) -> None:
+    with pytest.raises(ImageRejected, match="10 x 0 pixels"):
+        detector(Image.new("RGB", (10, 0)))
+
+
+@pytest.mark.parametrize(
+    ("view", "size", "error"),
+    [
+        ({"view": "native", "alignment": "whole", "crop_px": 56}, (40, 90), ""),
+        ({"view": "native", "alignment": "crop", "crop_px": 56}, (70, 90), ""),
+        (
+            {"view": "native", "alignment": "crop", "crop_px": 56},
+            (40, 90),
+            "90 x 40 pixels, the detector needs 56 a side",
+        ),
+    ],
+)
+def test_native_views_cut_the_picture_at_its_own_size(
+    made: Made, tmp_path: Path, view: dict[str, str | int], size: tuple[int, int], error: str
+) -> None:
+    description = replace(DetectorFile.read(made.folder), view=view)
+    shutil.copytree(made.folder, tmp_path / "native")
+    description.write(tmp_path / "native")
+    detector, pixels = Detector.from_pretrained(tmp_path / "native", made.model, "cpu"), as_pixels(size)
+    (answer,) = detector.stream([Picture.of(pixels)])
+    assert answer.error == error
+    if not error:
+        prepared = detector.prepare(Picture.of(pixels))
+        assert isinstance(prepared, Prepared)
+        padded = np.pad(pixels, [(8, 8), (0, 0), (0, 0)]) if size[0] < 56 else pixels
+        top, left = (padded.shape[0] - 56) // 2, (padded.shape[1] - 56) // 2
+        assert np.array_equal(prepared.kept.pixels, padded[top : top + 56, left : left + 56])
