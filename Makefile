@@ -118,6 +118,10 @@ calibrate: .venv/.installed  ## a detector from photographs alone: PHOTOS= OUT=n
 	$(LARE) calibrate $(if $(PHOTOS),$(call quote,$(PHOTOS))) --config $(call quote,$(or $(CONFIG),sd15)) \
 	    $(call flag,--model,$(MODEL)) $(call flag,--out,$(OUT)) $(ARGS)
 
+.PHONY: serve
+serve: .venv/.installed  ## verdicts on a web page and over HTTP at 127.0.0.1:8000: DETECTOR=folder (MODEL= ARGS='--port 9000')
+	$(LARE) serve $(call flag,--config,$(CONFIG)) $(call flag,--detector,$(DETECTOR)) $(call flag,--model,$(MODEL)) $(ARGS)
+
 .PHONY: bench
 bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE=cuda; ARGS=--all for SD 1.5 shapes)
 	$(LARE) bench $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)

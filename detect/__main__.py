@@ -1,4 +1,4 @@
-"""`python -m detect run FILE… --detector FOLDER`: verdicts; `python -m detect calibrate PHOTOS…`: a detector."""
+"""`python -m detect run FILE… --detector FOLDER`: verdicts; `serve`: over HTTP; `calibrate PHOTOS…`: a detector."""
 
 import logging
 import sys
@@ -28,6 +28,7 @@ class Command:
 COMMANDS = {
     "run": Command("detect.files.config:DetectConfig", "detect.files.run:run", words="files"),
     "calibrate": Command("detect.calibrate.config:CalibrateConfig", "detect.calibrate.run:run", words="photos"),
+    "serve": Command("detect.server.config:ServeConfig", "detect.server.serve:serve"),
 }
 
 

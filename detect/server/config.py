@@ -10,7 +10,6 @@ MAX_FILES = 16
 """Most files of one request."""
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _COMPUTE_DTYPES = (None, "fp32", "tf32", "bf16", "fp16")
-_MB = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +51,11 @@ class ServeConfig:
     """Pictures that may be in hand at once, of all requests; above it requests are answered with 503."""
     time_limit: float = 60.0
     """Seconds from the start of a request to its answer; above it the answer is 504."""
-    max_file_bytes: int = 50 * _MB
+    max_file_bytes: int = 52_428_800
     """Bytes of the largest picture."""
-    max_request_bytes: int = 200 * _MB
+    max_request_bytes: int = 209_715_200
     """Bytes of the largest request, which may hold 16 pictures."""
-    max_bytes_in_flight: int = 1024 * _MB
+    max_bytes_in_flight: int = 1_073_741_824
     """Bytes of all requests at once; uploads are held in memory, never on disk. Above it the answer is 503."""
     log_pictures: bool = True
     """Log the hash, the sides and the verdict of each picture. Nothing else of a picture is ever logged or stored."""

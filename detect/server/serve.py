@@ -36,12 +36,15 @@ def load_detector(config: ServeConfig) -> Judge:
     )
 
 
-def serve(config: ServeConfig, load: Callable[[ServeConfig], Judge] = load_detector) -> None:
+def serve(config: ServeConfig, load: Callable[[ServeConfig], Judge] = load_detector) -> int:
     """Give verdicts on pictures over HTTP, until Ctrl-C or SIGTERM. Both are the ordinary end: the exit status is 0.
 
     Args:
         config: The settings.
         load: Gives the detector; runs while the service already listens, and answers 503.
+
+    Returns:
+        Exit status, 0.
 
     Raises:
         ImportError: If a package of the extra `serve` is not installed.
@@ -62,6 +65,7 @@ def serve(config: ServeConfig, load: Callable[[ServeConfig], Judge] = load_detec
     service.stop()
     if service.models.detector is None and service.models.error is not None:
         raise service.models.error
+    return 0
 
 
 def listen(config: ServeConfig) -> socket.socket:

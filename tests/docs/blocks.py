@@ -108,7 +108,7 @@ def expand_make(words: list[str]) -> list[list[str]]:
 
 
 def commands_of(words: list[str]) -> Iterator[Command]:
-    """The programs of this project that a line starts; none for `pip`, `sbatch` or `ruff`.
+    """The programs of this project that a line starts; none for `pip`, `curl`, `sbatch` or `ruff`.
 
     Raises:
         ValueError: If the line starts something else, or a file of it is not there.
@@ -132,5 +132,5 @@ def commands_of(words: list[str]) -> Iterator[Command]:
         script = next(word for word in words[1:] if not word.startswith("-"))
         if not (ROOT / script).is_file():
             raise ValueError(f"{script} is not there: {shlex.join(words)}")
-    elif words[0] != "pip":
+    elif words[0] not in ("pip", "curl"):
         raise ValueError(f"{words[0]} is no program that these pages use: {shlex.join(words)}")

@@ -10,6 +10,7 @@ import yaml
 
 from detect.calibrate.config import CalibrateConfig
 from detect.files.config import DetectConfig
+from detect.server.config import ServeConfig
 from workflow import lare
 from workflow.cli.flags import WrongFlags, find_config, packaged_configs, parse_flags, translate
 from workflow.cli.verbs import VERBS, Verb, load_questions
@@ -66,6 +67,7 @@ def test_known_settings_are_those_of_the_parsers() -> None:
         assert set(VERBS[name].known) == fields
     assert set(VERBS["detect"].known) == set(DetectConfig.__dataclass_fields__)
     assert set(VERBS["calibrate"].known) == set(CalibrateConfig.__dataclass_fields__)
+    assert set(VERBS["serve"].known) == set(ServeConfig.__dataclass_fields__)
     parser = import_module("cache_schema.__main__").build_parser()
     commands = parser._subparsers._group_actions[0].choices
     for name in ("status", "verify", "info", "derive"):

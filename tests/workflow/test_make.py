@@ -51,6 +51,8 @@ def run_make(tmp_path: Path, verb: str, **variables: str) -> list[list[str]]:
         ("demo", {"OUT": OUT}, f"demo --out={OUT}"),
         ("bench", {"OUT": OUT, "DEVICE": "cuda"}, f"bench --out={OUT} --device=cuda"),
         ("report", {"DATA": DATA}, f"question report --data={DATA}"),
+        ("serve", {"DETECTOR": "my detector", "MODEL": "a b"}, "serve --detector=my detector --model=a b"),
+        ("serve", {"DETECTOR": "d", "ARGS": "--port 9000"}, "serve --detector=d --port=9000"),
         ("caches", {"CACHE": CACHE}, f"question caches --config=toy-quick --cache={CACHE}"),
         ("ablate", {"PRESET": "full", "OUT": OUT}, f"question ablate --config=toy-full --out={OUT}"),
         ("toy-benchmark", {"PHOTOS": "my photos"}, "question toy-benchmark --photos=my photos"),

@@ -233,6 +233,13 @@ VERBS: dict[str, Verb] = {
         example="holiday/ --config sd15 --out DETECTOR",
         words="photos",
     ),
+    "serve": Verb(
+        "Give verdicts on pictures over HTTP: a web page and an API.",
+        ("detect", "serve"),
+        (("", "detect.server.config:ServeConfig"),),
+        ("model", "host", "port", "false_alarm_rate", "device", "log_pictures"),
+        example="--detector DETECTOR",
+    ),
     "demo": Verb(
         "Run both stages on real photographs with two toy models.",
         ("demo", "run"),

@@ -74,11 +74,13 @@ function clear() {
 function showFacts() {
   const sources = facts.sources ?? [];
   const photographs = facts.num_validation_photographs;
+  const tests = Object.entries(facts.test?.sources ?? {}).map(([source, metrics]) => `${source} ${metrics.auroc.toFixed(2)}`);
   const values = {
     "Trained to find": sources.length > 0 ? sources.join(", ") : "nothing in particular: it compares with photographs alone",
     "False-alarm rate": `${percent(facts.false_alarm_rate)}: at most ${oneIn(facts.false_alarm_rate)} photographs like the validation ones`,
-    "Validation photographs": photographs === undefined ? undefined : photographs.toLocaleString("en"),
-    Method: facts.method,
+    "Validation photographs": photographs === undefined ? undefined : `${photographs}, in ${facts.num_validation_groups} independent groups`,
+    "AUROC on test images": tests.length > 0 ? tests.join(", ") : undefined,
+    Device: facts.device,
     Fingerprint: facts.detector,
   };
   fillList(find("facts"), Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)));

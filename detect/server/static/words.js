@@ -3,7 +3,7 @@
 export const VERDICTS = {
   generated: {
     title: "Generated",
-    meaning: "It scores like the generated images that the detector knows. Few photographs score as high.",
+    meaning: "It scores like the generated images that the detector knows.",
     shape: "M12 2.5 21.5 12 12 21.5 2.5 12Z",
   },
   real: {
@@ -27,21 +27,22 @@ export function percent(share) {
   return `${(100 * share).toFixed(digits).replace(/\.0$/, "")}${SPACE}%`;
 }
 
-// 0.005 → "1 in 200", 0.3 → "3 in 10".
+const MOST_ONE_IN = 0.35;
+
+// 0.005 → "1 in 200", 0.8 → "8 in 10".
 export function oneIn(share) {
-  if (share < 0.095) return `1 in ${Math.round(1 / share).toLocaleString("en")}`;
+  if (share < MOST_ONE_IN) return `1 in ${Math.round(1 / share).toLocaleString("en")}`;
   return `${Math.round(10 * share)} in 10`;
 }
 
 export function photographs(pReal) {
   if (pReal > 0.95) return "Nearly all photographs like the validation ones score as high.";
-  const verb = pReal < 0.095 ? "scores" : "score";
+  const verb = pReal < MOST_ONE_IN ? "scores" : "score";
   return `${oneIn(pReal)} photographs like the validation ones ${verb} as high.`;
 }
 
 export function rule(rate) {
-  const verb = rate < 0.095 ? "does" : "do";
-  return `A picture is called generated only if at most ${oneIn(rate)} ${verb} (false-alarm rate ${percent(rate)}).`;
+  return `A picture is called generated only if at most ${oneIn(rate)} photographs score as high (false-alarm rate ${percent(rate)}).`;
 }
 
 // The service's reason, without the file's first bytes that it may quote.

@@ -1,9 +1,10 @@
-"""A real service on a loopback port, with a detector that has no models."""
+"""Real services on loopback ports, in this process and in others, with a detector that has no models."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from detect.server.serve import listen, run_server
 from detect.server.service import Service
 from detect.server.telemetry import Metrics
 from tests.detect.server.fake import FakeDetector
+from tests.detect.server.process import Process
 from tests.detect.server.waiting import wait_until
 
 
@@ -72,3 +74,17 @@ def start() -> Iterator[Callable[..., Running]]:
 def served(start: Callable[..., Running]) -> Running:
     """A service with its default settings."""
     return start()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts services that end with the test."""
+    processes: list[Process] = []
+
+    def start(*settings: str) -> Process:
+        processes.append(Process(tmp_path, *settings))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.close()

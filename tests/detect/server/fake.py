@@ -69,6 +69,7 @@ class FakeDetector:
         return {
             "method": "classifier",
             "sources": ["toy-a"],
+            "test": {"sources": {"toy-a": {"auroc": 0.9731}, "toy-b": {"auroc": 0.6}}},
             "detector": "0" * 64,
             "num_validation_photographs": 400,
             "num_validation_groups": 20,

@@ -41,11 +41,7 @@ def main() -> int:
         name: json.loads(value) for name, value in (argument.split("=", 1) for argument in sys.argv[1:])
     }
 
-    def work() -> int:
-        serve(ServeConfig(**settings), load)
-        return 0
-
-    return run_program(work)
+    return run_program(lambda: serve(ServeConfig(**settings), load))
 
 
 if __name__ == "__main__":

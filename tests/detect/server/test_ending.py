@@ -1,13 +1,8 @@
 """A service as a process: how it begins, and how Ctrl-C and SIGTERM end it."""
 
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,70 +11,8 @@ import pytest
 
 from detect.server.batches import ModelThread
 from tests.detect.server.fake import picture
+from tests.detect.server.process import Process
 from tests.detect.server.waiting import wait_until
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-class Process:
-    """A service that runs in a folder; what it writes is collected."""
-
-    def __init__(self, folder: Path, *settings: str) -> None:
-        command = [sys.executable, "-m", "tests.detect.server.program", *settings]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-        self.log = ""
-        self._clients: list[httpx.Client] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log += line
-
-    def find(self, pattern: str) -> str:
-        """The first group of what the log says sooner or later."""
-        wait_until(lambda: re.search(pattern, self.log) or self.process.poll() is not None)
-        found = re.search(pattern, self.log)
-        assert found, self.log
-        return found.group(1)
-
-    def client(self) -> httpx.Client:
-        """A client, once the service is ready."""
-        client = httpx.Client(base_url=self.find(r"Listening on (\S+),"), timeout=30, trust_env=False)
-        self._clients.append(client)
-        wait_until(lambda: client.get("/healthz").status_code == 200)
-        return client
-
-    def wait(self) -> int:
-        """The exit status."""
-        status = self.process.wait(30)
-        self._reader.join()
-        return status
-
-    def close(self) -> None:
-        for client in self._clients:
-            client.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts services that end with the test."""
-    processes: list[Process] = []
-
-    def start(*settings: str) -> Process:
-        processes.append(Process(tmp_path, *settings))
-        return processes[-1]
-
-    yield start
-    for process in processes:
-        process.close()
 
 
 def ask(client: httpx.Client, seed: int = 0) -> httpx.Response:

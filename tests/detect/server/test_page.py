@@ -58,7 +58,7 @@ def test_a_dropped_picture_has_its_verdict_in_words(open_page: Open, service: Ru
         page.drop({"cat.png": GENERATED})
         card = page.cards.first
         expect(card.locator(".verdict")).to_have_text("Generated")
-        expect(card.locator(".meaning")).to_contain_text("Few photographs score as high.")
+        expect(card.locator(".meaning")).to_have_text("It scores like the generated images that the detector knows.")
         expect(card.locator(".name")).to_have_text("cat.png")
         expect(card.locator(".chance-words")).to_contain_text("Probability of “generated”")
         expect(card.locator(".photographs")).to_contain_text("photographs like the validation ones")
