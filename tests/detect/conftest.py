@@ -1,6 +1,5 @@
 """A detector folder by the real export: tiny models, packed pictures, extracted maps, a network with random weights."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from cache_schema import Dataset, write_dataset
 from detect import Detector
 from extract.__main__ import main as extract_main
 from tests.extract.conftest import make_images
+from tests.extract.conftest import one_thread as one_thread  # a fixture of every test here too
 from tests.models import IMAGE_SIZE_PX, save_tiny_sd
 from tests.samples import make_sample
 from train.data.datamodule import LareDataModule
@@ -47,15 +47,6 @@ def own_cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Tiny models: threads would wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
