@@ -180,7 +180,8 @@ def shorten(message: str) -> str:
     text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null").replace("typing.", "")
     key = re.match(r'Parser key "([^"]+)": (.*)', text)
     if key is None:
-        return re.sub(r"(the following arguments are required:) (?:\w+\.)?(?=\w)", r"\1 --", text)
+        start, required, names = text.partition("the following arguments are required:")
+        return start + required + re.sub(r"(?<![\w.-])(?:\w+\.)?(?=\w)", "--", names) if required else text
     expected = list(dict.fromkeys(re.findall(r"Expected an? (.+?)(?:\.? Got value|\.? - |\.? Given |$)", key[2])))
     given = re.search(r"(?:Got|Given) value: (.*)", key[2])
     if not expected:

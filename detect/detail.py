@@ -75,7 +75,7 @@ class Detail:
 
         Args:
             features: Of photographs, (n, 2), by `measure_detail`.
-            mean_lare: Means of their error maps, (n,), > 0.
+            mean_lare: Means of their error maps, (n,), >= 0.
             num_groups: Groups that they are of.
             group_by: What a group is.
 
@@ -85,7 +85,7 @@ class Detail:
         num = len(mean_lare)
         if num < MIN_PHOTOGRAPHS:
             raise ValueError(f"{num} photographs are too few for a regression on local detail: {MIN_PHOTOGRAPHS} do")
-        target = np.log(mean_lare)
+        target = _log_mean(mean_lare)
         columns = np.column_stack([np.ones(num), features])
         found = np.linalg.lstsq(columns, target)[0]
         left = target - columns @ found
@@ -107,7 +107,7 @@ class Detail:
             (n,), higher for generated images if the paper is right.
         """
         predicted = self.intercept + features @ np.array(self.coefficients)
-        scores: Floats = (predicted - np.log(np.maximum(mean_lare, np.finfo(np.float32).tiny))) / self.scale
+        scores: Floats = (predicted - _log_mean(mean_lare)) / self.scale
         return scores
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,6 +156,11 @@ class Detail:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"its regression on local detail cannot be read: {error}") from error
+
+
+def _log_mean(mean_lare: Floats) -> Floats:
+    logs: Floats = np.log(np.maximum(mean_lare, np.finfo(np.float32).tiny))
+    return logs
 
 
 def _log(energies: Any) -> Any:

@@ -61,7 +61,7 @@ def run(config: CalibrateConfig) -> int:
             *(detail.num_photographs, detail.num_groups, detail.explained),
         )
     logger.info(
-        "detector in %s: scores of %d other photographs of %d groups, smallest false-alarm rate %.2f %%",
+        "detector in %s: pictures are compared with %d photographs of %d groups, smallest false-alarm rate %.2f %%",
         *(folder, len(photographs.scores), photographs.num_groups, 100 * photographs.smallest_rate),
     )
     return EXIT_SOME_UNREADABLE if num_rejected else EXIT_DONE
@@ -84,7 +84,7 @@ def _measure_all(config: CalibrateConfig, source: PhotographSource, probe: Probe
     for skipped in filter(None, map(str, source.skipped)):
         logger.info("not used: %s", skipped)
     if copies:
-        logger.info("%d files are copies of others and not counted, such as %s", len(copies), show_name(copies[0]))
+        logger.info("copies of others, not counted: %d, such as %s", len(copies), show_name(copies[0]))
     logger.info("%d photographs measured, %d could not be used", len(found), num_rejected)
     return [*found.values()], num_rejected
 

@@ -140,6 +140,7 @@ def test_files_are_read_as_utf8_in_any_locale(tmp_path: Path) -> None:
         ),
         ("the following arguments are required: run.data", "the following arguments are required: --data"),
         ("the following arguments are required: --cache", "the following arguments are required: --cache"),
+        ("the following arguments are required: run.a, run.b", "the following arguments are required: --a, --b"),
         ('Parser key "config": File does not exist', "--config: File does not exist"),
     ],
 )

@@ -67,6 +67,8 @@ def test_too_few_photographs_and_equal_ones_are_refused() -> None:
         Detail.fit(*made_up(MIN_PHOTOGRAPHS - 1), num_groups=19, group_by="file")
     with pytest.raises(ValueError, match="mean errors of the photographs do not differ"):
         Detail.fit(made_up(30)[0], np.full(30, 1.5), num_groups=30, group_by="file")
+    with pytest.raises(ValueError, match="mean errors of the photographs do not differ"):
+        Detail.fit(made_up(30)[0], np.zeros(30), num_groups=30, group_by="file")
 
 
 def test_it_goes_through_a_file() -> None:

@@ -96,7 +96,7 @@ def test_broken_photographs_are_named_and_copies_counted_once(
     assert found.detail is None and len(found.photographs.scores) == found.facts.num_images == 12
     assert "broken.jpg: " in caplog.text and r"empty\x0a.jpg: empty file" in caplog.text
     assert "12 photographs measured, 2 could not be used" in caplog.text
-    assert "1 files are copies of others and not counted, such as" in caplog.text and "film.mov" not in caplog.text
+    assert "copies of others, not counted: 1, such as" in caplog.text and "film.mov" not in caplog.text
     assert "not used: 1 other file: 1 .mov" in caplog.text
     detector = Detector.from_pretrained(tmp_path / "out", made.model, "cpu", false_alarm_rate=0.1)
     (verdict,) = detector(photos / "000.png")
