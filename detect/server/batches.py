@@ -111,10 +111,11 @@ class ModelThread:
         """Begin to load."""
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
-        """End once the batches in hand are answered, or after `timeout` seconds."""
+    def stop(self, timeout: float) -> bool:
+        """End once the batches in hand are answered. Whether it has ended after `timeout` seconds."""
         self._queue.put(None)
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def submit(self, job: Job) -> None:
         """Queue a prepared picture. Its answer follows in any case: an error, where the models have failed."""

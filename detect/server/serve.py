@@ -1,12 +1,18 @@
 """`lare serve`: listens, loads the detector meanwhile, and ends in order."""
 
 import logging
+import os
 import signal
 import socket
+import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from PIL import Image
+
+from cache_schema.program import EXIT_SIGINT
 from detect.server.batches import Judge
 from detect.server.config import ServeConfig
 from detect.server.service import Service
@@ -37,14 +43,14 @@ def load_detector(config: ServeConfig) -> Judge:
 
 
 def serve(config: ServeConfig, load: Callable[[ServeConfig], Judge] = load_detector) -> int:
-    """Give verdicts on pictures over HTTP, until Ctrl-C or SIGTERM. Both are the ordinary end: the exit status is 0.
+    """Give verdicts on pictures over HTTP, until Ctrl-C or SIGTERM. Both are its ordinary end.
 
     Args:
         config: The settings.
         load: Gives the detector; runs while the service already listens, and answers 503.
 
     Returns:
-        Exit status, 0.
+        Exit status: 0, and 130 after a second Ctrl-C, which gives up the work in hand.
 
     Raises:
         ImportError: If a package of the extra `serve` is not installed.
@@ -53,19 +59,31 @@ def serve(config: ServeConfig, load: Callable[[ServeConfig], Judge] = load_detec
     """
     from detect.server.app import create_app
 
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are checked here, by rules of our own
     metrics = Metrics()
     service = Service(config, lambda: load(config), on_batch=metrics.count_batch)
     metrics.watch_queue(lambda: service.num_pictures)
     app = create_app(service, metrics)
     listener = listen(config)
     if not config.is_local:
-        logger.warning("Listening on %s: every machine that reaches this address can send pictures.", config.host)
+        logger.warning(
+            "Listening on %s: other machines can use this service too, under the names in allowed_hosts.", config.host
+        )
     service.start()
     run_server(app, service, listener)
-    service.stop()
+    status = EXIT_SIGINT if service.gave_up else 0
+    if not service.stop():
+        leave(status)
     if service.models.detector is None and service.models.error is not None:
         raise service.models.error
-    return 0
+    return status
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once. Python's own end would abort while a thread computes in torch."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def listen(config: ServeConfig) -> socket.socket:

@@ -12,6 +12,7 @@ from detect.picture import Picture
 from detect.server.batches import Broken, Job, Judge, ModelThread
 from detect.server.budget import ByteBudget
 from detect.server.config import ServeConfig
+from detect.server.large import Turns
 from detect.server.refusals import Refusal
 from detect.verdict import Answer
 
@@ -39,6 +40,7 @@ class Service:
         self.config, self.budget = config, ByteBudget(config.max_bytes_in_flight)
         self.models = ModelThread(load, on_batch)
         self.is_closing, self.gave_up = False, False
+        self._turns = Turns()
         self._requests: set[asyncio.Task[Any]] = set()
         self._num_pictures, self._lock = 0, threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -67,12 +69,12 @@ class Service:
         for task in self._requests:
             task.cancel()
 
-    def stop(self) -> None:
-        """End the threads, after the last request."""
-        # A thread that still loads, or works for nobody, ends with the process.
-        self.models.stop(timeout=0.0 if self.gave_up or self.models.state == "loading" else 5.0)
+    def stop(self) -> bool:
+        """End the threads, after the last request. Whether they have; one that loads, or works for nobody, may not."""
+        has_ended = self.models.stop(timeout=0.0 if self.gave_up or self.models.state == "loading" else 5.0)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+        return has_ended
 
     def check_open(self) -> Judge:
         """The detector.
@@ -137,7 +139,10 @@ class Service:
             job.end()
             return
         try:
-            prepared = detector.prepare(picture)
+            data = picture.load()
+            assert isinstance(data, bytes)  # an upload is in memory already
+            with self._turns.take(data):
+                prepared = detector.prepare(picture)
         except BaseException as error:
             job.end(error)
             return

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 PATHS = ("/", "/docs", "/healthz", "/metrics", "/openapi.json", "/v1/detect", "/v1/detector")
 FOLDERS = ("/static/", "/docs/")
+QUIET = ("/healthz", "/metrics", *FOLDERS)
+"""Are asked again and again by programs, or loaded with a page: in the log of level DEBUG alone."""
 CUT = 499
 """Status that is counted where the client has gone before its answer; nobody receives it."""
 
@@ -99,7 +101,8 @@ class Recorded:
         finally:
             path, seconds = known_path(scope["path"]), time.monotonic() - began
             self._metrics.count_request(path, status or CUT, seconds)
-            logger.info("%s %s %d, %.2f s", scope["method"], path, status or CUT, seconds)
+            level = logging.DEBUG if path.startswith(QUIET) else logging.INFO
+            logger.log(level, "%s %s %d, %.2f s", scope["method"], path, status or CUT, seconds)
 
 
 def known_path(path: str) -> str:

@@ -45,7 +45,7 @@ async function withRetries(file, tell) {
 function entry({ status, body }) {
   if (body?.verdicts?.length === 1) return body.verdicts[0];
   if (body?.error) return { error: body.error };
-  return { error: status === 0 ? "The service does not answer. Is it still running?" : `The service answered with status ${status}.` };
+  return { error: status === 0 ? "It could not be sent: the service does not answer, or the file cannot be read." : `The service answered with status ${status}.` };
 }
 
 // fetch tells nothing of an upload's progress.

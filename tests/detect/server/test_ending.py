@@ -63,7 +63,7 @@ def test_a_second_ctrl_c_gives_up_what_is_in_hand(run: Callable[..., Process], t
         service.find("(Ending)")
         service.process.send_signal(signal.SIGINT)
         assert in_hand.result().status_code == 503
-    assert service.wait() == 0
+    assert service.wait() == 130
     assert "Traceback" not in service.log
 
 
@@ -91,7 +91,7 @@ def test_a_port_in_use_is_one_sentence(run: Callable[..., Process]) -> None:
 
 def test_listening_to_the_network_is_warned_about(run: Callable[..., Process]) -> None:
     service = run('host="0.0.0.0"')
-    assert "every machine" in service.find("(Listening on 0.0.0.0: .*)")
+    assert "other machines" in service.find("(Listening on 0.0.0.0: .*)")
     port = service.find(r"http://0\.0\.0\.0:(\d+)")
     assert httpx.get(f"http://127.0.0.1:{port}/healthz", headers={"host": "foreign.example"}).status_code == 400
     service.process.send_signal(signal.SIGINT)
@@ -103,7 +103,7 @@ def test_a_local_service_warns_of_nothing(run: Callable[..., Process]) -> None:
     service.client()
     service.process.send_signal(signal.SIGINT)
     assert service.wait() == 0
-    assert "machine" not in service.log
+    assert "other machines" not in service.log
 
 
 def test_jobs_that_nobody_waits_for_do_not_reach_the_models() -> None:

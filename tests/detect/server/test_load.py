@@ -1,11 +1,16 @@
 """Many requests at once: they share batches, wait in a bounded queue, and never hang."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from detect import Answer, Picture
+from detect.server import large
 from tests.detect.server.conftest import Running
-from tests.detect.server.fake import FakeDetector, picture, same
+from tests.detect.server.fake import FakeDetector, Prepared, picture, same
 from tests.detect.server.test_refusals import FORM, PART, raw, refusal
 from tests.detect.server.waiting import wait_until
 
@@ -97,6 +102,32 @@ def test_an_error_in_preparation_is_the_request_s_alone(start: Callable[..., Run
     assert refusal(running.detect(picture(), name="bug"))[0] == 500
     assert running.detect(picture()).status_code == 200
     assert running.service.num_pictures == 0
+
+
+class Watched(FakeDetector):
+    """Counts how many pictures are prepared at the same time."""
+
+    active = most = 0
+
+    def prepare(self, picture: Picture) -> Prepared | Answer:
+        self.active += 1
+        self.most = max(self.most, self.active)
+        time.sleep(0.02)  # others would come in meanwhile
+        self.active -= 1
+        return super().prepare(picture)
+
+
+def test_large_pictures_are_decoded_one_at_a_time(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [*map(picture, range(6)), b"no picture"]
+    usual = start(Watched(num_threads=4))
+    usual.detect(*files[:6])
+    monkeypatch.setattr(large, "LARGE_PIXELS", 24 * 24 - 1)
+    careful = start(Watched(num_threads=4))
+    answers = careful.detect(*files).json()["verdicts"]
+    assert usual.detector.most > 1 and careful.detector.most == 1  # type: ignore[attr-defined]
+    assert [one.get("status", "ok") for one in answers] == ["ok"] * 6 + ["unreadable"]
 
 
 def test_while_the_models_load_the_service_says_so(start: Callable[..., Running]) -> None:

@@ -238,7 +238,9 @@ def test_a_service_that_has_gone_is_told(open_page: Open) -> None:
         expect(page.page.locator("#facts")).to_be_visible()
         page.page.route("**/v1/detect?maps=true", lambda route: route.abort())
         page.drop({"a.png": GENERATED})
-        expect(page.cards.locator(".error p")).to_have_text("The service does not answer. Is it still running?")
+        expect(page.cards.locator(".error p")).to_have_text(
+            "It could not be sent: the service does not answer, or the file cannot be read."
+        )
         page.complaints.clear()  # the browser notes the failed request
 
 
