@@ -50,8 +50,14 @@ def answer(study: Study) -> Answer:
 
     study.steps.run(f"verdicts-{config.preset}", [path], settings, work)
     measured = numbers(load(path), description, config.false_alarm_rates)
-    about = {"command": study.command("verdicts"), "dataset_id": dataset.dataset_id, "detector": description.identity}
-    write_json(folder / "numbers.json", {**about, **measured, "num_images": config.num_images, **describe_code()})
+    about = {
+        "command": study.command("verdicts"),
+        "dataset_id": dataset.dataset_id,
+        "num_photographs": dataset.settings.get("num_photographs"),
+        "detector": description.identity,
+        "num_images": config.num_images,
+    }
+    write_json(folder / "numbers.json", {**about, **measured, **describe_code()})
     return tell(study, load_sets(config.out / "sets"))
 
 
@@ -102,9 +108,17 @@ def tell(study: Study, sets: dict[str, Any]) -> Answer:
     settings = {
         "preset": " and ".join(sets),
         "num_images": {name: each["num_images"] for name, each in sets.items()},
+        "num_photographs": {name: _as_text(each["num_photographs"]) for name, each in sets.items()},
         "dataset_id": {name: each["dataset_id"][:12] for name, each in sets.items()},
         "detector": {name: each["detector"][:12] for name, each in sets.items()},
         **describe_code(),
     }
     command = " && ".join(each["command"] for each in sets.values())
     return TELLING.tell("verdicts", {"sets": sets}, command, settings, [picture])
+
+
+def _as_text(number: Any) -> str:
+    """A number of photographs, or one a split, as a dataset's settings have it."""
+    if isinstance(number, dict):
+        return " + ".join(f"{each} {split}" for split, each in number.items())
+    return "unknown" if number is None else str(number)

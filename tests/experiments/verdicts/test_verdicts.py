@@ -72,6 +72,7 @@ def test_command_from_pictures_to_the_answer(made: Made, tmp_path: Path, capsys:
     assert main(command) == 0
     found = Answer.load(tmp_path / "answers" / "verdicts.json")
     assert found.finding in capsys.readouterr().out and (tmp_path / "answers" / "verdicts.png").is_file()
+    assert found.settings["num_photographs"] == {"tiny": "unknown"} and found.settings["preset"] == "tiny"
     one = found.numbers["sets"]["tiny"]
     assert [(each["asked"], each["used"]) for each in one["false_alarms"]] == [([0.01], 1 / 7), ([0.3], 0.3)]
     all_seen = load(tmp_path / "sets" / "tiny" / "seen.parquet")
