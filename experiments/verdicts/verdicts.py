@@ -4,6 +4,7 @@ Each dataset with its detector is a preset. What was measured of each stays belo
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from train.record import describe_code
 from workflow.code_hash import hash_code
 from workflow.steps import hash_files
 
+logger = logging.getLogger(__name__)
+
 PICTURE = "verdicts.png"
-CODE = ("experiments.verdicts.seen", "detect.detector")
+ASKING = ("experiments.verdicts.seen", "detect.detector")
+"""What decides what a detector is asked and says."""
+CODE = ("experiments.verdicts.verdicts", *ASKING)
 
 
 def answer(study: Study) -> Answer:
@@ -40,7 +45,7 @@ def answer(study: Study) -> Answer:
     folder, dataset = config.out / "sets" / config.preset, Dataset.open(config.data)
     settings = [
         *(description.identity, dataset.dataset_id, hash_files(dataset.index_path)),
-        *(config.num_images, hash_code(*CODE)),
+        *(config.num_images, hash_code(*ASKING)),
     ]
     path = folder / "seen.parquet"
 
@@ -56,9 +61,10 @@ def answer(study: Study) -> Answer:
         "num_photographs": dataset.settings.get("num_photographs"),
         "detector": description.identity,
         "num_images": config.num_images,
+        "code": hash_code(*CODE),
     }
     write_json(folder / "numbers.json", {**about, **measured, **describe_code()})
-    return tell(study, load_sets(config.out / "sets"))
+    return tell(study, load_sets(config.out / "sets", about["code"]))
 
 
 def numbers(seen: Sequence[Seen], description: DetectorFile, rates: Sequence[float]) -> dict[str, Any]:
@@ -92,9 +98,20 @@ def numbers(seen: Sequence[Seen], description: DetectorFile, rates: Sequence[flo
     }
 
 
-def load_sets(folder: Path) -> dict[str, Any]:
-    """Preset → what was measured, the one with the most groups of test photographs first."""
-    sets = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/numbers.json")}
+def load_sets(folder: Path, code: str) -> dict[str, Any]:
+    """Preset → what was measured, the one with the most groups of test photographs first.
+
+    Args:
+        folder: Holds a folder a preset.
+        code: Hash of the code; what other code has measured is left out, with a warning.
+    """
+    sets = {}
+    for path in folder.glob("*/numbers.json"):
+        name, found = path.parent.name, json.loads(path.read_text(encoding="utf-8"))
+        if found.get("code") == code:
+            sets[name] = found
+        else:
+            logger.warning("preset %s was measured by other code and is left out: ask for it again", name)
     return dict(
         sorted(sets.items(), key=lambda each: (-each[1]["false_alarms"][0]["generated"]["num_groups"], each[0]))
     )

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def test_tables_hold_every_set_source_and_file() -> None:
     assert [row[1] for row in noise.rows] == ["0", "0.01"]
 
 
-def test_answer_can_be_told_again_and_drawn(tmp_path: Any) -> None:
+def test_answer_can_be_told_again_and_drawn(tmp_path: Path) -> None:
     found = answered(toy=measured(), other=measured(10))
     answer = TELLING.tell("verdicts", found, "a command", {"preset": "toy"})
     assert TELLING.retell(answer) == answer
@@ -130,7 +131,11 @@ def test_answer_can_be_told_again_and_drawn(tmp_path: Any) -> None:
     assert (tmp_path / "moves.png").stat().st_size > 10_000
 
 
-def test_sets_are_told_by_their_number_of_groups(tmp_path: Any) -> None:
-    for name, groups in (("a", 5), ("b", 50), ("c", 50)):
-        write_json(tmp_path / name / "numbers.json", {"false_alarms": [{"generated": {"num_groups": groups}}]})
-    assert [*load_sets(tmp_path)] == ["b", "c", "a"]
+def test_sets_are_told_by_their_number_of_groups_and_those_of_other_code_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, groups, code in (("a", 5, "new"), ("b", 50, "new"), ("c", 50, "new"), ("d", 60, "old")):
+        alarms = [{"generated": {"num_groups": groups}}]
+        write_json(tmp_path / name / "numbers.json", {"false_alarms": alarms, "code": code})
+    assert [*load_sets(tmp_path, "new")] == ["b", "c", "a"]
+    assert "preset d was measured by other code" in caplog.text
