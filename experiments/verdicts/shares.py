@@ -44,8 +44,9 @@ def measure_false_alarms(
 
     Returns:
         For each: "asked", "used", "generated" and "p_real" (as of `share_of_groups`; the second without the unsure
-        band and the domain check), "chance" (as of `chance_range`), "side" (of the first's interval, seen from the
-        rate that was used: 1 above).
+        band and the domain check), "chance" (as of `chance_range`); "side" and "p_side": where the two intervals lie,
+        seen from the rate that was used, 1 above it; "chance_side": where the share by p_real lies, seen from the range
+        of chance.
     """
     groups = np.array([each.group for each in photographs])
     found = []
@@ -53,15 +54,18 @@ def measure_false_alarms(
         generated = np.array([each.decide(rule) == "generated" for each in photographs])
         values = np.array([each.p_real for each in photographs], dtype=float)
         share = share_of_groups(generated, groups)
-        num_validation = rule.description.photographs.num_groups
+        by_p = share_of_groups(values <= rule.rate, groups)
+        chance = chance_range(rule.rate, rule.description.photographs.num_groups, share["num_groups"])
         found.append(
             {
                 "asked": asked,
                 "used": rule.rate,
                 "generated": share,
-                "p_real": share_of_groups(values <= rule.rate, groups),
-                "chance": chance_range(rule.rate, num_validation, share["num_groups"]),
+                "p_real": by_p,
+                "chance": chance,
                 "side": side_of(share["interval"], rule.rate),
+                "p_side": side_of(by_p["interval"], rule.rate),
+                "chance_side": -side_of(chance, by_p["share"]),
             }
         )
     return found

@@ -82,6 +82,7 @@ def _tabulate_alarms(name: str, one: Numbers) -> Table:
             share_text(each["generated"]),
             SIDES[each["side"]],
             share_text(each["p_real"]),
+            SIDES[each["p_side"]],
             "{} to {}".format(*map(percent, each["chance"])),
         )
         for each in one["false_alarms"]
@@ -92,14 +93,14 @@ def _tabulate_alarms(name: str, one: Numbers) -> Table:
         f"{name}: false alarms on test photographs",
         (
             *("rate asked for", "rate used", "photographs called generated", "their share", "against the rate"),
-            *("share with p_real at most the rate", "range of chance"),
+            *("share with p_real at most the rate", "its place against the rate", "range of chance"),
         ),
         rows,
         f"{share['num_images']:,} test photographs of {share['num_groups']:,} groups; "
         f"{one['num_validation_photographs']:,} validation photographs of {one['num_validation_groups']:,} groups. "
-        "Every group counts the same. 95 % interval: exact binomial over groups, each counting for its share. The "
-        "range holds 95 % of the shares by p_real of exchangeable photographs, over validation and test sets of as "
-        f"many groups, one photograph each.{unusable}",
+        "Every group counts the same. 95 % interval: exact binomial over groups, each counting for its share; it has "
+        "the chance of the test alone. The range holds 95 % of the shares by p_real of exchangeable photographs, over "
+        f"validation and test sets of as many groups, one photograph each.{unusable}",
     )
 
 

@@ -33,6 +33,12 @@ EXCESS = {
     -1: "significantly fewer than the rate",
 }
 """Side of the interval of a share, seen from the rate → how it is said; what failed comes first."""
+CHANCE = {
+    1: "and more than chance alone gives",
+    0: "within what chance alone gives",
+    -1: "and less than chance alone gives",
+}
+"""Side of a share by p_real, seen from the range of chance → how it is said."""
 TITLES = {"photographs": "Photographs", "generated": "Generated images"}
 """Name of `moves.CLASSES` → how a sentence begins."""
 NOISE = {
@@ -43,9 +49,14 @@ NOISE = {
 """Side of the excess over another seed → how it is said."""
 
 
-def list_excesses(found: Numbers) -> list[tuple[str, Mapping[str, Any]]]:
-    """Set and false alarms of each rule whose rate is significantly exceeded."""
-    return [(name, each) for name, one in found["sets"].items() for each in one["false_alarms"] if each["side"] == 1]
+def list_excesses(found: Numbers, side: str = "side") -> list[tuple[str, Mapping[str, Any]]]:
+    """Set and false alarms of each rule whose rate is significantly exceeded.
+
+    Args:
+        found: Numbers of all sets.
+        side: "side" of those called generated, "p_side" of p_real alone.
+    """
+    return [(name, each) for name, one in found["sets"].items() for each in one["false_alarms"] if each[side] == 1]
 
 
 def count_flips(one: Numbers, check: str) -> tuple[int, int]:
@@ -80,6 +91,9 @@ def headline(found: Numbers) -> str:
             first = one["false_alarms"][0]
             texts.append(f"{percent(first['generated']['share'])} at a rate of {rate_text(first)} ({name})")
         head = f"No significant excess of false alarms: {join_names(texts)}"
+    if by_p := list_excesses(found, "p_side"):
+        named = [f"{percent(each['used'])} ({name})" for name, each in by_p]
+        head += f"; p_real alone significantly exceeds {join_names(named)}"
     flips = [count_flips(one, "unchecked") for one in sets.values()]
     checked = [count_flips(one, "checked") for one in sets.values()]
     return (
@@ -115,8 +129,8 @@ def _tell_alarms(each: Numbers) -> str:
     low, high = each["chance"]
     return (
         f"- False alarms at {rate_text(each)}: {share_text(each['generated'])} are called generated, "
-        f"{EXCESS[each['side']]}. By p_real alone it is {share_text(each['p_real'])}; chance gives "
-        f"{percent(low)} to {percent(high)}."
+        f"{EXCESS[each['side']]}. By p_real alone it is {share_text(each['p_real'])}, {EXCESS[each['p_side']]}, "
+        f"{CHANCE[each['chance_side']]} ({percent(low)} to {percent(high)})."
     )
 
 

@@ -53,6 +53,8 @@ def test_false_alarms_of_photographs() -> None:
     assert alarm["p_real"]["share"] == pytest.approx(0.3)
     assert alarm["chance"] == chance_range(0.01, 99, 10)
     assert alarm["side"] == 0  # 0.25 to 44.5 % holds 1 %
+    assert alarm["p_side"] == 1 and alarm["p_real"]["interval"][0] > 0.01  # 6.7 to 65 %
+    assert alarm["chance_side"] == 1 and alarm["chance"][1] < 0.3
 
 
 @pytest.mark.parametrize(("num_alarms", "side"), [(0, 0), (1, 0), (2, 1), (10, 1)])
@@ -65,7 +67,7 @@ def test_an_excess_is_significant_where_the_whole_interval_lies_above_the_rate(n
 def test_too_few_are_seen_too() -> None:
     photographs = [seen(f"k{i}", REAL) for i in range(100)]
     (alarm,) = measure_false_alarms(photographs, [(Rule(DESCRIPTION, 0.1), [0.1])])
-    assert alarm["side"] == -1 and alarm["generated"]["interval"][1] < 0.1
+    assert alarm["side"] == alarm["p_side"] == alarm["chance_side"] == -1 and alarm["generated"]["interval"][1] < 0.1
 
 
 def test_p_values_are_followed_from_the_smallest_rate_up() -> None:
