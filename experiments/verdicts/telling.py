@@ -81,16 +81,16 @@ def headline(found: Numbers) -> str:
     excesses, sets = list_excesses(found), found["sets"]
     if excesses:
         texts = [
-            f"{share_text(each['generated'])} of the photographs at a rate of {rate_text(each)} ({name})"
+            f"{share_text(each['generated'])} of the photographs at a rate of {percent(each['used'])} ({name})"
             for name, each in excesses
         ]
-        head = f"Too many false alarms: {join_names(texts)}"
+        head = f"Too many false alarms: {join_names(texts, is_simple=True)}"
     else:
         texts = []
         for name, one in sets.items():
             first = one["false_alarms"][0]
-            texts.append(f"{percent(first['generated']['share'])} at a rate of {rate_text(first)} ({name})")
-        head = f"No significant excess of false alarms: {join_names(texts)}"
+            texts.append(f"{percent(first['generated']['share'])} at a rate of {percent(first['used'])} ({name})")
+        head = f"No significant excess of false alarms: {join_names(texts, is_simple=True)}"
     if by_p := list_excesses(found, "p_side"):
         named = [f"{percent(each['used'])} ({name})" for name, each in by_p]
         head += f"; p_real alone significantly exceeds {join_names(named)}"
@@ -118,18 +118,19 @@ def _tell_set(name: str, one: Numbers) -> Iterator[str]:
     for side in EXCESS:
         for each in alarms:
             if each["side"] == side:
-                yield _tell_alarms(each)
+                yield from _tell_alarms(each)
     yield from _tell_finds(one)
     yield from _tell_controls(one, first)
     yield from _tell_files(one, first)
     yield _tell_noise(one["noise"])
 
 
-def _tell_alarms(each: Numbers) -> str:
+def _tell_alarms(each: Numbers) -> Iterator[str]:
     low, high = each["chance"]
-    return (
-        f"- False alarms at {rate_text(each)}: {share_text(each['generated'])} are called generated, "
-        f"{EXCESS[each['side']]}. By p_real alone it is {share_text(each['p_real'])}, {EXCESS[each['p_side']]}, "
+    rate = rate_text(each)
+    yield f"- False alarms at {rate}: {share_text(each['generated'])} are called generated, {EXCESS[each['side']]}."
+    yield (
+        f"- By p_real alone, at {percent(each['used'])}: {share_text(each['p_real'])}, {EXCESS[each['p_side']]}, "
         f"{CHANCE[each['chance_side']]} ({percent(low)} to {percent(high)})."
     )
 

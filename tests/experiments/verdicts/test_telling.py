@@ -95,7 +95,8 @@ def test_an_excess_comes_first() -> None:
     found = answered(toy=measured(), bad=measured(10))
     assert [(name, each["used"]) for name, each in list_excesses(found)] == [("bad", 0.01), ("bad", 0.05)]
     assert headline(found).startswith("Too many") and "50 % (27.2 to 72.8)" in headline(found)
-    line_with(finding(found), "False alarms at 1 %", "50 %", "significantly more", "more than chance alone gives")
+    line_with(finding(found), "False alarms at 1 %", "50 %", "significantly more")
+    line_with(finding(found), "By p_real alone, at 5 %", "50 %", "significantly more", "more than chance alone gives")
     assert "p_real alone significantly exceeds 1 % (bad) and 5 % (bad)" in headline(found)
 
 
