@@ -1,6 +1,7 @@
 """`python -m detect run FILE… --detector FOLDER`: verdicts; `serve`: over HTTP; `calibrate PHOTOS…`: a detector."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -45,6 +46,9 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 error, 2 wrong settings, 3 done but some files could not be read, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    # Threads that decode share the cores with the networks: those that wait must not spin. Read by OpenMP when torch is
+    # loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     return run_program(lambda: _run(sys.argv[1:] if args is None else args))
 

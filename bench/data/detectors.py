@@ -29,13 +29,15 @@ class Made:
     Attributes:
         job: Its extraction, of all tars of the test split.
         dataset: Its pictures.
-        checkpoint: Its network.
+        task: Its network, as `predict` runs it.
+        checkpoint: The same, saved.
         folder: As `lare export` writes it, with its diffusion model.
         jpegs: The pictures of the test split.
     """
 
     job: Job
     dataset: Dataset
+    task: LareTask
     checkpoint: Path
     folder: Path
     jpegs: list[bytes]
@@ -79,7 +81,7 @@ def make_detector(folder: Path, config: BenchConfig, num_images: int, ensemble_s
     export_checkpoint(*places, include_model=config.toy_model)
     tested = [n for n, tar in enumerate(dataset.tars) if tar.name.startswith("test")]
     job = Job.prepare(ExtractConfig(**vars(extraction) | {"shard": ",".join(map(str, tested))}))
-    return Made(job, dataset, checkpoint, folder / "detector", jpegs[:num_images])
+    return Made(job, dataset, task.eval(), checkpoint, folder / "detector", jpegs[:num_images])
 
 
 def _fields(number: int, num_images: int) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from detect import Answer, Detector, Picture
 from extract import Inputs, collate
 from extract.run.model import Model
 from train import Detector as TrainedDetector
-from train import LareTask
 from workflow.timing import alternate
 
 NAMES = "detect_over_stages", "detect_over_models", "serve_over_detect"
@@ -48,7 +47,6 @@ class Comparison:
         job = self.made.job
         checked = {field.name: getattr(job.model, field.name) for field in fields(Model)}
         self.job = replace(job, model=LoadedModel(**checked, diffusion=job.model.load()))  # type: ignore[arg-type]
-        self.task = LareTask.load_from_checkpoint(self.made.checkpoint, weights_only=True)
         trained = TrainedDetector.from_checkpoint(self.made.checkpoint)
         self.module = trained.open_data(self.made.dataset.folder, [str(job.config.cache)], "test")
         self.module.batch_size = config.toy_batch_size
@@ -62,7 +60,7 @@ class Comparison:
         self.job.run()
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = Trainer(accelerator=self.context.config.device.replace("cuda", "gpu"), devices=1, **quiet)
-        trainer.predict(self.task, self.module, return_predictions=True)
+        trainer.predict(self.made.task, self.module, return_predictions=True)
 
     def ask_alone(self) -> None:
         """Some pictures, one after the other."""
