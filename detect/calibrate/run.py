@@ -2,6 +2,8 @@
 
 import logging
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,6 +15,7 @@ from detect.calibrate.measuring import Measured, measure_photographs
 from detect.calibrate.photographs import PhotographSource
 from detect.detector import MAX_THREADS
 from detect.files.names import show_name, show_text
+from detect.files.terminal import TELL_EVERY_SEC
 from detect.verdict import Answer
 from extract import KnownHashes, Probe
 from train import INCLUDED_MODEL, DetectorFile, DiffusionModelName, ProbeFile, copy_model, versions, write_card
@@ -72,8 +75,9 @@ def _measure_all(config: CalibrateConfig, source: PhotographSource, probe: Probe
     num_threads = config.num_workers if config.num_workers is not None else min(MAX_THREADS, os.cpu_count() or 1)
     found: dict[str, Measured] = {}
     num_rejected, copies = 0, list[str]()
+    logger.info("maps by %s on %s", show_name(config.model), probe.model.device)
     measuring = measure_photographs(probe.load(), source, config.batch_size, max(1, num_threads))
-    for one in tqdm(measuring, total=source.num_photographs, unit="photo", disable=None):
+    for one in _with_progress(measuring, source.num_photographs):
         if isinstance(one, Answer):
             num_rejected += 1
             logger.warning("%s: %s", show_name(one.name), show_text(one.error))
@@ -87,6 +91,17 @@ def _measure_all(config: CalibrateConfig, source: PhotographSource, probe: Probe
         logger.info("copies of others, not counted: %d, such as %s", len(copies), show_name(copies[0]))
     logger.info("%d photographs measured, %d could not be used", len(found), num_rejected)
     return [*found.values()], num_rejected
+
+
+def _with_progress(measuring: Iterator[Measured | Answer], num: int | None) -> Iterator[Measured | Answer]:
+    """Show a bar on a terminal; elsewhere a line of the log twice a minute."""
+    told = time.monotonic()
+    with tqdm(measuring, total=num, unit="photo", disable=None) as bar:
+        for n, one in enumerate(bar, 1):
+            if bar.disable and time.monotonic() - told > TELL_EVERY_SEC:
+                logger.info("%d photographs", n)
+                told = time.monotonic()
+            yield one
 
 
 def _name_model(config: CalibrateConfig) -> DiffusionModelName:

@@ -8,6 +8,7 @@ import pytest
 
 from cache_schema import open_cache, store_name
 from detect import Detector
+from detect.calibrate import run
 from detect.detail import measure_detail
 from tests.detect.conftest import Made, as_pixels
 from tests.extract.conftest import make_images
@@ -81,8 +82,9 @@ def test_a_photograph_of_the_calibration_has_the_score_that_is_stored(folder: Pa
 
 
 def test_broken_photographs_are_named_and_copies_counted_once(
-    photos: Path, made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    photos: Path, made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(run, "TELL_EVERY_SEC", -1.0)
     for path in sorted(photos.iterdir())[:12]:
         (tmp_path / "few" / path.name).parent.mkdir(exist_ok=True)
         (tmp_path / "few" / path.name).write_bytes(path.read_bytes())
@@ -94,6 +96,7 @@ def test_broken_photographs_are_named_and_copies_counted_once(
     assert calibrate(tmp_path / "few", made, tmp_path / "out", "--score", "mean") == 3
     found = DetectorFile.read(tmp_path / "out")
     assert found.detail is None and len(found.photographs.scores) == found.facts.num_images == 12
+    assert caplog.messages[0] == f"maps by {made.model} on cpu" and "15 photographs" in caplog.messages
     assert "broken.jpg: " in caplog.text and r"empty\x0a.jpg: empty file" in caplog.text
     assert "12 photographs measured, 2 could not be used" in caplog.text
     assert "copies of others, not counted: 1, such as" in caplog.text and "film.mov" not in caplog.text
