@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Browser, JSHandle, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, JSHandle, Locator, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MS = 20_000
+"""How long a page has to show what is expected: other tests may keep the processors busy."""
 FILES = """files => {
   const transfer = new DataTransfer();
   for (const [name, text] of files)
@@ -46,6 +48,7 @@ def find_chromium() -> str | None:
 @contextmanager
 def open_browser(program: str) -> Iterator[Browser]:
     """A browser without a window."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser

@@ -82,7 +82,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
     def start(*settings: str) -> Process:
-        processes.append(Process(tmp_path, *settings))
+        processes.append(Process(tmp_path, "tests.detect.server.program", *settings))
         return processes[-1]
 
     yield start

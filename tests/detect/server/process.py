@@ -1,4 +1,4 @@
-"""A service as a process of its own, in a folder, with what it writes."""
+"""A service as a process of its own, with what it writes."""
 
 import os
 import re
@@ -15,15 +15,20 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Process:
-    """`tests.detect.server.program` in a folder.
+    """`python -m …` in a folder.
+
+    Args:
+        folder: Its working directory.
+        module: What is run: `lare`, or a detector without models.
+        arguments: For it.
 
     Attributes:
         process: It.
         log: What it has written so far.
     """
 
-    def __init__(self, folder: Path, *settings: str) -> None:
-        command = [sys.executable, "-m", "tests.detect.server.program", *settings]
+    def __init__(self, folder: Path, module: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", module, *arguments]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
         self.log = ""

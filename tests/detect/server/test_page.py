@@ -193,6 +193,10 @@ def test_a_detector_without_probability_shows_the_share_of_photographs_alone(ope
         page.drop({"a.png": GENERATED})
         expect(page.cards.locator(".verdict")).to_have_text("Generated")
         expect(page.cards.locator(".chance")).to_be_hidden()
+        expect(page.cards.locator(".meaning")).to_contain_text(
+            "unlike the photographs that the detector was calibrated on"
+        )
+        expect(page.page.locator("#facts")).to_contain_text("it compares with photographs alone")
         expect(page.cards.locator(".photographs")).to_contain_text("photographs like the validation ones")
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 30) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 60) -> None:
     """Return once the condition holds; fail if it never does."""
     deadline = time.monotonic() + timeout
     while not condition():
