@@ -96,7 +96,9 @@ def _add_refusals(app: "FastAPI") -> None:
             return error.response()
         if isinstance(error, HTTPException):
             sentences = {404: "There is nothing at this address.", 405: "This address does not take this method."}
-            return Refusal(error.status_code, sentences.get(error.status_code, str(error.detail))).response()
+            answer = Refusal(error.status_code, sentences.get(error.status_code, str(error.detail))).response()
+            answer.headers.update(error.headers or {})
+            return answer
         if isinstance(error, RequestValidationError):
             return Refusal(400, "A query parameter has a wrong value: maps is true or false.").response()
         return Refusal(500, "Something went wrong in the service: its log says what.").response()

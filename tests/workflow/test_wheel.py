@@ -59,7 +59,8 @@ def test_only_what_is_used_without_a_checkout_is_installed(environment: Path) ->
     assert ours - {"__pycache__"} == {"cache_schema", "extract", "train", "detect", "workflow", "demo"}
     assert (packages / "demo" / "models" / "toy-a" / "model_index.json").is_file()
     templates = list((ROOT / "workflow" / "templates").iterdir()) + list((ROOT / "demo" / "templates").iterdir())
-    assert templates and all((packages / path.relative_to(ROOT)).is_file() for path in templates)
+    page = list((ROOT / "detect" / "server" / "static").iterdir())
+    assert templates and page and all((packages / path.relative_to(ROOT)).is_file() for path in templates + page)
     assert list(packages.glob("demo/**/*.csv")) and list(packages.glob("demo/configs/*.yaml"))
 
 

@@ -54,7 +54,7 @@ export class Card {
     this.find(".card").classList.add(answer.verdict);
     this.find(".verdict path").setAttribute("d", verdict.shape);
     this.find(".verdict span").textContent = verdict.title;
-    this.find(".meaning").textContent = answer.probability === null ? verdict.fromPhotographs : verdict.meaning;
+    this.find(".meaning").textContent = (answer.probability === null && verdict.fromPhotographs) || verdict.meaning;
     if (answer.probability !== null) this.showChance(answer.probability, band);
     this.find(".photographs").textContent = photographs(answer.p_real);
     this.find(".rule").textContent = rule(answer.false_alarm_rate);

@@ -1,6 +1,6 @@
 // What numbers and codes mean, as sentences.
 
-// `fromPhotographs` is the meaning for a detector that has seen no generated image.
+// `fromPhotographs` is the meaning for a detector that has seen no generated image. It never answers "real".
 export const VERDICTS = {
   generated: {
     title: "Generated",
@@ -11,13 +11,12 @@ export const VERDICTS = {
   real: {
     title: "Real",
     meaning: "It scores like photographs. Images of a generator that the detector does not know can do so too.",
-    fromPhotographs: "It scores like the photographs that the detector was calibrated on. Generated images can do so too.",
     shape: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18Z",
   },
   unsure: {
     title: "Unsure",
     meaning: "The score does not decide, or the picture is unlike those that the detector was trained on.",
-    fromPhotographs: "The score does not decide, or the picture is unlike those that the detector was calibrated on.",
+    fromPhotographs: "Photographs score as high, or the picture is unlike them. This detector knows photographs alone, and never answers real.",
     shape: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18Zm0 2.5v13a6.5 6.5 0 0 1 0-13Z",
   },
 };

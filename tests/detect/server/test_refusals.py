@@ -162,6 +162,10 @@ def test_addresses_that_are_not_there(method: str, path: str, status: int, serve
     assert refusal(served.client.request(method, path))[0] == status
 
 
+def test_a_wrong_method_is_told_the_right_one(served: Running) -> None:
+    assert served.client.get("/v1/detect").headers["allow"] == "POST"
+
+
 def test_a_wrong_parameter(served: Running) -> None:
     assert refusal(served.detect(picture(), params={"maps": "perhaps"}))[0] == 400
 
