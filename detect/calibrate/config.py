@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from cache_schema import check_choice, check_least
 from extract import ExtractConfig
 
-Score = Literal["detail", "mean"]
+Score = Literal["mean", "detail"]
 GroupBy = Literal["file", "folder"]
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
@@ -32,7 +32,7 @@ class CalibrateConfig:
     """Folder to make: detector.json and README.md."""
     photos: tuple[str, ...] = ()
     """Photographs: files, folders, tars, packed datasets. Of a dataset only photographs of training and validation."""
-    score: Score = "detail"
+    score: Score = "mean"
     """Minus the mean of the error map (`mean`), or the same less what the local detail predicts (`detail`)."""
     group_by: GroupBy = "file"
     """What counts as one: each `file`, or all files of a `folder`, such as a burst or a film. A packed dataset has its

@@ -36,7 +36,7 @@ def folder(photos: Path, made: Made, tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("out") / "new" / "detector"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(out.parents[1]))
-        assert calibrate(photos, made, out) == 0
+        assert calibrate(photos, made, out, "--score", "detail") == 0
     return out
 
 
@@ -138,8 +138,10 @@ def test_a_config_file_sets_the_maps_and_flags_win(made: Made, photos: Path, tmp
 def test_too_few_photographs_leave_no_folder(
     made: Made, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert calibrate(photos / "000.png", made, tmp_path / "out") == 1
+    assert calibrate(photos / "000.png", made, tmp_path / "out", "--score", "detail") == 1
     assert "error: 1 usable photographs are too few: a third of them, 1, are for" in capsys.readouterr().err
+    assert calibrate(photos / "000.png", made, tmp_path / "out") == 1
+    assert "error: scores of 1 groups of photographs support no false-alarm rate below" in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == []
 
 

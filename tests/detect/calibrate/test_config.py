@@ -32,7 +32,7 @@ def test_every_setting_of_the_packaged_file_is_one_and_reaches_the_maps() -> Non
     ("changes", "message"),
     [
         ({"photos": ()}, "no photographs are given"),
-        ({"score": "both"}, "score is 'both': expected one of detail, mean"),
+        ({"score": "both"}, "score is 'both': expected one of mean, detail"),
         ({"group_by": "day"}, "group_by is 'day': expected one of file, folder"),
         ({"prompt_policy": "template"}, "prompt_policy is 'template': expected one of fixed"),
         ({"image_size": 0}, "image_size is 0: expected 1 or more"),
