@@ -178,10 +178,10 @@ def _tell_files(one: Numbers, first: Numbers) -> Iterator[str]:
             called = {file: by[kind][CALLED] for file, by in by_file.items()}
             worst = max(called, key=called.__getitem__)
             number = sum(reference[kind][move] for move in (*MOVES, LOST))
-            named = f" ({worst})" if called[worst] else ""
+            others = f"at most {called[worst]:,} as another file ({worst})" if called[worst] else "none as another file"
             yield (
                 f"- {TITLES[kind]} called generated, {how}: {reference[kind][CALLED]:,} of {number:,} as {REFERENCE}, "
-                f"at most {called[worst]:,} as another file{named}."
+                f"{others}."
             )
 
 
