@@ -169,7 +169,7 @@ check: .venv/.installed  ## format, lint, layers, types, both suites: what CI ru
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports
-	$(PY) -m mypy cache_schema extract train
+	$(PY) -m mypy cache_schema extract train detect
 	$(MAKE) docs
 	$(MAKE) test
 	$(if $(CHROMIUM),$(MAKE) test-browser,@echo "no Chromium was found: the tests of the web page are left out")

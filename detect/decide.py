@@ -57,8 +57,8 @@ class Rule:
     def _too_few(self) -> str:
         photographs, needed = self.description.photographs, math.ceil(1 / self.asked) - 1
         return (
-            f"A false-alarm rate of {self.asked:.2%} needs {needed} groups of validation photographs; "
-            f"this detector has {photographs.num_groups}, which support {photographs.smallest_rate:.2%}."
+            f"A false-alarm rate of {_percent(self.asked)} needs {needed} groups of validation photographs; "
+            f"this detector has {photographs.num_groups}, which support {_percent(photographs.smallest_rate)}."
         )
 
     @property
@@ -87,3 +87,8 @@ class Rule:
         elif p_real > self.rate and score <= low:
             verdict = "real"
         return Decision(verdict, probability, p_real, notes)
+
+
+def _percent(share: float) -> str:
+    """A share with two digits, as a person writes it: 1 %, 14 %, 0.25 %."""
+    return f"{100 * share:.2g} %"

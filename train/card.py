@@ -114,7 +114,7 @@ def _promise(description: DetectorFile) -> str:
         f"Scores are compared with those of {len(photographs.scores):,} {which} photographs of "
         f"{photographs.num_groups:,} groups. A picture is called generated only if at most the chosen share of them "
         "scores as high. For photographs that are exchangeable with them, at most this share is called generated. "
-        f"The smallest share that can be kept is {photographs.smallest_rate:.2%}.\n"
+        f"The smallest share that can be kept is {100 * photographs.smallest_rate:.2g} %.\n"
     )
 
 

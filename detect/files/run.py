@@ -53,21 +53,7 @@ def run(config: DetectConfig) -> int:
 
 def load_detector(config: DetectConfig) -> "Detector":
     """The detector that the settings name."""
-    from detect.detector import Detector  # loads torch: seconds that a missing file does not need
-
-    return Detector.from_pretrained(
-        config.detector,
-        config.model,
-        config.device,
-        revision=config.revision,
-        compute_dtype=config.compute_dtype,
-        false_alarm_rate=config.false_alarm_rate,
-        strict=config.strict,
-        verify=config.verify,
-        batch_size=config.batch_size,
-        num_threads=config.num_threads,
-        explain=config.explain,
-    )
+    return config.load(explain=config.explain)
 
 
 def _open_maps(folder: str, sources: Sources) -> MapFolder:

@@ -2,44 +2,23 @@
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal
 
-from cache_schema import check_choice, check_least
+from cache_schema import check_least
+from detect.config import DetectorConfig
 
 MAX_FILES = 16
 """Most files of one request."""
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_COMPUTE_DTYPES = (None, "fp32", "tf32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig:
+class ServeConfig(DetectorConfig):
     """A web page and an HTTP API that give verdicts on pictures. Ctrl-C ends it once the work in hand is answered.
 
     Raises:
         ValueError: If a setting is outside its range.
     """
 
-    detector: str
-    """Detector folder, or its hub id."""
-    model: str | None = None
-    """Diffusers folder or hub id of the diffusion model; by default the one that the detector holds or names."""
-    revision: str | None = None
-    """Branch, tag or commit hash, where `detector` is a hub id."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the models run; auto uses a GPU if there is one."""
-    compute_dtype: Literal["fp32", "tf32", "bf16", "fp16"] | None = None
-    """Number format of the diffusion model; by default as trained. Another one moves the maps a little."""
-    false_alarm_rate: float = 0.01
-    """Share of photographs that may be called generated; it holds for photographs like the validation ones."""
-    strict: bool = False
-    """Refuse a rate that the validation photographs do not support, instead of using the smallest one."""
-    verify: bool = False
-    """Read the diffusion model's weights in full, also if they were hashed on this machine before."""
-    batch_size: int = 16
-    """Pictures that the models see at a time; requests that arrive together share a batch."""
-    num_threads: int | None = None
-    """Threads that decode and resize; by default one a core, at most 8."""
     host: str = "127.0.0.1"
     """Address to listen on. Others than this machine's own are reached by every machine of the network."""
     port: int = 8000
@@ -62,12 +41,8 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_choice("device", self.device, ("auto", "cpu", "cuda"))
-        check_choice("compute_dtype", self.compute_dtype, _COMPUTE_DTYPES)
-        if not 0 < self.false_alarm_rate < 1:
-            raise ValueError(f"false_alarm_rate is {self.false_alarm_rate}: expected more than 0 and less than 1")
-        for name in ("batch_size", "num_threads", "max_file_bytes"):
-            check_least(name, getattr(self, name), 1)
+        super().__post_init__()
+        check_least("max_file_bytes", self.max_file_bytes, 1)
         check_least("queue_size", self.queue_size, MAX_FILES)  # a full request must fit
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port is {self.port}: expected 0 … 65535")

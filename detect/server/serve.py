@@ -26,20 +26,7 @@ logger = logging.getLogger(__name__)
 
 def load_detector(config: ServeConfig) -> Judge:
     """The detector that the settings name."""
-    from detect.detector import Detector
-
-    return Detector.from_pretrained(
-        config.detector,
-        config.model,
-        config.device,
-        revision=config.revision,
-        compute_dtype=config.compute_dtype,
-        false_alarm_rate=config.false_alarm_rate,
-        strict=config.strict,
-        verify=config.verify,
-        batch_size=config.batch_size,
-        num_threads=config.num_threads,
-    )
+    return config.load()
 
 
 def serve(config: ServeConfig, load: Callable[[ServeConfig], Judge] = load_detector) -> int:
@@ -107,10 +94,18 @@ def run_server(app: "ASGIApp", service: Service, listener: socket.socket) -> Non
     """
     from uvicorn import Config, Server
 
+    address = listener.getsockname()
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+
     class OrderlyServer(Server):
         """Goes on answering after a signal: what is in hand with its verdicts, what is new with 503."""
 
         _gives_up = False
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            # Not before: from here on a signal is the ordinary end, as the sentence says.
+            logger.info("Listening on http://%s:%d, Ctrl-C ends it.", host, address[1])
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if service.is_closing and sig == signal.SIGINT:
@@ -127,9 +122,6 @@ def run_server(app: "ASGIApp", service: Service, listener: socket.socket) -> Non
             self.should_exit |= has_nothing_to_do or could_not_load
             return await super().on_tick(counter)
 
-    address = listener.getsockname()
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    logger.info("Listening on http://%s:%d, Ctrl-C ends it.", host, address[1])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = Config(
         app, http="h11", loop="asyncio", ws="none", lifespan="off", log_config=None, access_log=False,

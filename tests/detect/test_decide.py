@@ -65,7 +65,7 @@ def test_the_smallest_supported_rate_is_used_and_named() -> None:
     rule = Rule(describe([0.1] * 9), 0.01)
     assert rule.rate == 0.1
     (note,) = rule.notes
-    assert note.code == "false_alarm_rate" and note.text.endswith("this detector has 9, which support 10.00%.")
+    assert note.code == "false_alarm_rate" and note.text.endswith("this detector has 9, which support 10 %.")
     with pytest.raises(ValueError, match=r"Ask for a larger --false_alarm_rate, or leave --strict out"):
         rule.check_strict()
     Rule(describe(LOW), 0.01).check_strict()

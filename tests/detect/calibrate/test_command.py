@@ -53,7 +53,7 @@ def test_the_folder_says_all_and_names_nothing_of_this_machine(folder: Path, mad
         assert str(made.model) not in text and str(photos) not in text and "000.png" not in text
     card = " ".join((folder / "README.md").read_text().split())
     assert "regression on 22 photographs of 22 groups" in card and "44 calibration photographs of 44 groups" in card
-    assert "no generated image was used" in card and "kept is 2.22%" in card and '"generated" or "unsure"' in card
+    assert "no generated image was used" in card and "kept is 2.2 %" in card and '"generated" or "unsure"' in card
 
 
 def test_its_verdicts_are_generated_or_unsure_and_never_real(folder: Path, made: Made) -> None:

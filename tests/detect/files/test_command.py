@@ -85,10 +85,10 @@ def test_finished_files_are_replaced_on_request_alone(
     [
         (["--detector", "d"], 2, "no pictures are given"),
         (["photos"], 2, "required: --detector"),
-        (["photos", "--detector", ""], 2, "--detector is empty"),
+        (["photos", "--detector", ""], 2, "detector is empty"),
         (["photos", "--detector", "d", "--out", "r.txt"], 2, "--out is r.txt: expected a name that ends in .csv"),
         (["photos", "--detector", "d", "--false_alarm_rate", "1"], 2, "false_alarm_rate is 1"),
-        (["photos", "--detector", "d", "--batch_size", "0"], 2, "--batch_size is 0: expected 1 or more"),
+        (["photos", "--detector", "d", "--batch_size", "0"], 2, "batch_size is 0: expected 1 or more"),
         (["photos", "--detector", "d", "--compute_dtype", "fp8"], 2, "--compute_dtype is fp8: expected one of"),
         (["-", "--files_from", "-", "--detector", "d"], 2, "standard input is named more than once"),
         (["photos", "missing.png", "--detector", "d"], 1, "missing.png: no such file or directory"),
