@@ -18,6 +18,7 @@ from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, d
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import lock_folder
+from cache_schema.png_chunks import walk_chunks
 from cache_schema.report import (
     ShardReport,
     check_rows,
@@ -101,6 +102,7 @@ __all__ = [
     "store_name",
     "summarize",
     "tar_name",
+    "walk_chunks",
     "write_dataset",
     "write_json",
     "write_text",

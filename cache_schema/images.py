@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from cache_schema.png_chunks import only_pixels
 from cache_schema.status import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -62,8 +63,8 @@ def decode_image(data: bytes) -> Image.Image:
     """Decode a file's bytes to an upright 8-bit RGB picture.
 
     The first frame or page is taken, the EXIF orientation applied, transparency put over white, 16-bit grey brought to
-    8 bits, any other mode converted by Pillow. Colour profiles are not applied. Metadata that cannot be read does not
-    matter as long as the pixels can be had.
+    8 bits, any other mode converted by Pillow. Colour profiles are not applied. Metadata does not matter as
+    long as the pixels can be had, whatever its size and however damaged.
 
     Args:
         data: A whole file in one of `FORMATS`; the file's name plays no role.
@@ -97,6 +98,23 @@ def decode_file(
     """
     if not data:
         raise ImageRejected(Status.UNREADABLE, "empty file")
+    try:
+        return _decode(data, formats, open_file)
+    except ImageRejected as error:
+        # Pillow gives up at texts and profiles above its limits, and at damage beside the pixels. A second try, so that
+        # what is read at the first one keeps its pixels to the bit.
+        bare = only_pixels(data) if error.status is Status.UNREADABLE else data
+        if bare == data:
+            raise
+        try:
+            return _decode(bare, formats, open_file)
+        except ImageRejected as second:
+            raise (error if second.status is Status.UNREADABLE else second) from second
+
+
+def _decode(
+    data: bytes, formats: tuple[str, ...], open_file: Callable[[io.BytesIO], Image.Image] | None
+) -> DecodedFile:
     with _PILLOW_SETTINGS:
         try:
             file = io.BytesIO(data)

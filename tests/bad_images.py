@@ -126,6 +126,42 @@ def png_with(**texts: str) -> bytes:
     return png(pnginfo=info)
 
 
+def with_png_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
+    """A PNG with a chunk put behind its header."""
+    return data[:33] + png_chunk(name, content) + data[33:]
+
+
+def with_wrong_checksum(name: bytes, content: bytes) -> bytes:
+    """The PNG with a chunk whose checksum is not that of its content."""
+    data = bytearray(with_png_chunk(png(), name, content))
+    data[33 + 8 + len(content)] ^= 0xFF
+    return bytes(data)
+
+
+def packed_zeros(num_mb: int) -> bytes:
+    return zlib.compress(bytes(num_mb * 2**20))
+
+
+BROKEN_BESIDE_PIXELS: dict[str, Callable[[], bytes]] = {
+    "large profile": lambda: with_png_chunk(png(), b"iCCP", b"icc\0\0" + packed_zeros(3)),
+    "large international text": lambda: with_png_chunk(png(), b"iTXt", b"workflow\0\1\0\0\0" + packed_zeros(3)),
+    "large text behind its pixels": lambda: (
+        png()[:-12] + png_chunk(b"zTXt", b"prompt\0\0" + packed_zeros(3)) + png_chunk(b"IEND", b"")
+    ),
+    "large XMP": lambda: with_png_chunk(png(), b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packed_zeros(3)),
+    "text with a wrong checksum": lambda: with_wrong_checksum(b"tEXt", b"parameters\0a photo"),
+    "EXIF with a wrong checksum": lambda: with_wrong_checksum(b"eXIf", b"MM\0*"),
+    "text of an unknown packing": lambda: with_png_chunk(png(), b"zTXt", b"a\0\7b"),
+    "short resolution": lambda: with_png_chunk(png(), b"pHYs", b"\0"),
+    "short gamma": lambda: with_png_chunk(png(), b"gAMA", b""),
+    "short chromaticities": lambda: with_png_chunk(png(), b"cHRM", b"\0" * 5),
+    "empty intent": lambda: with_png_chunk(png(), b"sRGB", b""),
+    "short animation": lambda: with_png_chunk(png(), b"acTL", b"\0"),
+    "broken frame": lambda: with_png_chunk(png(), b"fcTL", bytes(26)),
+}
+"""What fails in Pillow's reading, and no pixel depends on."""
+
+
 def damaged_png(at: bytes, shift: int) -> bytes:
     """The noise PNG with a byte flipped, so far behind the first occurrence of a chunk's name."""
     data = bytearray(png(noise()))
@@ -255,7 +291,23 @@ CASES: dict[str, Case] = {
     "webp broken exif": ok("webp", lambda: encode(quadrants(), "WEBP", lossless=True, exif=b"Exif\0\0garbage")),
     "png broken icc": ok("png", lambda: png(icc_profile=b"no profile at all")),
     "png large text": ok("png", lambda: png_with(prompt="a photo " * 100_000)),
-    "png text bomb": unreadable("png", lambda: png_with(prompt="0" * 50_000_000), r"Decompressed data too large"),
+    "png text bomb": ok("png", lambda: png_with(prompt="0" * 50_000_000)),
+    "png turned, with a text bomb": ok(
+        "png",
+        lambda: with_png_chunk(oriented("PNG", 3)(), b"zTXt", b"a\0\0" + packed_zeros(3)),
+        corner=WHITE,
+    ),
+    "png turned by XMP, with a text bomb": ok(
+        "png",
+        lambda: with_png_chunk(
+            with_png_chunk(png(), b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="3"/>'),
+            b"zTXt",
+            b"a\0\0" + packed_zeros(3),
+        ),
+        corner=WHITE,
+    ),
+    **{f"png {name}": ok("png", make) for name, make in BROKEN_BESIDE_PIXELS.items()},
+    "png broken transparency": unreadable("png", lambda: with_png_chunk(png(), b"tRNS", b""), r"Truncated tRNS"),
     # Wrong names.
     "png named jpg": ok("jpg", png),
     "jpeg named png": ok("png", lambda: jpeg(quality=94)),

@@ -9,7 +9,6 @@ from PIL import Image
 
 from cache_schema import EXTENSIONS, DecodedFile, ImageRejected, Status, decode_file
 from detect.reading.jpeg_xl import is_jpeg_xl, open_jpeg_xl
-from detect.reading.png_chunks import without_texts
 from detect.verdict import Note
 from extract import jpeg_quality
 
@@ -75,8 +74,8 @@ def _decode(data: bytes) -> DecodedFile:
     try:
         return decode_file(data, formats)
     except ImageRejected as error:
-        # Pillow gives up at texts and profiles above its limits, and at broken EXIF in AVIF; the pixels may be whole.
-        bare = _EXIF_ITEM.sub(rb"\1free", data) if brands else without_texts(data)
+        # Pillow gives up at broken EXIF in AVIF; the pixels may be whole.
+        bare = _EXIF_ITEM.sub(rb"\1free", data) if brands else data
         if error.status is not Status.UNREADABLE or bare == data:
             raise
         return decode_file(bare, formats)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from cache_schema import walk_chunks
 from detect.reading.exif import exif_texts
-from detect.reading.png_chunks import walk_chunks
 
 MAX_TEXT_BYTES = 2**16
 """Of a text, unpacked; what is longer is read to here."""

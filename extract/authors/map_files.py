@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cache_schema import ImageRejected, Status, decode_image
+from cache_schema import ImageRejected, Status, decode_file, decode_image
 
 _OPAQUE_MODES = ("RGB", "L", "1", "P", "CMYK", "YCbCr")
 _ORIENTED_BY = ("exif", "xmp", "XML:com.adobe.xmp")
@@ -146,7 +146,10 @@ def check_same_picture(data: bytes) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = Image.open(io.BytesIO(data))
+        try:
+            image: Image.Image = Image.open(io.BytesIO(data))
+        except Exception:  # metadata that Pillow gives up at, in nearly any class; the pixels are known to be whole
+            image = decode_file(data).opened
         is_plain = image.mode in _OPAQUE_MODES and not image.has_transparency_data
         if is_plain and not any(name in image.info for name in _ORIENTED_BY):
             return  # most files: no decoding needed

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import io
 import stat
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cache_schema import (
     ImageRejected,
     Sample,
     SampleFields,
-    decode_image,
+    decode_file,
     read_image_bytes,
 )
 from extract.packing.copies import CopyRule
@@ -104,12 +103,10 @@ def inspect_bytes(data: bytes) -> Facts:
     Raises:
         ImageRejected: If they are no usable image.
     """
-    decode_image(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata, as in decode_image
-        image = Image.open(io.BytesIO(data), formats=tuple(EXTENSIONS))
-    name = "JPEG" if image.format == "MPO" else str(image.format)
-    return Facts(hashlib.sha256(data).hexdigest(), image.width, image.height, name, jpeg_quality(image))
+    decoded = decode_file(data)
+    name = "JPEG" if decoded.opened.format == "MPO" else str(decoded.opened.format)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Facts(sha256, decoded.width, decoded.height, name, jpeg_quality(decoded.opened))
 
 
 def inspect_file(root: Path, rule: CopyRule, file: SourceFile) -> Facts:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from cache_schema import ImageRejected, Status, decode_image
-from tests.bad_images import CASES, WHOLE, Case, jpeg, noise, raw_png
+from tests.bad_images import CASES, WHOLE, Case, jpeg, noise, png, png_chunk, raw_png
 
 COLOR_TOLERANCE = 8
 """Levels that JPEG may move a flat colour by."""
@@ -35,6 +35,11 @@ def check_outcome(case: Case) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_each_file_becomes_a_picture_or_a_rejection_with_its_reason(name: str) -> None:
     check_outcome(CASES[name])
+
+
+def test_many_large_texts_keep_no_pixels_from_being_read() -> None:
+    data = png()[:-12] + 70 * png_chunk(b"tEXt", b"a\0" + b"x" * 1_000_000) + png_chunk(b"IEND", b"")
+    assert np.array_equal(np.asarray(decode_image(data)), np.asarray(decode_image(png())))
 
 
 def test_decoding_starts_no_program_and_opens_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

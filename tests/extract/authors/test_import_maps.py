@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cache_schema import RULES, Dataset, ShardData, Status, is_ok, open_cache, write_dataset
+from cache_schema import RULES, Dataset, ImageRejected, ShardData, Status, is_ok, open_cache, write_dataset
 from extract.__main__ import main
-from extract.authors.map_files import read_annotation
+from extract.authors.map_files import check_same_picture, read_annotation
+from tests.bad_images import CASES
 from tests.samples import encode_png, make_sample
 from train.data.datamodule import LareDataModule
 
@@ -401,3 +402,9 @@ def test_a_map_that_changes_meanwhile_stops_the_import(
     monkeypatch.setattr(import_maps, "create_cache", create_cache)
     assert folder.run() == 1
     assert "5.pt was changed during the import" in capsys.readouterr().err
+
+
+def test_metadata_that_pillow_gives_up_at_does_not_end_an_import() -> None:
+    check_same_picture(CASES["png text bomb"].data())
+    with pytest.raises(ImageRejected, match="the map is of another picture"):
+        check_same_picture(CASES["png turned, with a text bomb"].data())
