@@ -71,8 +71,8 @@ def find_photographs(files: pa.Table, facts: pa.Table, choice: Choice) -> dict[i
     return dict(zip(rows[place >= 0].tolist(), there[place[place >= 0]].tolist(), strict=True))
 
 
-def rejected_table(files: pa.Table, facts: pa.Table, choice: Choice, earlier: pa.Table | None = None) -> pa.Table:
-    """Rows of rejected.csv: what is left out of the source, after what an earlier packing left out of other files."""
+def rejected_table(files: pa.Table, facts: pa.Table, choice: Choice) -> pa.Table:
+    """Rows of rejected.csv: what is left out of the source."""
     reasons = dict(choice.reasons)
     unusable = np.flatnonzero(pc.is_valid(facts["rejection"]).to_numpy())
     reasons.update(zip(unusable.tolist(), _column(facts, "rejection", unusable).to_pylist(), strict=True))
@@ -80,9 +80,11 @@ def rejected_table(files: pa.Table, facts: pa.Table, choice: Choice, earlier: pa
     # A name that is not UTF-8 is written with escapes.
     paths = [p.decode("utf-8", "backslashreplace") for p in _column(files, "path", rows).to_pylist()]
     columns = [pa.array(paths, pa.string()), pa.array([reasons[row] for row in rows.tolist()], pa.string())]
-    left_out = pa.Table.from_arrays(columns, schema=REJECTED_SCHEMA)
-    if earlier is None:
-        return left_out
+    return pa.Table.from_arrays(columns, schema=REJECTED_SCHEMA)
+
+
+def add_to_rejected(earlier: pa.Table, left_out: pa.Table, files: pa.Table) -> pa.Table:
+    """What an earlier packing left out of other files, and then what is left out of these."""
     is_here = pc.is_in(earlier["path"].cast(pa.large_binary()), value_set=files["path"])
     is_left_out = pc.is_in(earlier["path"], value_set=left_out["path"])
     return pa.concat_tables([earlier.filter(pc.invert(pc.or_(is_here, is_left_out))), left_out])

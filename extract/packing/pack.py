@@ -17,20 +17,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from cache_schema import Dataset, Sample, append_dataset, check_least, check_new, lock_folder, write_dataset
+from cache_schema import Dataset, Sample, append_dataset, check_least, check_new, lock_folder, new_file, write_dataset
 from extract.packing.catalogue import Rows, collect_facts, collect_files, facts_at, files_at
-from extract.packing.choosing import choose, find_photographs, rejected_table
+from extract.packing.choosing import Choice, add_to_rejected, choose, find_photographs, rejected_table
 from extract.packing.copies import SELECT_PX, CopyRule
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
-from extract.packing.lists import find_layout, list_source
+from extract.packing.lists import Layout, find_layout, list_source
 from extract.packing.ordered import map_in_processes, map_in_threads, with_progress
+from extract.packing.reasons import commonest_reasons
 
 logger = logging.getLogger(__name__)
 
 INSPECT_CHUNK = 64
 READ_CHUNK = 4
 REJECTED = "rejected.csv"
+NONE_USABLE = ".rejected.csv"
+"""What the list's name ends in, beside the folder that is not made, where no file can be used."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def pack(config: PackConfig) -> Dataset:
             dataset.check_settings(config.settings(layout))
         else:
             check_new(config.out)
-        source = _Source.inspect(config, list_source(config.src, layout, config.root, config.subset))
+        source = _Source.inspect(config, layout)
         return source.write(dataset, config.settings(layout))
 
 
@@ -149,24 +152,31 @@ class _Source:
     """A source whose files have been inspected."""
 
     config: PackConfig
+    layout: Layout
     listing: Listing
     files: pa.Table
     facts: pa.Table
 
     @classmethod
-    def inspect(cls, config: PackConfig, listing: Listing) -> "_Source":
+    def inspect(cls, config: PackConfig, layout: Layout) -> "_Source":
+        listing = list_source(config.src, layout, config.root, config.subset)
         files = collect_files(with_progress(listing.files, "listing", "file"))
         inspect = functools.partial(inspect_file, listing.root, config.copy_rule)
         facts = map_in_processes(inspect, files_at(files), config.num_workers, INSPECT_CHUNK)
-        return cls(config, listing, files, collect_facts(with_progress(facts, "inspecting", "file", len(files))))
+        return cls(
+            config, layout, listing, files, collect_facts(with_progress(facts, "inspecting", "file", len(files)))
+        )
 
     def write(self, dataset: Dataset | None, settings: dict[str, Any]) -> Dataset:
         """Write the chosen files to a new dataset, or append them to one."""
         config, rule = self.config, self.config.copy_rule
         choice = choose(self.files, self.facts, dataset, copies=rule.is_copy)
         photographs = find_photographs(self.files, self.facts, choice) if rule.needs_photograph else {}
-        earlier = None if dataset is None else _read_rejected(config.out / REJECTED)
-        rejected = rejected_table(self.files, self.facts, choice, earlier)
+        rejected = rejected_table(self.files, self.facts, choice)
+        self._check_any(choice, rejected, is_new=dataset is None)
+        self._tell_rejected(choice, rejected)
+        if dataset is not None and (earlier := _read_rejected(config.out / REJECTED)) is not None:
+            rejected = add_to_rejected(earlier, rejected, self.files)
         samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
         sizes = {"max_rows": config.max_rows, "max_bytes": config.max_bytes}
         if dataset is None:
@@ -186,6 +196,33 @@ class _Source:
             REJECTED,
         )
         return written
+
+    def _check_any(self, choice: Choice, rejected: pa.Table, *, is_new: bool) -> None:
+        """Raise ValueError, with the reasons, if no file can be used; their list then lies beside the dataset."""
+        src, out = self.config.src, self.config.out
+        if not len(self.files):
+            raise ValueError(f"no samples to write: {src} has no files in layout {self.layout}")
+        if len(choice.rows) or (self.facts["rejection"].null_count and not is_new):
+            return
+        path = out.with_name(out.name + NONE_USABLE)
+        with new_file(path) as temporary:
+            pa.csv.write_csv(rejected, temporary)
+        raise ValueError(
+            f"no samples to write: none of the {len(self.files)} files of {src} can be used. "
+            f"{'; '.join(commonest_reasons(rejected))}. All are listed in {path}."
+        )
+
+    def _tell_rejected(self, choice: Choice, rejected: pa.Table) -> None:
+        """Log the commonest reasons, and each image source of which nothing is left."""
+        for line in commonest_reasons(rejected):
+            logger.warning("left out: %s", line)
+        if choice.num_known:
+            return
+        sources = self.files["image_source"]
+        used = set(sources.take(pa.array(choice.rows)).unique().to_pylist())
+        for source in sources.unique().to_pylist():
+            if source not in used:
+                logger.warning("none of the files of image source %s can be used", source)
 
     def _samples(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Sample]:
         make = functools.partial(make_sample, self.listing.root, self.config.copy_rule)

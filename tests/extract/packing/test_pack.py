@@ -166,7 +166,7 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(inspecting, "MAX_FILE_BYTES", 10)
     with pytest.raises(ValueError, match="no samples"):
         pack(PackConfig(tmp_path / "src", tmp_path / "none", num_workers=1))
-    assert {p.name for p in tmp_path.iterdir()} == {"src", "out"}
+    assert {p.name for p in tmp_path.iterdir()} == {"src", "out", "none.rejected.csv"}
 
 
 def test_listed_files_that_are_missing_are_rejected(src: Path, tmp_path: Path) -> None:
