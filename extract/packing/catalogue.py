@@ -65,11 +65,23 @@ def _collect(records: Iterable[Any], schema: pa.Schema, **convert: Callable[[Any
             values = [getattr(record, name) for record in chunk]
             if name in convert:
                 values = [convert[name](value) for value in values]
-            pieces[name].append(pa.array(values, schema.field(name).type))
+            pieces[name].append(_array(values, schema.field(name).type))
     # In one piece: rows are taken from it in random order, and Arrow would put the pieces together each time. Column by
     # column: the pieces of one are freed before the next is copied.
     columns = [pa.concat_arrays(pieces.pop(name)) for name in schema.names]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _array(values: list[Any], type: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, type)
+    except UnicodeEncodeError:  # names of folders are names of image sources, and need not be UTF-8 either
+        return pa.array([value if value is None else escape(value) for value in values], type)
+
+
+def escape(name: str) -> str:
+    """A name from the file system as it is written down: what is not UTF-8 in it as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def files_at(table: pa.Table, rows: Rows | None = None) -> Iterator[SourceFile]:

@@ -1,6 +1,7 @@
 """Sources that are a list: an annotation file, a table, a packed dataset."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
@@ -150,7 +151,7 @@ def list_table(src: Path, root: Path, subset: str) -> Listing:
             for row in batch.to_pylist():
                 number += 1
                 try:
-                    yield _parse_row(row, root, subset, groups)
+                    yield _parse_row({**row, "path": _text(row["path"])}, root, subset, groups)
                 except ValueError as error:
                     raise ValueError(f"{src}, row {number}: {error}") from error
 
@@ -162,11 +163,17 @@ def _read_csv(src: Path) -> pa.Table:
         names = _used_columns(src, reader.schema.names)
     options = pa.csv.ConvertOptions(
         include_columns=names,
-        column_types={name: pa.string() for name in names},
+        # A path need not be UTF-8; such a file is rejected with its reason when it is inspected.
+        column_types={name: pa.binary() if name == "path" else pa.string() for name in names},
         null_values=[""],  # nothing else: a file may be called NA
         strings_can_be_null=True,
     )
     return pa.csv.read_csv(src, convert_options=options)
+
+
+def _text(path: bytes | str | None) -> str | None:
+    """A path of a table: bytes in a CSV file, text in Parquet."""
+    return os.fsdecode(path) if path else None
 
 
 def _read_parquet(src: Path) -> pa.Table:
@@ -191,7 +198,7 @@ def _explicit_groups(table: pa.Table) -> dict[PurePosixPath, str]:
     if not {"group", "derived_from"} <= set(table.column_names):
         return {}
     rows = table.select(["path", "group"]).filter(pc.field("group").is_valid()).to_pylist()
-    return {PurePosixPath(row["path"]): row["group"] for row in rows if row["path"]}
+    return {PurePosixPath(os.fsdecode(row["path"])): row["group"] for row in rows if row["path"]}
 
 
 def _parse_row(
