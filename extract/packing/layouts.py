@@ -4,26 +4,16 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cache_schema import SPLITS, sample_key
+from extract.packing.naming import REAL, name_generators, source_of, tell_guessed_names
 
 logger = logging.getLogger(__name__)
 
-REAL, GENERATED, CONTROL = "real", "generated", "control"
-GENIMAGE_SOURCES = {
-    "midjourney": "midjourney",
-    "stable_diffusion_v_1_4": "sdv4",
-    "stable_diffusion_v_1_5": "sdv5",
-    "adm": "adm",
-    "glide": "glide",
-    "wukong": "wukong",
-    "vqdm": "vqdm",
-    "biggan": "biggan",
-}
-"""GenImage's generator folders, lower-cased → image source."""
+GENERATED, CONTROL = "generated", "control"
 GENIMAGE_SPLITS = {"train": "train", "val": "test"}
 """GenImage's own `val` is the benchmark's test set."""
 GENIMAGE_LABELS = {"nature": 0, "ai": 1}
@@ -170,23 +160,49 @@ def list_genimage(src: Path) -> Listing:
     """`<generator>/<imagenet_*>/{train,val}/{ai,nature}/…`; the source is the whole tree or one generator's folder.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is neither, or two generators would share an image source.
     """
     generators = find_generators(src)
     if not generators:
         raise ValueError(f"{src}: expected <generator>/imagenet_*/train|val/ai|nature/, found {subfolders(src)}")
+    names = name_generators(_imagenet_folders(src, generators), src.absolute().name)
 
     def files() -> Iterator[SourceFile]:
+        tell_guessed_names(names)
         folders = [""] if generators == [""] else _chosen(src, "", lambda name: name in generators)
         folders = [f for g in folders for f in _chosen(src, g, _is_imagenet_folder)]
         folders = [f for g in folders for f in _chosen(src, g, lambda name: name in GENIMAGE_SPLITS)]
         for folder in [f for g in folders for f in _chosen(src, g, lambda name: name in GENIMAGE_LABELS)]:
             for path in walk_files(src, folder):
-                file = parse_genimage_path(path, src.absolute().name)
+                file = parse_genimage_path(path, src.absolute().name, names)
                 assert file is not None, path
                 yield file
 
     return Listing(src, files())
+
+
+def _imagenet_folders(src: Path, generators: Iterable[str]) -> list[str]:
+    """Paths of the `imagenet_*` folders that hold generated images."""
+    paths = [f"{g}/{name}" if g else name for g in generators for name in subfolders(src / g)]
+    return [p for p in paths if imagenet_folder(f"{p}/train/ai/") and _holds_generated(src / p)]
+
+
+def _holds_generated(folder: Path) -> bool:
+    return any((folder / split / "ai").is_dir() for split in GENIMAGE_SPLITS)
+
+
+def imagenet_folder(path: str) -> str | None:
+    """The `imagenet_*` folder of a generated image's path in GenImage's layout; None of any other path."""
+    parts = path.split("/")
+    at = _place_of_imagenet_folder(parts)
+    return None if at is None or not GENIMAGE_LABELS[parts[at + 2]] else "/".join(parts[: at + 1])
+
+
+def _place_of_imagenet_folder(parts: Sequence[str]) -> int | None:
+    for i, part in enumerate(parts[:-3]):
+        if _is_imagenet_folder(part) and parts[i + 1] in GENIMAGE_SPLITS and parts[i + 2] in GENIMAGE_LABELS:
+            return i
+    return None
 
 
 def _chosen(src: Path, folder: str, is_chosen: Callable[[str], bool]) -> list[str]:
@@ -198,22 +214,23 @@ def _chosen(src: Path, folder: str, is_chosen: Callable[[str], bool]) -> list[st
     return [f"{folder}/{name}" if folder else name for name in names if is_chosen(name)]
 
 
-def parse_genimage_path(path: str, root_name: str) -> SourceFile | None:
+def parse_genimage_path(path: str, root_name: str, names: Mapping[str, str] | None = None) -> SourceFile | None:
     """What a path below a root says in GenImage's layout, or None if it has not that layout.
 
     Args:
         path: Holds `<generator>/<imagenet_*>/{train,val}/{ai,nature}/…`, perhaps below other folders.
         root_name: Name of the root itself: the generator, where the path begins with `<imagenet_*>`.
+        names: The generator's name of each `imagenet_*` folder, from `name_generators`.
     """
     parts = path.split("/")
-    for i, part in enumerate(parts[:-3]):
-        if _is_imagenet_folder(part) and parts[i + 1] in GENIMAGE_SPLITS and parts[i + 2] in GENIMAGE_LABELS:
-            generator = parts[i - 1] if i else root_name
-            label = GENIMAGE_LABELS[parts[i + 2]]
-            source = GENIMAGE_SOURCES.get(generator.lower(), generator.lower()) if label else REAL
-            split = GENIMAGE_SPLITS[parts[i + 1]]
-            return SourceFile(path, label, source, generator, split, class_name=class_name_of(parts[-1], label))
-    return None
+    i = _place_of_imagenet_folder(parts)
+    if i is None:
+        return None
+    generator = (names or {}).get("/".join(parts[: i + 1])) or (parts[i - 1] if i else root_name)
+    label = GENIMAGE_LABELS[parts[i + 2]]
+    source = source_of(generator) if label else REAL
+    split = GENIMAGE_SPLITS[parts[i + 1]]
+    return SourceFile(path, label, source, generator, split, class_name=class_name_of(parts[-1], label))
 
 
 def class_name_of(file_name: str, label: int) -> str | None:

@@ -15,16 +15,17 @@ from cache_schema import SPLITS, Dataset, sample_key, source_path
 from extract.packing.layouts import (
     CONTROL,
     GENERATED,
-    REAL,
     Listing,
     SourceFile,
     find_generators,
     find_splits,
+    imagenet_folder,
     list_folders,
     list_genimage,
     parse_genimage_path,
     path_below,
 )
+from extract.packing.naming import REAL, name_generators, tell_guessed_names
 
 logger = logging.getLogger(__name__)
 
@@ -102,31 +103,32 @@ def list_annotation(src: Path, root: Path, subset: str) -> Listing:
     """
 
     def files() -> Iterator[SourceFile]:
-        # A file name need not be UTF-8; such a one is rejected with its reason when it is inspected.
-        with src.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, 1):
-                text = line.rstrip("\r\n")
-                if not text.strip():
-                    continue
-                try:
-                    yield _parse_annotation(text, root, subset)
-                except ValueError as error:
-                    raise ValueError(f"{src}, line {number}: {error}") from error
+        folders = (imagenet_folder(path) for _, path, _ in _annotation_lines(src, root))
+        names = name_generators({folder for folder in folders if folder}, root.absolute().name)
+        tell_guessed_names(names)
+        for number, path, label in _annotation_lines(src, root):
+            file = parse_genimage_path(path, root.absolute().name, names)
+            if file is not None and file.label != label:
+                raise ValueError(f"{src}, line {number}: label {label}, but the folder says {file.label}: {path!r}")
+            yield file or SourceFile(path, label, GENERATED if label else REAL, subset)
 
     return Listing(root, files())
 
 
-def _parse_annotation(line: str, root: Path, subset: str) -> SourceFile:
-    parts = line.rsplit("\t", 1) if "\t" in line else line.rsplit(None, 1)
-    if len(parts) != 2 or parts[1].strip() not in ("0", "1") or not parts[0].strip():
-        raise ValueError(f"expected a path and the label 0 or 1, found {line!r}")
-    path, label = path_below(root, parts[0].strip()), int(parts[1])
-    file = parse_genimage_path(path, root.absolute().name)
-    if file is None:
-        return SourceFile(path, label, GENERATED if label else REAL, subset)
-    if file.label != label:
-        raise ValueError(f"label {label}, but the folder says {file.label}: {line!r}")
-    return file
+def _annotation_lines(src: Path, root: Path) -> Iterator[tuple[int, str, int]]:
+    """Number, path below the root and label of each line that is not empty."""
+    # A file name need not be UTF-8; such a one is rejected with its reason when it is inspected.
+    with src.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            if not (text := line.rstrip("\r\n")).strip():
+                continue
+            parts = text.rsplit("\t", 1) if "\t" in text else text.rsplit(None, 1)
+            if len(parts) != 2 or parts[1].strip() not in ("0", "1") or not parts[0].strip():
+                raise ValueError(f"{src}, line {number}: expected a path and the label 0 or 1, found {text!r}")
+            try:
+                yield number, path_below(root, parts[0].strip()), int(parts[1])
+            except ValueError as error:
+                raise ValueError(f"{src}, line {number}: {error}") from error
 
 
 def list_table(src: Path, root: Path, subset: str) -> Listing:
