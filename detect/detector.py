@@ -135,7 +135,7 @@ class Detector:
             batch_size=batch_size,
             num_threads=num_threads,
             explain=explain,
-            notes=_dtype_notes(description, probes),
+            notes=(*_calibration_notes(description), *_dtype_notes(description, probes)),
         )
 
     def __call__(self, images: Given | Sequence[Given]) -> list[Verdict]:
@@ -209,6 +209,13 @@ def _check_one_grid(probes: Sequence[Probe]) -> None:
     sizes = {(probe.config.image_size, *probe.map_shape[1:]) for probe in probes}
     if len(sizes) > 1:
         raise ValueError(f"the detector reads maps of several sizes ({sorted(sizes)}), which cannot be stacked")
+
+
+def _calibration_notes(description: DetectorFile) -> tuple[Note, ...]:
+    if description.method != "classifier" or description.calibration is not None:
+        return ()
+    text = "Nothing was calibrated for this detector, as its training had no validation: it never says real."
+    return (Note("not_calibrated", text),)
 
 
 def _dtype_notes(description: DetectorFile, probes: Sequence[Probe]) -> tuple[Note, ...]:

@@ -47,7 +47,7 @@ class Verdict:
 
     Attributes:
         verdict: "generated", "real" or "unsure".
-        probability: Of "generated", temperature-scaled; None for a detector that has seen no generated image.
+        probability: Of "generated", temperature-scaled; None for a detector that nothing was fitted for.
         score: What `p_real` is computed of; higher for generated.
         p_real: Share of validation photographs, this picture counted, that score at least as high: in (0, 1].
         false_alarm_rate: The largest `p_real` of a picture that is called generated.

@@ -36,6 +36,9 @@ _LIMITS = """\
 - The promise holds for photographs that are exchangeable with the {photographs} photographs, and for no others.
 - A picture unlike the {images} gets a note, and "unsure" instead of "generated".
 """
+_UNCALIBRATED = """\
+- Nothing was calibrated: the training had no validation. It gives no probability, and never says "real".
+"""
 _LIMITS_OF_METHOD = {
     "classifier": """\
 - Generators that are not named above may be missed. "real" is no proof of a photograph.
@@ -103,8 +106,10 @@ def _compared(description: DetectorFile) -> str:
 
 
 def _limits(description: DetectorFile) -> str:
-    images = "training images" if description.method == "classifier" else "photographs above"
-    return _LIMITS.format(photographs=_compared(description), images=images) + _LIMITS_OF_METHOD[description.method]
+    is_classifier = description.method == "classifier"
+    images = "training images" if is_classifier else "photographs above"
+    limits = _LIMITS.format(photographs=_compared(description), images=images) + _LIMITS_OF_METHOD[description.method]
+    return limits + _UNCALIBRATED if is_classifier and description.calibration is None else limits
 
 
 def _promise(description: DetectorFile) -> str:

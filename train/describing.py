@@ -66,7 +66,7 @@ def describe_detector(
         photographs=_score_photographs(detector, module, device),
         facts=measure_training(module.join, training),
         view={name: detector.view.get(name) for name in ("view", "alignment", "crop_px")},
-        calibration=detector.calibration,
+        calibration=detector.calibration if detector.is_calibrated else None,
         dataset_id=module.dataset_id,
         sources=_sources(module.join, training),
         test=_read_metrics(results, reading) if results else {},

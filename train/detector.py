@@ -71,7 +71,17 @@ class Detector:
         Raises:
             ValueError: If the weights have none.
         """
+        if not self.is_calibrated:
+            raise ValueError(
+                "nothing was calibrated for these weights: their fit had no validation, which the threshold is chosen "
+                "on. Train with validation samples."
+            )
         return Calibration.from_dict(self._entry("calibration", "how they were calibrated"))
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether anything was fitted on validation; raises ValueError if the weights do not say."""
+        return Calibration.from_dict(self._entry("calibration", "how they were calibrated")).is_fitted
 
     @property
     def trained_on(self) -> dict[str, Any]:

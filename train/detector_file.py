@@ -53,7 +53,8 @@ class DetectorFile:
         photographs: Scores of the validation photographs.
         facts: What the training images are like.
         view: How image and map are cut for the network; None without one.
-        calibration: Threshold, temperature and bands; None for a detector that has seen no generated image.
+        calibration: Threshold, temperature and bands; None where nothing was fitted: a detector that has seen no
+            generated image, or weights that were never validated.
         detail: Regression of mean LaRE on local detail, as `detect` fits it; None where it is not used.
         dataset_id: Of the dataset it was trained on; None where photographs lay in a folder.
         sources: Generated sources of its training.
@@ -147,14 +148,14 @@ class DetectorFile:
         probes = tuple(_parse_probe(entry) for entry in content["caches"])
         if not probes:
             raise ValueError("it names no cache")
-        calibration = content["calibration"]
+        calibration = None if content["calibration"] is None else Calibration.from_dict(content["calibration"])
         return cls(
             method=method,
             probes=probes,
             photographs=Photographs.from_dict(content["validation_photographs"]),
             facts=TrainingFacts.from_dict(content["training_facts"]),
             view=None if content["view"] is None else dict(content["view"]),
-            calibration=None if calibration is None else Calibration.from_dict(calibration),
+            calibration=calibration if calibration and calibration.is_fitted else None,  # older exports wrote 0.5
             detail=None if content["detail"] is None else dict(content["detail"]),
             dataset_id=content["dataset_id"],
             sources=tuple(map(str, content["sources"])),

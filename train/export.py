@@ -56,6 +56,12 @@ def export_checkpoint(
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: choose another --out")
     detector = Detector.from_checkpoint(ckpt)
+    if not detector.is_calibrated:
+        logger.warning(
+            "%s: nothing was calibrated, as its fit had no validation. Verdicts have no probability, and none is real. "
+            "Export a checkpoint of a fit with validation samples.",
+            ckpt,
+        )
     run = Path(ckpt).absolute().parent.parent
     data, caches = _find_features(run, data, [cache] if isinstance(cache, str) else cache)
     description = None

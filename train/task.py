@@ -1,5 +1,6 @@
 """The LightningModule: loss, optimiser, metrics, and the calibration that is fitted on validation."""
 
+import logging
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,8 @@ from train.record import TRAINED_ON, check_same_features, describe_features, des
 from train.scoring import metrics
 from train.scoring.calibration import Calibration, fit_calibration
 from train.scoring.prediction_file import generated_score
+
+logger = logging.getLogger(__name__)
 
 MONITORS = ("val_auroc", "val_average_precision", "val_accuracy", "val_balanced_accuracy")
 """Validation metrics of which more is better."""
@@ -51,7 +54,7 @@ class LareTask(LightningModule):
 
     Attributes:
         calibration: Threshold, temperature and unsure bands, fitted on validation for the weights of this moment.
-            A checkpoint holds the calibration of its own weights. Threshold 0.5 until the first validation.
+            A checkpoint holds the calibration of its own weights. Not `is_fitted` until the first validation.
         allowed_differences: Differences between these features and the trained ones that `allow_difference` permits.
     """
 
@@ -146,6 +149,20 @@ class LareTask(LightningModule):
                 assert isinstance(plateau, torch.optim.lr_scheduler.ReduceLROnPlateau)
                 plateau.step(values[self.monitor])
 
+    def on_train_end(self) -> None:
+        """Warn of what a fit leaves out that nothing was validated in."""
+        if not self.trainer.is_global_zero:
+            return
+        if not self.calibration.is_fitted:
+            logger.warning(
+                "Nothing was validated: no threshold, no temperature and no unsure band is chosen. Pack with a larger "
+                "--validation_fraction, or train for a whole epoch."
+            )
+        for callback in self.trainer.checkpoint_callbacks:
+            monitor, name = getattr(callback, "monitor", None), getattr(callback, "filename", None) or "its checkpoint"
+            if monitor and not getattr(callback, "best_model_path", ""):
+                logger.warning("%s.ckpt is not written: the fit has no %s to choose it by.", name, monitor)
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the samples that have a label."""
         known = batch["label"] >= 0
@@ -156,7 +173,8 @@ class LareTask(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the metrics over all sources together; `evaluate` has them one by one."""
         scores, labels, _ = self._log_metrics("test")
-        self.log("test_accuracy_at_val_threshold", metrics.accuracy(scores, labels, self.threshold))
+        if self.calibration.is_fitted:
+            self.log("test_accuracy_at_val_threshold", metrics.accuracy(scores, labels, self.threshold))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Batch:
         """Index rows (batch,) and logits (batch, 2) of a batch, on the CPU."""

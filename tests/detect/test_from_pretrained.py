@@ -1,5 +1,6 @@
 """What a detector folder must be to be loaded, and what is said where it is not."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from extract.models import known_hashes
 from tests.detect.conftest import Made
 from tests.extract.conftest import make_images
 from tests.models import save_tiny_sd
+from train import Calibration
 from train.export import export_checkpoint
 
 
@@ -73,6 +75,18 @@ def test_a_damaged_description_is_refused(made: Made, folder: Path) -> None:
     (folder / "detector.json").unlink()
     with pytest.raises(ValueError, match=r"holds no detector\.json: it is no detector"):
         Detector.from_pretrained(folder, made.model)
+
+
+def test_a_folder_that_older_code_exported_without_a_calibration_says_so(made: Made, folder: Path) -> None:
+    content = json.loads((folder / "detector.json").read_text())
+    del content["sha256"]
+    content["calibration"] = Calibration().to_dict()
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    content["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "detector.json").write_text(json.dumps(content))
+    (verdict,) = Detector.from_pretrained(folder, made.model, "cpu")(make_images(1)[0])
+    assert verdict.probability is None and verdict.verdict != "real"
+    assert "not_calibrated" in [note.code for note in verdict.notes]
 
 
 def test_another_version_is_refused(made: Made, folder: Path) -> None:

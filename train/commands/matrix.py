@@ -134,7 +134,7 @@ def make_run(folder: Path, arguments: Sequence[str]) -> None:
     resume = [f"--ckpt_path={last}"] if last.exists() else []
     _train("fit", *arguments, f"--out={folder}", *resume)
     if not best.exists():
-        raise ValueError(f"the recipe wrote no {best}: it needs a ModelCheckpoint with filename best")
+        raise ValueError(f"the recipe wrote no {best}: it needs a ModelCheckpoint with filename best, and validation")
     config, weights = f"-c={folder / 'config.yaml'}", f"--ckpt_path={best}"
     _train("predict", config, f"--out={folder}", weights, "--predictions.overwrite=true", "--return_predictions=false")
 

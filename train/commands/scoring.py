@@ -67,6 +67,14 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     check_dataset(cache, dataset.dataset_id)
     index = dataset.table([*COLUMNS])
     readings = {name: load_reading(index, paths, validation.get(name, ())) for name, paths in files.items()}
+    for name, reading in readings.items():
+        if None in reading.calibrations:
+            logger.warning(
+                "%s: no threshold was chosen on validation, accuracy_at_val_threshold is null. Name predictions on "
+                "validation samples: --validation %s=FILE",
+                name,
+                name,
+            )
     how = {"num_resamples": settings.num_resamples, "seed": settings.seed}
     record = {
         **{"dataset_id": dataset.dataset_id, "fingerprint": cache.fingerprint, "fields": dict(cache.fields)},

@@ -61,8 +61,8 @@ def load_certain_cases(
 
     Raises:
         FingerprintMismatch: If the maps were made by other settings than in training.
-        ValueError: If samples of more than one split were scored, or by something other than a detector, or the
-            detector cannot be loaded.
+        ValueError: If samples of more than one split were scored, or by something other than a detector, no threshold
+            was chosen, or the detector cannot be loaded.
     """
     splits = reading.table["split"].unique().to_pylist()
     if len(splits) != 1 or not reading.is_probability:
@@ -97,9 +97,15 @@ def choose_cases(reading: Reading, num: int) -> dict[str, NDArray[np.int64]]:
 
 
 def list_groups(reading: Reading) -> dict[str, NDArray[np.int64]]:
-    """Positions of all samples of each of `GROUPS`, by the first seed and its threshold (0.5 without one)."""
+    """Positions of all samples of each of `GROUPS`, by the first seed and its threshold.
+
+    Raises:
+        ValueError: If no threshold was chosen.
+    """
     fitted = reading.calibrations[0]
-    called = reading.scores[0] > (0.5 if fitted is None else fitted.threshold)
+    if fitted is None:
+        raise ValueError("no threshold was chosen on validation, so that no case is right or wrong. Pass --validation.")
+    called = reading.scores[0] > fitted.threshold
     labels = pc.fill_null(reading.table["label"], -1).to_numpy()
     return {
         title: np.flatnonzero((labels == label) & (called == is_called)) for title, (label, is_called) in GROUPS.items()

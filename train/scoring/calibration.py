@@ -25,6 +25,9 @@ _EDGE = 1e-15  # keeps log-odds finite: ±34.5 at most
 class Calibration:
     """How scores are turned into answers.
 
+    The values of the fields when none is given say that nothing was fitted: a fit always finds bands. Checkpoints of
+    fits without validation hold them.
+
     Attributes:
         threshold: Score above which an image is called generated.
         temperature: Divisor of the log-odds; 1 leaves probabilities as they are.
@@ -35,6 +38,11 @@ class Calibration:
     threshold: float = 0.5
     temperature: float = 1.0
     bands: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether anything was fitted; a threshold that nobody chose must not be used as one that was."""
+        return self != Calibration()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":

@@ -6,7 +6,7 @@
 | `COLUMNS` | as in the index | the sample |
 | `logit_real`, `logit_generated` | float32 | a detector; readings without one lack both |
 | `score` | float64 | higher for generated; a detector's is a probability |
-| `probability` | float64 | a detector: the score with the temperature applied |
+| `probability` | float64 | a detector: the score with the temperature applied; null where none was fitted |
 
 The metadata keeps what was fitted on validation for the weights, and how features differed from training.
 """
@@ -57,11 +57,12 @@ def prediction_table(
         index: The whole index, at least `COLUMNS`.
         rows: Row of each prediction in the index, (n,), int64.
         logits: (n, 2), float32, column 1 generated.
-        calibration: What was fitted on validation, kept in the table's metadata.
+        calibration: What was fitted on validation, kept in the table's metadata if anything was.
         allowed_differences: How the features differ from training, kept in the metadata too.
 
     Returns:
         `row`, `COLUMNS`, logit_real, logit_generated (float32), score and probability (float64); each row once, sorted.
+        probability is null where nothing was fitted.
 
     Raises:
         ValueError: If a logit is not finite.
@@ -75,18 +76,18 @@ def prediction_table(
     table = index.select(COLUMNS).take(rows.numpy())
     table = table.add_column(0, "row", pa.array(rows.numpy(), pa.int64()))
     scores = generated_score(logits)
-    for name, values in (
-        ("logit_real", logits[:, 0]),
-        ("logit_generated", logits[:, 1]),
-        ("score", scores),
-        ("probability", calibration.scale(scores)),
-    ):
+    for name, values in (("logit_real", logits[:, 0]), ("logit_generated", logits[:, 1]), ("score", scores)):
         table = table.append_column(name, pa.array(values.numpy()))
-    metadata = {
-        THRESHOLD: repr(calibration.threshold).encode(),
-        CALIBRATION: json.dumps(calibration.to_dict()).encode(),
-        ALLOWED_DIFFERENCES: json.dumps(list(allowed_differences)).encode(),
-    }
+    metadata = {ALLOWED_DIFFERENCES: json.dumps(list(allowed_differences)).encode()}
+    probability = pa.nulls(len(table), pa.float64())
+    if calibration.is_fitted:
+        probability = pa.array(calibration.scale(scores).numpy())
+        fitted = {
+            THRESHOLD: repr(calibration.threshold).encode(),
+            CALIBRATION: json.dumps(calibration.to_dict()).encode(),
+        }
+        metadata = fitted | metadata
+    table = table.append_column("probability", probability)
     return table.replace_schema_metadata(metadata)
 
 
@@ -125,9 +126,10 @@ def is_probability(predictions: pa.Table) -> bool:
 def stored_calibration(predictions: pa.Table) -> Calibration | None:
     """What was fitted on validation for the weights; in older files a threshold alone; None where nothing was."""
     if stored := _metadata(predictions, CALIBRATION):
-        return Calibration.from_dict(json.loads(stored))
-    threshold = _metadata(predictions, THRESHOLD)
-    return None if threshold is None else Calibration(float(threshold))
+        fitted = Calibration.from_dict(json.loads(stored))
+    else:
+        fitted = Calibration(float(_metadata(predictions, THRESHOLD) or Calibration.threshold))
+    return fitted if fitted.is_fitted else None
 
 
 def allowed_differences(predictions: pa.Table) -> tuple[str, ...]:

@@ -111,6 +111,27 @@ def test_fit_predict_evaluate(run, small: Path, tmp_path: Path, capsys: pytest.C
     assert table[1].split()[:3] == ["full", "toy", "2"]
 
 
+def test_without_validation_no_accuracy_is_reported_at_a_threshold(
+    run, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "run"
+    assert run("fit", "-c", CONFIGS / "lare2.yaml", "-c", small, "--trainer.limit_val_batches=0", "--out", out) == 0
+    assert "best.ckpt is not written: the fit has no val_auroc to choose it by." in caplog.text
+    last = out / "checkpoints" / "last.ckpt"
+    data = [f"--data.{k}={v}" for k, v in yaml.safe_load(small.read_text())["data"].items()]
+    assert run("predict", "--trainer.accelerator=cpu", *data, "--out", out, "--ckpt_path", last) == 0
+    folders = ("--data", tmp_path / "data", "--cache", tmp_path / "cache")
+    named = ("--readings", f"full={out / 'predictions.parquet'}")
+    assert run("evaluate", *folders, *named, "--num_resamples=10", "--out", tmp_path / "results.json") == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    block = results["readings"]["full"]["sources"]["toy"]
+    assert block["accuracy_at_val_threshold"] is None and block["unsure"] == []
+    assert block["accuracy"] is not None and block["auroc"] is not None
+    assert results["readings"]["full"]["mean"]["accuracy_at_val_threshold"] is None
+    assert results["settings"]["thresholds"] == results["settings"]["calibrations"] == {"full": [None]}
+    assert "full: no threshold was chosen on validation, accuracy_at_val_threshold is null" in caplog.text
+
+
 def test_bf16_clipping_and_early_stopping_come_from_the_settings(run, small: Path, tmp_path: Path) -> None:
     stopping = ("--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val_auroc")
     stopping += ("--trainer.callbacks.mode=max", "--trainer.callbacks.patience=1")

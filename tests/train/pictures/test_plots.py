@@ -95,6 +95,12 @@ def test_the_most_certain_cases_are_those_farthest_out() -> None:
     }
 
 
+def test_no_case_is_right_or_wrong_without_a_threshold() -> None:
+    table = pa.table({name: [0, 1] if name == "label" else ["a", "b"] for name in COLUMNS})
+    with pytest.raises(ValueError, match="no threshold was chosen on validation, so that no case is right or wrong"):
+        choose_cases(Reading(table, np.array([[0.2, 0.8]]), (None,), True), 2)
+
+
 def test_of_samples_that_belong_together_one_is_chosen() -> None:
     columns = {"label": [0] * 5, "group": ["wall", "wall", "hat", "wall", "cup"]}
     table = pa.table({name: columns.get(name, list("abcde")) for name in COLUMNS})

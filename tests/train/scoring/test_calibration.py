@@ -92,6 +92,7 @@ def test_calibration_passes_through_json_and_tensor() -> None:
     assert Calibration.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
     assert Calibration.from_tensor(fitted.to_tensor()) == fitted
     assert Calibration.from_tensor(Calibration().to_tensor()) == Calibration()
+    assert fitted.is_fitted and not Calibration().is_fitted
 
 
 def test_an_older_checkpoint_holds_the_threshold_alone() -> None:
