@@ -158,7 +158,13 @@ def serving(folder: Path, device: str, batch_size: int) -> Iterator[int]:
     """A service in a process of its own, once it is ready; its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    how = [f"--port={port}", f"--device={device}", f"--batch_size={batch_size}", "--log_pictures=false"]
+    how = [
+        f"--port={port}",
+        f"--device={device}",
+        f"--batch_size={batch_size}",
+        "--log_pictures=false",
+        "--queue_size=256",
+    ]
     command = [sys.executable, "-m", "detect", "serve", f"--detector={folder}", *how]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
