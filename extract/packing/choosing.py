@@ -1,5 +1,7 @@
 """Which of the inspected files are packed: each image once, and none that the dataset has already."""
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cache_schema import REJECTED_SCHEMA, Dataset, source_path
-from extract.packing.catalogue import Rows
+from extract.packing.catalogue import Rows, escape
+from extract.packing.layouts import Unused
 
 
 @dataclass
@@ -77,10 +80,15 @@ def rejected_table(files: pa.Table, facts: pa.Table, choice: Choice) -> pa.Table
     unusable = np.flatnonzero(pc.is_valid(facts["rejection"]).to_numpy())
     reasons.update(zip(unusable.tolist(), _column(facts, "rejection", unusable).to_pylist(), strict=True))
     rows = np.array(sorted(reasons), dtype=np.int64)
-    # A name that is not UTF-8 is written with escapes.
-    paths = [p.decode("utf-8", "backslashreplace") for p in _column(files, "path", rows).to_pylist()]
+    paths = [escape(os.fsdecode(path)) for path in _column(files, "path", rows).to_pylist()]
     columns = [pa.array(paths, pa.string()), pa.array([reasons[row] for row in rows.tolist()], pa.string())]
     return pa.Table.from_arrays(columns, schema=REJECTED_SCHEMA)
+
+
+def unused_table(unused: Iterable[Unused]) -> pa.Table:
+    """Rows of rejected.csv of images that belong to nothing in the source."""
+    rows = [(escape(path), escape(reason)) for path, reason in unused]
+    return pa.table({"path": [row[0] for row in rows], "reason": [row[1] for row in rows]}, schema=REJECTED_SCHEMA)
 
 
 def add_to_rejected(earlier: pa.Table, left_out: pa.Table, files: pa.Table) -> pa.Table:

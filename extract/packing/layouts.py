@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from cache_schema import SPLITS, sample_key
+from cache_schema import sample_key
 from extract.packing.naming import REAL, name_generators, source_of, tell_guessed_names
+from extract.packing.walking import is_hidden, is_image_name, subfolders, walk_files
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +19,15 @@ GENERATED, CONTROL = "generated", "control"
 GENIMAGE_SPLITS = {"train": "train", "val": "test"}
 """GenImage's own `val` is the benchmark's test set."""
 GENIMAGE_LABELS = {"nature": 0, "ai": 1}
+OUTSIDE_GENIMAGE = "lies outside GenImage's layout, <generator>/imagenet_*/train|val/ai|nature/"
+_MEANT = {
+    "training": "train",
+    **dict.fromkeys(("valid", "validation", "test"), "val"),
+    **dict.fromkeys(("fake", "generated", "1_fake"), "ai"),
+    **dict.fromkeys(("real", "natural", "0_real"), "nature"),
+    **{name: name for name in ("train", "val", "ai", "nature")},
+}
+"""Names that are probably meant for another of the layout, in small letters → what to call the folder."""
 
 _REAL_NAME = re.compile(r"(n\d{8})_")
 _FIFTH_TOKEN_NAME = re.compile(r"(?:GLIDE|VQDM)_\d+_\d+_\d+_(\d+)_")
@@ -59,6 +70,14 @@ class SourceFile:
         return sample_key(self.path)
 
 
+class Unused(NamedTuple):
+    """An image of a source that belongs to nothing in it."""
+
+    path: str
+    """Below the root."""
+    reason: str
+
+
 @dataclass(frozen=True)
 class Listing:
     """The files of a source."""
@@ -68,6 +87,8 @@ class Listing:
     files: Iterator[SourceFile]
     has_validation: bool = False
     """Whether the source says itself what is `validation`; otherwise that is cut from `train`."""
+    unused: Callable[[], Iterator[Unused]] = lambda: iter(())
+    """Images that lie where the layout has no place for them."""
 
 
 def path_below(root: Path, text: str) -> str:
@@ -87,61 +108,6 @@ def path_below(root: Path, text: str) -> str:
     if not path.parts:
         raise ValueError(f"{text!r} is no path of a file")
     return path.as_posix()
-
-
-def walk_files(root: Path, folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Paths below `root` of all that is no folder below `folder`, in sorted order. Links to folders are followed.
-
-    What is no file either (a broken link, a pipe) is given too, so that it is rejected instead of forgotten.
-    """
-    status = os.stat(root / folder)
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        logger.warning("%s: a link to a folder that it lies in, left out", root / folder)
-        return
-    with os.scandir(root / folder) as scan:
-        entries = sorted((entry.name, entry.is_dir()) for entry in scan)
-    for name, is_folder in entries:
-        path = f"{folder}/{name}"
-        if is_folder:
-            yield from walk_files(root, path, (*above, identity))
-        else:
-            yield path
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted."""
-    with os.scandir(folder) as scan:
-        return sorted(entry.name for entry in scan if entry.is_dir())
-
-
-def find_splits(src: Path) -> list[str]:
-    """The split folders that a source of layout `folders` has; none if the image sources lie directly in it.
-
-    Raises:
-        ValueError: If it does not hold `real/` beside image sources, directly or below split folders.
-    """
-    tops = subfolders(src)
-    splits = [name for name in SPLITS if name in tops]
-    if splits and len(splits) < len(tops):
-        raise ValueError(f"{src} holds split folders {splits} beside {sorted(set(tops) - set(splits))}")
-    if not any((src / split / REAL).is_dir() for split in splits or [""]):
-        raise ValueError(f"{src}: expected a folder {REAL!r} and one folder per image source, found {tops}")
-    return splits
-
-
-def list_folders(src: Path, subset: str) -> Listing:
-    """`real/` and a folder for each image source, directly in the source or below `train`, `validation`, `test`."""
-    splits = find_splits(src)
-
-    def files() -> Iterator[SourceFile]:
-        for split in splits or (None,):
-            for source in subfolders(src / (split or "")):
-                label = 0 if source == REAL else 1
-                for path in walk_files(src, f"{split}/{source}" if split else source):
-                    yield SourceFile(path, label, source, subset, split)
-
-    return Listing(src, files(), "validation" in splits)
 
 
 def find_generators(src: Path) -> list[str]:
@@ -169,16 +135,48 @@ def list_genimage(src: Path) -> Listing:
 
     def files() -> Iterator[SourceFile]:
         tell_guessed_names(names)
-        folders = [""] if generators == [""] else _chosen(src, "", lambda name: name in generators)
-        folders = [f for g in folders for f in _chosen(src, g, _is_imagenet_folder)]
-        folders = [f for g in folders for f in _chosen(src, g, lambda name: name in GENIMAGE_SPLITS)]
-        for folder in [f for g in folders for f in _chosen(src, g, lambda name: name in GENIMAGE_LABELS)]:
+        levels = _levels(src, generators)
+        for folder, others in _others(src, levels):
+            logger.warning("%s: %d entries are left out: %s", src / folder, len(others), ", ".join(others[:8]))
+        for folder in (path for _, chosen in levels[-1] for path in chosen):
             for path in walk_files(src, folder):
                 file = parse_genimage_path(path, src.absolute().name, names)
                 assert file is not None, path
                 yield file
 
-    return Listing(src, files())
+    return Listing(src, files(), unused=lambda: _find_unused(src, generators))
+
+
+_Level = list[tuple[str, list[str]]]
+
+
+def _levels(src: Path, generators: list[str]) -> list[_Level]:
+    """The tree from its root to ai|nature: for each level its folders, each with those below it that the layout has."""
+    levels: list[_Level] = []
+    if generators != [""]:
+        levels.append([("", _chosen(src, "", lambda name: name in generators))])
+    above = generators if not levels else levels[-1][0][1]
+    for is_chosen in (_is_imagenet_folder, GENIMAGE_SPLITS.__contains__, GENIMAGE_LABELS.__contains__):
+        levels.append([(folder, _chosen(src, folder, is_chosen)) for folder in above])
+        above = [path for _, chosen in levels[-1] for path in chosen]
+    return levels
+
+
+def _others(src: Path, levels: list[_Level]) -> Iterator[tuple[str, list[str]]]:
+    """The folders that hold what the layout has no place for, with its names."""
+    for folder, chosen in (pair for level in levels for pair in level):
+        if others := sorted({*os.listdir(src / folder)} - {path.rpartition("/")[2] for path in chosen}):
+            yield folder, others
+
+
+def _find_unused(src: Path, generators: list[str]) -> Iterator[Unused]:
+    for folder, others in _others(src, _levels(src, generators)):
+        for path in (f"{folder}/{name}" if folder else name for name in others if not is_hidden(name)):
+            place, is_folder = src / path, (src / path).is_dir()
+            meant = _MEANT.get(place.name.lower()) if is_folder else None
+            reason = OUTSIDE_GENIMAGE + (f"; rename {place} to {place.with_name(meant)}" if meant else "")
+            inner = walk_files(src, path) if is_folder else iter([path])
+            yield from (Unused(file, reason) for file in inner if is_image_name(file))
 
 
 def _imagenet_folders(src: Path, generators: Iterable[str]) -> list[str]:
@@ -206,12 +204,8 @@ def _place_of_imagenet_folder(parts: Sequence[str]) -> int | None:
 
 
 def _chosen(src: Path, folder: str, is_chosen: Callable[[str], bool]) -> list[str]:
-    """Paths of a folder's chosen subfolders; names what else lies there, which is left out."""
-    names = subfolders(src / folder)
-    others = sorted({*os.listdir(src / folder)} - {name for name in names if is_chosen(name)})
-    if others:
-        logger.warning("%s: %d entries are left out: %s", src / folder, len(others), ", ".join(others[:8]))
-    return [f"{folder}/{name}" if folder else name for name in names if is_chosen(name)]
+    """Paths of a folder's chosen subfolders."""
+    return [f"{folder}/{name}" if folder else name for name in subfolders(src / folder) if is_chosen(name)]
 
 
 def parse_genimage_path(path: str, root_name: str, names: Mapping[str, str] | None = None) -> SourceFile | None:

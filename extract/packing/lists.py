@@ -12,15 +12,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from cache_schema import SPLITS, Dataset, sample_key, source_path
+from extract.packing.folders import find_splits, list_folders
 from extract.packing.layouts import (
     CONTROL,
     GENERATED,
     Listing,
     SourceFile,
     find_generators,
-    find_splits,
     imagenet_folder,
-    list_folders,
     list_genimage,
     parse_genimage_path,
     path_below,

@@ -19,7 +19,14 @@ import pyarrow.csv
 
 from cache_schema import Dataset, Sample, append_dataset, check_least, check_new, lock_folder, new_file, write_dataset
 from extract.packing.catalogue import Rows, collect_facts, collect_files, facts_at, files_at
-from extract.packing.choosing import Choice, add_to_rejected, choose, find_photographs, rejected_table
+from extract.packing.choosing import (
+    Choice,
+    add_to_rejected,
+    choose,
+    find_photographs,
+    rejected_table,
+    unused_table,
+)
 from extract.packing.copies import SELECT_PX, CopyRule
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
@@ -46,10 +53,10 @@ class PackConfig:
     """New folder for dataset.json, index.parquet, the tars and rejected.csv."""
     layout: str = "auto"
     """What lies in the source. `folders`: `real/` and a folder per image source, directly or below `train/`,
-    `validation/`, `test/`. `genimage`: GenImage's tree, or one generator's folder of it. `annotation`: a text file with
-    a path and the label 0 (real) or 1 (generated) a line. `table`: CSV or Parquet with the columns path and label, and
-    optionally image_source, subset, split, group, derived_from, class_name. `dataset`: a packed dataset. `auto`: the
-    layout that the source has."""
+    `validation/` (or `val/`, `valid/`), `test/`. `genimage`: GenImage's tree, or one generator's folder of it.
+    `annotation`: a text file with a path and the label 0 (real) or 1 (generated) a line. `table`: CSV or Parquet with
+    the columns path and label, and optionally image_source, subset, split, group, derived_from, class_name. `dataset`:
+    a packed dataset. `auto`: the layout that the source has."""
     root: Path | None = None
     """What the paths in an annotation file or a table lie below; null: the folder that the file lies in."""
     subset: str = "all"
@@ -156,6 +163,8 @@ class _Source:
     listing: Listing
     files: pa.Table
     facts: pa.Table
+    unused: pa.Table
+    """Rows of rejected.csv of what belongs to nothing in the source."""
 
     @classmethod
     def inspect(cls, config: PackConfig, layout: Layout) -> "_Source":
@@ -163,16 +172,15 @@ class _Source:
         files = collect_files(with_progress(listing.files, "listing", "file"))
         inspect = functools.partial(inspect_file, listing.root, config.copy_rule)
         facts = map_in_processes(inspect, files_at(files), config.num_workers, INSPECT_CHUNK)
-        return cls(
-            config, layout, listing, files, collect_facts(with_progress(facts, "inspecting", "file", len(files)))
-        )
+        facts_table = collect_facts(with_progress(facts, "inspecting", "file", len(files)))
+        return cls(config, layout, listing, files, facts_table, unused_table(listing.unused()))
 
     def write(self, dataset: Dataset | None, settings: dict[str, Any]) -> Dataset:
         """Write the chosen files to a new dataset, or append them to one."""
         config, rule = self.config, self.config.copy_rule
         choice = choose(self.files, self.facts, dataset, copies=rule.is_copy)
         photographs = find_photographs(self.files, self.facts, choice) if rule.needs_photograph else {}
-        rejected = rejected_table(self.files, self.facts, choice)
+        rejected = pa.concat_tables([rejected_table(self.files, self.facts, choice), self.unused])
         self._check_any(choice, rejected, is_new=dataset is None)
         self._tell_rejected(choice, rejected)
         if dataset is not None and (earlier := _read_rejected(config.out / REJECTED)) is not None:
@@ -200,7 +208,8 @@ class _Source:
     def _check_any(self, choice: Choice, rejected: pa.Table, *, is_new: bool) -> None:
         """Raise ValueError, with the reasons, if no file can be used; their list then lies beside the dataset."""
         src, out = self.config.src, self.config.out
-        if not len(self.files):
+        num_files = len(self.files) + len(self.unused)
+        if not num_files:
             raise ValueError(f"no samples to write: {src} has no files in layout {self.layout}")
         if len(choice.rows) or (self.facts["rejection"].null_count and not is_new):
             return
@@ -208,7 +217,7 @@ class _Source:
         with new_file(path) as temporary:
             pa.csv.write_csv(rejected, temporary)
         raise ValueError(
-            f"no samples to write: none of the {len(self.files)} files of {src} can be used. "
+            f"no samples to write: none of the {num_files} files of {src} can be used. "
             f"{'; '.join(commonest_reasons(rejected))}. All are listed in {path}."
         )
 
