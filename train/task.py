@@ -1,6 +1,7 @@
 """The LightningModule: loss, optimiser, metrics, and the calibration that is fitted on validation."""
 
 import logging
+import math
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from cache_schema import check_choice
+from train import resuming
 from train.data.loader import Batch
 from train.model import LareClassifier
 from train.record import TRAINED_ON, check_same_features, describe_features, describe_training
@@ -100,6 +102,7 @@ class LareTask(LightningModule):
         self.class_weights: Tensor | None = None
         self.calibration = Calibration()
         self.allowed_differences: list[str] = []
+        self._limit_val_batches: int | float | None = None
 
     @property
     def threshold(self) -> float:
@@ -117,9 +120,15 @@ class LareTask(LightningModule):
         logits: Tensor = self.model(batch.get("image"), batch.get("lare"))
         return logits
 
+    def on_fit_start(self) -> None:
+        """Resume by epochs."""
+        resuming.count_epochs(self.trainer)
+
     def on_train_start(self) -> None:
         """Put a frozen backbone into evaluation mode: Lightning takes modules in the mode that they are in."""
         self.model.train()
+        if self.schedule == "cosine":
+            self._follow_own_length()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch.
@@ -131,6 +140,11 @@ class LareTask(LightningModule):
         if not torch.isfinite(loss):
             raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate")
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Leave out a validation that only a stop within an epoch asks for."""
+        if resuming.leave_out_validation(self.trainer):
+            self._limit_val_batches, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect a batch."""
@@ -151,6 +165,8 @@ class LareTask(LightningModule):
 
     def on_train_end(self) -> None:
         """Warn of what a fit leaves out that nothing was validated in."""
+        if self._limit_val_batches is not None:
+            self.trainer.limit_val_batches, self._limit_val_batches = self._limit_val_batches, None
         if not self.trainer.is_global_zero:
             return
         if not self.calibration.is_fitted:
@@ -194,6 +210,23 @@ class LareTask(LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
         return optimizer
 
+    def _follow_own_length(self) -> None:
+        """Let the "cosine" of a resumed fit fall to 0 at its own end, and say so where the stopped one had another."""
+        cosine, num_steps = self.lr_schedulers(), int(self.trainer.estimated_stepping_batches)
+        assert isinstance(cosine, torch.optim.lr_scheduler.CosineAnnealingLR)
+        if cosine.T_max == num_steps:
+            return
+        logger.warning(
+            "The learning rate of the resumed fit fell to 0 over %d steps, this one has %d. It follows the new length "
+            "from here on, so that the weights differ from those of a fit that had it from the start.",
+            cosine.T_max,
+            num_steps,
+        )
+        cosine.T_max = num_steps
+        rate = (1 + math.cos(math.pi * min(cosine.last_epoch, num_steps) / num_steps)) / 2
+        for group, base in zip(cosine.optimizer.param_groups, cosine.base_lrs, strict=True):
+            group["lr"] = base * rate
+
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any) -> None:
         """Step a schedule, but for "plateau", which is stepped at the end of validation.
 
@@ -216,11 +249,13 @@ class LareTask(LightningModule):
             checkpoint[TRAINED_ON] = describe_training(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume or to score with features of other settings than in training.
+        """Go on within an epoch that was stopped, and refuse features of other settings than in training.
 
         Raises:
             FingerprintMismatch: If they differ in a field that `allow_difference` does not name.
         """
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            resuming.reopen_epoch(checkpoint)
         if self._trainer is not None and TRAINED_ON in checkpoint:
             here = describe_features(self.trainer.datamodule)  # type: ignore[attr-defined]
             self.allowed_differences = check_same_features(checkpoint[TRAINED_ON], here, self.allow_difference)

@@ -1,4 +1,4 @@
-"""A callback for tests of resuming: the process ends as by `kill -9`, in the middle of a step."""
+"""A callback for tests of resuming: the process gets a signal in the middle of a step, by default that of `kill -9`."""
 
 import os
 import signal
@@ -9,11 +9,12 @@ from torch.optim import Optimizer
 
 
 class KillAt(Callback):
-    """Kills the process after the gradients of a step, before its update."""
+    """Sends its process a signal after the gradients of a step, before its update."""
 
-    def __init__(self, step: int = 0) -> None:
+    def __init__(self, step: int = 0, number: int = signal.SIGKILL) -> None:
         self.step = step
+        self.number = number
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.number)

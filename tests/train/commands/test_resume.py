@@ -43,7 +43,7 @@ def test_random_streams_go_on_where_they_were_saved(tmp_path: Path) -> None:
 def _fit(settings: Path, *arguments: object) -> int:
     command = [sys.executable, "-m", "train", "fit", "-c", settings, *arguments]
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    assert done.returncode in (0, -signal.SIGKILL, 143), done.stderr
     return done.returncode
 
 
@@ -103,20 +103,24 @@ def settings(dataset: Dataset, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("schedule", "killed_at", "resumed_at"),
+    ("schedule", "number", "killed_at", "resumed_at"),
     [
-        ("cosine", 7, 6),  # in the middle of the second epoch
-        ("plateau", 8, 8),  # between the second and the third
+        ("cosine", signal.SIGKILL, 7, 6),  # in the middle of the second epoch
+        ("plateau", signal.SIGKILL, 8, 8),  # between the second and the third
+        ("cosine", signal.SIGTERM, 5, 6),  # in the middle of the second epoch
+        ("plateau", signal.SIGTERM, 7, 8),  # in its last step
     ],
 )
 def test_a_killed_and_resumed_fit_equals_the_uninterrupted_one(
-    settings: Path, tmp_path: Path, schedule: str, killed_at: int, resumed_at: int
+    settings: Path, tmp_path: Path, schedule: str, number: signal.Signals, killed_at: int, resumed_at: int
 ) -> None:
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     recipe = f"--model.schedule={schedule}"
     assert _fit(settings, recipe, "--out", whole) == 0
     killer = ("--trainer.callbacks+=tests.train.killer.KillAt", f"--trainer.callbacks.step={killed_at}")
-    assert _fit(settings, recipe, "--out", pieces, *killer) == -signal.SIGKILL
+    killer += (f"--trainer.callbacks.number={int(number)}",)
+    ended = 143 if number == signal.SIGTERM else -signal.SIGKILL
+    assert _fit(settings, recipe, "--out", pieces, *killer) == ended
     last = pieces / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == resumed_at
     assert _fit(settings, recipe, "--out", pieces, "--ckpt_path", last) == 0
