@@ -5,6 +5,8 @@ under its own name, in place of what is there or only where nothing is. Readers 
 that is known here; a store of objects would offer the same: these bytes, at this name, replacing or creating.
 """
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -18,6 +20,11 @@ from uuid import uuid4
 
 ABANDONED_SEC = 3600
 """A temporary file that nobody has written to for so long belongs to a run that was killed; a store takes seconds."""
+CLAIM_SEC = 10.0
+"""An empty file that stands for so long where there are no hard links was claimed by a process that was killed."""
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems without them say: exFAT, many mounts of object stores."""
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
@@ -89,7 +96,7 @@ def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool 
     """Give a written file its name.
 
     Args:
-        temporary: The file, on the same file system. It is gone afterwards, or remains where `replace` is off.
+        temporary: The file, on the same file system. It is gone afterwards, or may remain where `replace` is off.
         path: Its name from now on.
         replace: Take the place of a file that is there; otherwise it is refused.
         durable: Bring the content to the disk before it has its name, and the name after it.
@@ -102,9 +109,56 @@ def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool 
     if replace:
         os.replace(temporary, path)
     else:
-        os.link(temporary, path)  # unlike a rename it fails if the name is taken: the first of several wins
+        _create(temporary, path)
     if durable:
         sync_folder(path.parent)  # what is published after it must not reach the disk before it
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Give a file a name that nothing has; the first of several wins."""
+    try:
+        os.link(temporary, path)  # unlike a rename it fails if the name is taken
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        with _folder_lock(path.parent):
+            _claim(path)
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Let one process of this machine at a time in, where the file system has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # without it, an empty file is seen for a moment
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _claim(path: Path) -> None:
+    """Make an empty file that nobody else can make, other machines included, or take over one of a killed process.
+
+    Raises:
+        FileExistsError: If a file with content is there.
+    """
+    deadline = time.monotonic() + CLAIM_SEC
+    while True:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return
+        except FileExistsError:
+            if path.stat().st_size:
+                raise
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
 
 
 def write_text(path: Path, text: str, *, replace: bool = True, durable: bool = True) -> None:
@@ -141,10 +195,13 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk."""
+    """Bring a folder's names to the disk, where its file system can be asked to."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -99,8 +100,9 @@ def _write(folder: Path, detector: Detector, description: DetectorFile | None, i
         description = replace(description, files=files)
         description.write(folder)
         card.write_text(write_card(description, has_model=bool(include_model)), encoding="utf-8")
-    # safetensors lets only the owner read
-    (folder / WEIGHTS_NAME).chmod(card.stat().st_mode)
+    with suppress(PermissionError):  # file systems without permissions, which have nothing to mend
+        # safetensors lets only the owner read
+        (folder / WEIGHTS_NAME).chmod(card.stat().st_mode)
 
 
 def copy_model(source: Path, target: Path) -> None:
