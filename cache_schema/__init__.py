@@ -12,7 +12,7 @@ from cache_schema.errors import (
     ShardMissing,
     ShardStale,
 )
-from cache_schema.files import new_file, new_folder, write_json, write_text
+from cache_schema.files import new_file, new_folder, read_json, write_json, write_text
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
@@ -92,6 +92,7 @@ __all__ = [
     "non_finite_reason",
     "open_cache",
     "read_image_bytes",
+    "read_json",
     "reason_kind",
     "resize_canvas",
     "round_mantissa",

@@ -177,6 +177,22 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        ValueError: If it is damaged, or holds no object; the error names the file.
+        OSError: If it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError too
+        raise ValueError(f"{path} cannot be read as JSON ({error}): restore it, or make it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object: restore it, or make it again")
+    return content
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let the errors of a full or broken disk name the file: what is written through an open file does not."""

@@ -14,12 +14,19 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
     """Hold the lock of a dataset folder that is to be written. It ends with the process, however that ends.
 
     Raises:
-        DatasetError: If another process holds it, or the file system knows no locks.
+        DatasetError: If another process holds it, the file system knows no locks, or the folder that it lies in cannot
+            be written to.
     """
     folder = Path(folder).absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f".{folder.name}.lock")
-    descriptor = _lock_file(path, folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock_file(path, folder)
+    except OSError as error:
+        raise DatasetError(
+            f"{folder.parent} cannot be written to ({str(error.strerror or error).lower()}), and the lock of "
+            f"{folder.name} lies there while it is written: choose another folder, or make this one writable."
+        ) from error
     try:
         yield
     finally:

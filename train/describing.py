@@ -1,7 +1,6 @@
 """What an exported detector says of itself: its validation photographs, its training images, its model and metrics."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cache_schema import Cache, CacheError
+from cache_schema import Cache, CacheError, read_json
 from train.data.datamodule import LareDataModule
 from train.data.join import Join
 from train.data.loader import BatchReader, load_canvas
@@ -141,7 +140,7 @@ def _find_model(cache: Cache) -> DiffusionModelName:
 
 
 def _read_metrics(results: Path, reading: str) -> dict[str, Any]:
-    content = json.loads(results.read_text(encoding="utf-8"))
+    content = read_json(results)
     blocks = content.get("readings", {})
     if reading not in blocks:
         raise ValueError(f"{results} has no reading {reading!r}: it has {', '.join(sorted(blocks)) or 'none'}")

@@ -17,7 +17,7 @@ from workflow.cli.help import show_verb, show_verbs
 from workflow.cli.verbs import VERBS, Verb, load_questions
 from workflow.code_hash import ROOT
 
-EXIT_WRONG_SETTINGS = 2
+EXIT_WRONG_SETTINGS, EXIT_SIGINT = 2, 130
 QUESTION = "question"
 _QUESTION_LINE = Verb("Answer a question about LaRE from data: lare question --help lists them.", ("experiments",), ())
 
@@ -123,4 +123,9 @@ def run_as_program() -> NoReturn:
         from cache_schema.program import read_files_as_utf8  # a third of a second that most calls do without
 
         read_files_as_utf8()
-    sys.exit(main())
+    try:
+        status = main()
+    except KeyboardInterrupt:  # while the work is loaded; the work itself ends in order
+        sys.stderr.write("stopped by Ctrl-C\n")
+        status = EXIT_SIGINT
+    sys.exit(status)

@@ -12,6 +12,8 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from cache_schema import read_json
+
 UNETS = ("UNet2DConditionModel", "UNet2DModel")
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
 TEXT_ENCODERS = ("CLIPTextModel",)
@@ -43,7 +45,7 @@ class Component:
         path = folder / "config.json"
         if not path.is_file():
             raise _MissingFile(f"{path} does not exist: expected a folder of {' or '.join(supported)}")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         class_name = config.get("_class_name") or (config.get("architectures") or ["unknown"])[0]
         if class_name not in supported:
             raise ValueError(f"{folder} holds a {class_name}: supported are {', '.join(supported)}")
@@ -130,7 +132,7 @@ class ModelFolder:
                 if vae is None
                 else _open_vae(vae, vae_revision, local_files_only)
             ),
-            scheduler_config=json.loads(scheduler.read_text(encoding="utf-8")),
+            scheduler_config=read_json(scheduler),
             text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS) if has_text else None,
             tokenizer=folder / "tokenizer" if has_text else None,
         )
@@ -213,10 +215,10 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     for stem in _STEMS:
         index = folder / f"{stem}.safetensors.index.json"
         if index.is_file():
-            return tuple(
-                folder / name
-                for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            )
+            try:
+                return tuple(folder / name for name in sorted(set(read_json(index)["weight_map"].values())))
+            except (KeyError, AttributeError, TypeError) as error:
+                raise ValueError(f"{index} has no weight_map of file names: download it again") from error
         if (folder / f"{stem}.safetensors").is_file():
             return (folder / f"{stem}.safetensors",)
     raise _MissingFile(f"{folder} holds no {_STEMS[0]}.safetensors: pickled weights (.bin, .pt, .ckpt) are not loaded")

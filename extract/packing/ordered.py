@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing import forkserver, resource_tracker
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -42,6 +43,7 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
     # has loaded the code is forked instead, so that a worker starts at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["extract.packing.inspecting"])
+    _start_fork_server()
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_prepare_worker)
     try:
         yield from _map(pool, function, items, 4 * num_workers, chunk_size)
@@ -51,6 +53,16 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_fork_server() -> None:
+    """Start the server process, and leave Ctrl-C to this one also while that one loads its code."""
+    resource_tracker.ensure_running()  # it would let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def map_in_threads(function: Callable[[T], R], items: Iterable[T], num_workers: int, chunk_size: int) -> Iterator[R]:

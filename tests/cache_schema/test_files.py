@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema import new_file, new_folder, write_json, write_text
+from cache_schema import new_file, new_folder, read_json, write_json, write_text
 from cache_schema.files import ABANDONED_SEC, publish, temporary_folder
 
 
@@ -199,3 +199,24 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_old_file(tmp_path: 
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == -9
     assert path.read_text() == "old" and len(names(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "cannot be read as JSON"),
+        (b'{"a": ', "cannot be read as JSON"),
+        (b'{"a": "\xe9"}', "cannot be read as JSON"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b"[1]", "holds no JSON object"),
+    ],
+)
+def test_a_damaged_json_file_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"x\.json {message}"):
+        read_json(tmp_path / "x.json")
+
+
+def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"ä": [1, None]})
+    assert read_json(tmp_path / "x.json") == {"ä": [1, None]}

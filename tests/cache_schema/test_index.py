@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import re
 import shutil
 import tarfile
 from functools import partial
@@ -88,6 +90,19 @@ def test_leftovers_of_a_killed_packing_are_removed(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "d", [make_sample(0)], {})
     assert {p.name for p in tmp_path.iterdir()} == {"d"}
     assert {p.name for p in dataset.folder.iterdir()} == {"dataset.json", "index.parquet", "train-000000.tar"}
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=r"file cannot be written to \(.*\), and the lock of d lies there"):
+        write_dataset(tmp_path / "file" / "d", [make_sample(0)], {})
+
+    def refuse(path: Path, *_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("cache_schema.locks.os.open", refuse)
+    with pytest.raises(DatasetError, match=re.escape(f"{tmp_path} cannot be written to (permission denied)")):
+        write_dataset(tmp_path / "d", [make_sample(0)], {})
 
 
 def test_two_writers_at_once_are_refused(dataset: Dataset, tmp_path: Path) -> None:

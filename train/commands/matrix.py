@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import yaml
 
-from cache_schema import Dataset, check_dataset, open_cache, write_json
+from cache_schema import Dataset, check_dataset, open_cache, read_json, write_json
 from train.pictures.plots import draw_matrix
 from train.record import describe_code
 from train.scoring.evaluate import score_each_seed
@@ -112,7 +112,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, settings)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_json(path)
     changed = [name for name in settings if there.get(name) != json.loads(json.dumps(settings[name]))]
     if changed:
         raise ValueError(f"{folder} holds runs with another {' and '.join(changed)}, see {path}: choose another --out")

@@ -1,6 +1,5 @@
 """`python -m train plots`: all pictures of predictions, of a matrix, and of the most certain cases."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from PIL import Image
 
-from cache_schema import Dataset
+from cache_schema import Dataset, read_json
 from train.pictures.cases import GROUPS, Case, load_certain_cases
 from train.pictures.charts import COLORMAP, colorize
 from train.pictures.plots import (
@@ -64,7 +63,7 @@ def draw_pictures(
         raise ValueError("nothing to draw: pass --readings or --matrix")
     folder = Path(out)
     if matrix:
-        draw_matrix(json.loads(Path(matrix).read_text(encoding="utf-8")), folder / "matrix.png")
+        draw_matrix(read_json(Path(matrix)), folder / "matrix.png")
     if readings:
         if data is None:
             raise ValueError("--readings needs --data, the authority on labels")

@@ -168,3 +168,17 @@ def test_every_file_that_is_read_is_downloaded() -> None:
     ]
     others += ["unet/diffusion_pytorch_model.non_ema.safetensors", "safety_checker/model.safetensors"]
     assert list(filter_repo_objects(others, allow_patterns=patterns)) == []
+
+
+@pytest.mark.parametrize("file", ["unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"])
+def test_damaged_settings_are_named(copy: Path, file: str) -> None:
+    (copy / file).write_text('{"_class_name": ')
+    with pytest.raises(ValueError, match=f"{file} cannot be read as JSON"):
+        ModelFolder.open(str(copy))
+
+
+def test_a_damaged_list_of_weights_is_named(copy: Path) -> None:
+    for content, message in (("{", "cannot be read as JSON"), ("{}", "has no weight_map of file names")):
+        (copy / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"index\.json {message}"):
+            ModelFolder.open(str(copy))
