@@ -31,7 +31,7 @@ def run_status(options: argparse.Namespace) -> int:
     """
     dataset, cache = Dataset.open(options.data), open_cache(options.cache)
     check_dataset(cache, dataset.dataset_id)
-    summary = summarize(cache, shard_reports(cache, dataset))
+    summary = summarize(cache, shard_reports(cache, dataset), strays(cache, dataset, with_temporary=False))
     sys.stdout.write(json.dumps(summary) + "\n" if options.json else format_status(summary))
     return EXIT_DONE if len(summary["tars"]["done"]) == len(dataset.tars) else EXIT_ERROR
 

@@ -1,7 +1,7 @@
 """A folder of stores under one fingerprint: opening, listing, reading, writing, joining."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, F
 from cache_schema.files import write_text
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.index import TarEntry
-from cache_schema.keys import STORE_SUFFIX, store_name
+from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
 from cache_schema.store import (
     FORMAT_VERSION,
     FULL_MANTISSA_BITS,
@@ -54,8 +54,12 @@ class Cache:
         return self.folder / name
 
     def shards(self) -> list[str]:
-        """Names of the stores that were published, sorted."""
-        return sorted(p.name for p in self.folder.glob(f"[!.]*{STORE_SUFFIX}"))
+        """Names of the stores that were published, sorted; copies that other programs made lie beside them unread."""
+        return sorted(p.name for p in self.folder.glob(f"[!.]*{STORE_SUFFIX}") if is_store_name(p.name))
+
+    def stores_of(self, tars: Iterable[TarEntry]) -> list[str]:
+        """Names of the stores that were published of some tars, sorted."""
+        return sorted({store_name(entry.name) for entry in tars} & set(self.shards()))
 
     def has(self, name: str) -> bool:
         """Whether a store was published: done means this and nothing else."""

@@ -73,3 +73,8 @@ def store_name(tar: str) -> str:
     """Name of the store that belongs to a tar, "train-000000.tar" → "train-000000.zarr.zip"."""
     parse_tar_name(tar)
     return tar.removesuffix(".tar") + STORE_SUFFIX
+
+
+def is_store_name(name: str) -> bool:
+    """Whether a file has the name of a store, and not one that a sync client or a person made of it."""
+    return name.endswith(STORE_SUFFIX) and _TAR_NAME.fullmatch(name.removesuffix(STORE_SUFFIX) + ".tar") is not None

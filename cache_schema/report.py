@@ -19,6 +19,7 @@ from cache_schema.status import Status, is_ok
 STATES = ("done", "missing", "stale", "damaged")
 MAX_REASONS = 20
 MAX_TARS = 5
+MAX_STRAYS = 5
 _OK = tuple(s.name.lower() for s in Status if is_ok(s))
 _PARTICULARS = re.compile(r"""0x[0-9a-fA-F]+|\d+(?:[.,]\d+)*|\bb(?:'[^']*'|"[^"]*")""")
 
@@ -95,18 +96,19 @@ def _from_attributes(attributes: Mapping[str, Any], entry: TarEntry) -> ShardRep
     return ShardReport(entry.name, entry.num_rows, "done", "", counts, reasons, seconds)
 
 
-def summarize(cache: Cache, reports: Iterable[ShardReport]) -> dict[str, Any]:
+def summarize(cache: Cache, reports: Iterable[ShardReport], strays: Sequence[str] = ()) -> dict[str, Any]:
     """The whole cache in one JSON object.
 
     Args:
         cache: The cache.
         reports: One a tar, in the dataset's order.
+        strays: A line for each file in the folder that is none of a cache.
 
     Returns:
         `cache`, `dataset_id`, `fingerprint`; `tars` (state → names); `shards` (state → positions, as extraction takes
         them); `problems` (tar → sentence); `rows` (`total`, `done`, `ok`, `ok_after_fp32`, `rejected`; all but the
         first of done tars only); `rejected` (`by_status`, `by_reason`, `other_reasons`, `by_tar`: the worst); `seconds`
-        (summed over done tars) and `images_per_second` (null if no time is recorded).
+        (summed over done tars), `images_per_second` (null if no time is recorded) and `strays`.
     """
     reports = list(reports)
     done = [r for r in reports if r.state == "done"]
@@ -141,6 +143,7 @@ def summarize(cache: Cache, reports: Iterable[ShardReport]) -> dict[str, Any]:
         },
         "seconds": round(seconds, 3),
         "images_per_second": round(num_done / seconds, 3) if seconds else None,
+        "strays": list(strays),
     }
 
 
@@ -177,6 +180,9 @@ def format_status(summary: Mapping[str, Any]) -> str:
     if rejected["by_tar"]:
         worst = ", ".join(f"{tar} {count:,}" for tar, count in rejected["by_tar"].items())
         lines.append(f"largest shares of rejected images: {worst}")
+    strays = summary["strays"]
+    lines += [f"stray file, which is not read: {line}" for line in strays[:MAX_STRAYS]]
+    lines += [f"… and {len(strays) - MAX_STRAYS:,} more stray files"] if len(strays) > MAX_STRAYS else []
     return "\n".join(lines) + "\n"
 
 

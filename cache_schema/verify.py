@@ -13,7 +13,7 @@ import pyarrow as pa
 from cache_schema.cache import MANIFEST, Cache, check_join
 from cache_schema.errors import CacheError
 from cache_schema.index import Dataset, TarEntry
-from cache_schema.keys import STORE_SUFFIX, store_name
+from cache_schema.keys import is_store_name, store_name
 from cache_schema.report import state_of
 from cache_schema.status import Status, is_ok
 from cache_schema.store import FULL_MANTISSA_BITS, ShardData, round_mantissa
@@ -72,18 +72,30 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
     return TarCheck(entry.name, state, tuple(_line(entry.name, p) for p in problems))
 
 
-def strays(cache: Cache, dataset: Dataset) -> list[str]:
-    """A line for each file in the cache folder that is no store of a tar and not its manifest. They do no harm."""
+def strays(cache: Cache, dataset: Dataset, *, with_temporary: bool = True) -> list[str]:
+    """A line for each file in the cache folder that is no store of a tar and not its manifest. They do no harm.
+
+    Args:
+        cache: The cache.
+        dataset: The dataset that it belongs to.
+        with_temporary: Whether to tell of temporary files, which a running job has too.
+    """
     known = {MANIFEST, *(store_name(entry.name) for entry in dataset.tars)}
     lines = []
     for path in sorted(cache.folder.iterdir()):
-        if path.name.startswith(".") and path.name.endswith(".tmp"):
-            lines.append(f"{path}: a temporary file, of a running job or left behind by one that was killed")
-        elif path.match(f"[!.]*{STORE_SUFFIX}") and path.name not in known:
+        if is_temporary(path):
+            text = "a temporary file, of a running job or left behind by one that was killed"
+            lines += [f"{path}: {text}"] if with_temporary else []
+        elif is_store_name(path.name) and path.name not in known:
             lines.append(f"{path}: a store of no tar of this dataset")
         elif path.name not in known and path.name not in TASK_FOLDERS:
             lines.append(f"{path}: not a file of a cache")
     return lines
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file of a cache folder is one that is being written, or was when its run was killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def _line(tar: str, problem: str) -> str:

@@ -61,7 +61,7 @@ def describe_detector(
     training = select_samples(module.join, "train", image_sources=trained_on.get("image_sources"))
     return DetectorFile(
         method="classifier",
-        probes=tuple(_describe_probe(cache) for cache in module.join.caches),
+        probes=tuple(_describe_probe(cache, module.join) for cache in module.join.caches),
         photographs=_score_photographs(detector, module, device),
         facts=measure_training(module.join, training),
         view={name: detector.view.get(name) for name in ("view", "alignment", "crop_px")},
@@ -122,13 +122,13 @@ def _sources(join: Join, training: Samples) -> tuple[str, ...]:
     return tuple(sorted(generated.unique().to_pylist()))
 
 
-def _describe_probe(cache: Cache) -> ProbeFile:
-    return ProbeFile(cache.fingerprint, dict(cache.fields), _find_model(cache))
+def _describe_probe(cache: Cache, join: Join) -> ProbeFile:
+    return ProbeFile(cache.fingerprint, dict(cache.fields), _find_model(cache, join))
 
 
-def _find_model(cache: Cache) -> DiffusionModelName:
+def _find_model(cache: Cache, join: Join) -> DiffusionModelName:
     """Hub names by the provenance of a store. What has no commit hash was a folder, whose path helps nobody else."""
-    names = cache.shards()
+    names = cache.stores_of(join.dataset.tars)
     if not names:
         raise CacheError(f"{cache.folder} has no stores")
     settings: Mapping[str, Any] = cache.attributes(names[0]).get("provenance", {}).get("settings", {})

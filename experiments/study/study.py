@@ -105,7 +105,7 @@ class Study:
             return False
         cache, dataset = open_cache(folder), Dataset.open(data or self.config.data)
         check_dataset(cache, dataset.dataset_id)
-        return len(cache.shards()) == len(dataset.tars)
+        return len(cache.stores_of(dataset.tars)) == len(dataset.tars)
 
     def pack(self, name: str, src: Path, *arguments: str, after: str = "") -> Path:
         """Stage 1: pack a source.

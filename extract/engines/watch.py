@@ -48,8 +48,8 @@ class Finished:
         cache: The cache; of a sweep, one of them.
     """
 
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+    def __init__(self, cache: Cache, dataset: Dataset | None = None) -> None:
+        self._cache, self._dataset = cache, dataset
         self._seen: set[str] = set()
         self.num_images = 0
         self.rejected: Counter[str] = Counter()
@@ -61,7 +61,8 @@ class Finished:
 
     def update(self) -> None:
         """Read the stores that have come since."""
-        for name in self._cache.shards():
+        names = self._cache.stores_of(self._dataset.tars) if self._dataset else self._cache.shards()
+        for name in names:
             if name not in self._seen:
                 self._seen.add(name)
                 with suppress(CacheError, AttributeError):  # `verify` says what is wrong with a store
@@ -86,7 +87,7 @@ class Watch:
         cache = _open_any(Path(config.cache))
         if self._dataset:
             check_dataset(cache, self._dataset.dataset_id)
-        self._finished = Finished(cache)
+        self._finished = Finished(cache, self._dataset)
 
     @property
     def is_done(self) -> bool:

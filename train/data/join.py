@@ -132,7 +132,7 @@ class Join:
         """
         shapes = []
         for cache in self.caches:
-            names = cache.shards()
+            names = cache.stores_of(self.dataset.tars)
             if not names:
                 raise ShardMissing(f"{cache.folder} has no stores. Extract first: {self.command('all', cache)}")
             shapes.append(cache.read(names[0]).lare.shape[1:])
