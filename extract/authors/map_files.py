@@ -6,8 +6,9 @@ Their trainer finds the map of an image by its name.
 """
 
 import io
+import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cache_schema import ImageRejected, Status, decode_file, decode_image
+from extract.tables.annotation import read_annotation_lines
+from extract.tables.labels import parse_label
+from extract.tables.table import TABLE_SUFFIXES, read_table
+from extract.tables.text_files import as_windows_text
 
 _OPAQUE_MODES = ("RGB", "L", "1", "P", "CMYK", "YCbCr")
 _ORIENTED_BY = ("exif", "xmp", "XML:com.adobe.xmp")
@@ -23,14 +28,15 @@ _ORIENTED_BY = ("exif", "xmp", "XML:com.adobe.xmp")
 
 def map_name(path: str) -> str:
     """File name of an image's map, "val/n01440764_11602.v2.JPEG" → "n01440764_11602.pt"."""
-    return path.rsplit("/", 1)[-1].split(".", 1)[0] + ".pt"
+    return re.split(r"[/\\]", path)[-1].split(".", 1)[0] + ".pt"
 
 
 def read_annotation(path: Path) -> dict[str, list[tuple[str, int]]]:
-    """Lines of an annotation, by the name of the map that they mean.
+    """Lines of an annotation, or rows of a table, by the name of the map that they mean; read as packing reads them.
 
     Args:
         path: A line an image: its path, or its map's (`.pt`), then a tab or space, then 0 for real or 1 for generated.
+            A name that ends in .csv or .parquet: a table with columns path and label.
 
     Returns:
         Map name → (path, label) of each image with that name. More than one: their maps overwrote each other.
@@ -41,18 +47,29 @@ def read_annotation(path: Path) -> dict[str, list[tuple[str, int]]]:
     if not path.is_file():
         raise ValueError(f"annotation is {path}: no such file")
     lines: dict[str, list[tuple[str, int]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        words = line.rsplit(maxsplit=1)
-        if len(words) != 2 or words[1] not in ("0", "1"):
-            raise ValueError(f"{path}, line {number}: {line!r}, expected a path and then 0 (real) or 1 (generated)")
-        entry = words[0].strip(), int(words[1])
-        entries = lines.setdefault(map_name(entry[0]), [])
+    for entry in _table_rows(path) if path.suffix.lower() in TABLE_SUFFIXES else _annotation_lines(path):
+        entries = lines.setdefault(map_name(as_windows_text(entry[0])), [])
         # An image may be listed twice. Two lines with one map's path are two images: that is how it was overwritten.
         if entry not in entries or entry[0].endswith(".pt"):
             entries.append(entry)
     return lines
+
+
+def _annotation_lines(path: Path) -> Iterator[tuple[str, int]]:
+    return ((written, label) for _, written, label in read_annotation_lines(path))
+
+
+def _table_rows(path: Path) -> Iterator[tuple[str, int]]:
+    """Path and label of each row that is no control."""
+    for place, row in read_table(path):
+        if not row["path"]:
+            raise ValueError(f"{path}, {place}: path is empty")
+        if row["label"] is None:
+            continue
+        try:
+            yield row["path"].strip(), parse_label(row["label"])
+        except ValueError as error:
+            raise ValueError(f"{path}, {place}: label of {row['path']} is {row['label']!r}: {error}") from error
 
 
 def find_unusable(rows: Iterable[Mapping[str, Any]], annotation: Mapping[str, list[tuple[str, int]]]) -> dict[str, str]:

@@ -1,15 +1,8 @@
 """Sources that are a list: an annotation file, a table, a packed dataset."""
 
-import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
+from pathlib import Path
+from typing import Literal, get_args
 
 from cache_schema import SPLITS, Dataset, sample_key, source_path
 from extract.packing.folders import find_splits, list_folders
@@ -22,17 +15,14 @@ from extract.packing.layouts import (
     imagenet_folder,
     list_genimage,
     parse_genimage_path,
-    path_below,
 )
 from extract.packing.naming import REAL, name_generators, tell_guessed_names
-
-logger = logging.getLogger(__name__)
+from extract.packing.written_paths import find_path
+from extract.tables.annotation import read_annotation_lines
+from extract.tables.labels import parse_label
+from extract.tables.table import TABLE_COLUMNS, TABLE_SUFFIXES, read_table, tell_ignored_columns
 
 Layout = Literal["folders", "genimage", "annotation", "table", "dataset"]
-LABELS: Mapping[Any, int | None] = {"0": 0, "1": 1, 0: 0, 1: 1, "": None, None: None}
-TABLE_COLUMNS = ("path", "label", "image_source", "subset", "split", "group", "derived_from", "class_name")
-TABLE_SUFFIXES = (".csv", ".parquet")
-BATCH_ROWS = 8192
 
 
 def find_layout(src: Path, layout: str) -> Layout:
@@ -96,7 +86,7 @@ def list_source(src: Path, layout: Layout, root: Path | None, subset: str) -> Li
 
 
 def list_annotation(src: Path, root: Path, subset: str) -> Listing:
-    """A text file with `path label` a line, separated by the last tab or else the last space.
+    """A text file with `path label` a line, separated as `read_annotation_lines` says.
 
     Where a path has GenImage's layout, its fields come from there.
     """
@@ -105,29 +95,22 @@ def list_annotation(src: Path, root: Path, subset: str) -> Listing:
         folders = (imagenet_folder(path) for _, path, _ in _annotation_lines(src, root))
         names = name_generators({folder for folder in folders if folder}, root.absolute().name)
         tell_guessed_names(names)
-        for number, path, label in _annotation_lines(src, root):
+        for place, path, label in _annotation_lines(src, root):
             file = parse_genimage_path(path, root.absolute().name, names)
             if file is not None and file.label != label:
-                raise ValueError(f"{src}, line {number}: label {label}, but the folder says {file.label}: {path!r}")
+                raise ValueError(f"{src}, {place}: label {label}, but the folder says {file.label}: {path!r}")
             yield file or SourceFile(path, label, GENERATED if label else REAL, subset)
 
     return Listing(root, files())
 
 
-def _annotation_lines(src: Path, root: Path) -> Iterator[tuple[int, str, int]]:
-    """Number, path below the root and label of each line that is not empty."""
-    # A file name need not be UTF-8; such a one is rejected with its reason when it is inspected.
-    with src.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            if not (text := line.rstrip("\r\n")).strip():
-                continue
-            parts = text.rsplit("\t", 1) if "\t" in text else text.rsplit(None, 1)
-            if len(parts) != 2 or parts[1].strip() not in ("0", "1") or not parts[0].strip():
-                raise ValueError(f"{src}, line {number}: expected a path and the label 0 or 1, found {text!r}")
-            try:
-                yield number, path_below(root, parts[0].strip()), int(parts[1])
-            except ValueError as error:
-                raise ValueError(f"{src}, line {number}: {error}") from error
+def _annotation_lines(src: Path, root: Path) -> Iterator[tuple[str, str, int]]:
+    """Place, path below the root and label of each line that is not empty."""
+    for place, path, label in read_annotation_lines(src):
+        try:
+            yield place, find_path(root, path), label
+        except ValueError as error:
+            raise ValueError(f"{src}, {place}: {error}") from error
 
 
 def list_table(src: Path, root: Path, subset: str) -> Listing:
@@ -139,95 +122,53 @@ def list_table(src: Path, root: Path, subset: str) -> Listing:
     Raises:
         ValueError: If it cannot be read, or has no column path or label.
     """
-    try:
-        table = _read_csv(src) if src.suffix.lower() == ".csv" else _read_parquet(src)
-    except pa.ArrowException as error:
-        raise ValueError(f"{src} cannot be read as a table: {error}") from error
-    has_validation = "split" in table.column_names and "validation" in table["split"].unique().to_pylist()
+    tell_ignored_columns(src)
+    has_validation, groups = False, {}
+    for place, row in read_table(src):
+        has_validation = has_validation or (row.get("split") or "").casefold() == "validation"
+        if row["path"] and row.get("group") and "derived_from" in row:
+            try:
+                groups[find_path(root, row["path"])] = str(row["group"])
+            except ValueError as error:
+                raise ValueError(f"{src}, {place}: {error}") from error
 
     def files() -> Iterator[SourceFile]:
-        groups = _explicit_groups(table)
-        number = 0
-        for batch in table.to_batches(BATCH_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                try:
-                    yield _parse_row({**row, "path": _text(row["path"])}, root, subset, groups)
-                except ValueError as error:
-                    raise ValueError(f"{src}, row {number}: {error}") from error
+        for place, row in read_table(src):
+            try:
+                yield _parse_row(row, root, subset, groups)
+            except ValueError as error:
+                raise ValueError(f"{src}, {place}: {error}") from error
 
     return Listing(root, files(), has_validation)
 
 
-def _read_csv(src: Path) -> pa.Table:
-    with pa.csv.open_csv(src) as reader:
-        names = _used_columns(src, reader.schema.names)
-    options = pa.csv.ConvertOptions(
-        include_columns=names,
-        # A path need not be UTF-8; such a file is rejected with its reason when it is inspected.
-        column_types={name: pa.binary() if name == "path" else pa.string() for name in names},
-        null_values=[""],  # nothing else: a file may be called NA
-        strings_can_be_null=True,
-    )
-    return pa.csv.read_csv(src, convert_options=options)
-
-
-def _text(path: bytes | str | None) -> str | None:
-    """A path of a table: bytes in a CSV file, text in Parquet."""
-    return os.fsdecode(path) if path else None
-
-
-def _read_parquet(src: Path) -> pa.Table:
-    table = pq.read_table(src, columns=_used_columns(src, pq.read_schema(src).names))
-    # Labels may be numbers, and groups too; text is the form that both kinds of file have.
-    return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
-
-
-def _used_columns(src: Path, names: list[str]) -> list[str]:
-    missing = [name for name in TABLE_COLUMNS[:2] if name not in names]
-    if missing:
-        raise ValueError(
-            f"{src} has no column {missing[0]!r}: expected {', '.join(TABLE_COLUMNS)}, the last six optional"
-        )
-    if others := [name for name in names if name not in TABLE_COLUMNS]:
-        logger.info("%s: columns that are ignored: %s", src, ", ".join(others))
-    return [name for name in names if name in TABLE_COLUMNS]
-
-
-def _explicit_groups(table: pa.Table) -> dict[PurePosixPath, str]:
-    """Path → group of the rows that say one and that others may be derived from."""
-    if not {"group", "derived_from"} <= set(table.column_names):
-        return {}
-    rows = table.select(["path", "group"]).filter(pc.field("group").is_valid()).to_pylist()
-    return {PurePosixPath(os.fsdecode(row["path"])): row["group"] for row in rows if row["path"]}
-
-
-def _parse_row(
-    row: Mapping[str, str | None], root: Path, subset: str, groups: Mapping[PurePosixPath, str]
-) -> SourceFile:
-    values = {name: row.get(name) or None for name in TABLE_COLUMNS}
+def _parse_row(row: Mapping[str, str | None], root: Path, subset: str, groups: Mapping[str, str]) -> SourceFile:
+    values = {name: row.get(name) for name in TABLE_COLUMNS}
     if values["path"] is None:
         raise ValueError("path is empty")
-    path = path_below(root, values["path"])
-    if values["label"] not in LABELS:
-        raise ValueError(f"label of {path} is {values['label']!r}: expected 0, 1, or nothing for a control")
-    label = LABELS[values["label"]]
+    path = find_path(root, values["path"])
+    try:
+        label = None if values["label"] is None else parse_label(values["label"])
+    except ValueError as error:
+        raise ValueError(f"label of {path} is {values['label']!r}: {error}; or nothing for a control") from error
     source = values["image_source"] or {0: REAL, 1: GENERATED, None: CONTROL}[label]
     if source == REAL and label != 0:
         raise ValueError(f"{path} has image_source {REAL!r} and label {values['label']}: expected label 0")
-    if values["split"] not in (None, *SPLITS):
+    split = None if values["split"] is None else values["split"].casefold()
+    if split not in (None, *SPLITS):
         raise ValueError(f"split of {path} is {values['split']!r}: expected {', '.join(SPLITS)}, or nothing")
-    photograph, group = values["derived_from"], values["group"]
-    if photograph is not None and group is None:  # an image must not be divided from what it was made from
-        group = groups.get(PurePosixPath(photograph)) or sample_key(path_below(root, photograph))
+    photograph, group = None, values["group"]
+    if values["derived_from"] is not None:
+        photograph = find_path(root, values["derived_from"])
+        group = group or groups.get(photograph) or sample_key(photograph)  # not to be divided from what it was made of
     return SourceFile(
         path,
         label,
         source,
         values["subset"] or subset,
-        values["split"],
+        split,
         group,
-        derived_from=None if photograph is None else sample_key(path_below(root, photograph)),
+        derived_from=None if photograph is None else sample_key(photograph),
         class_name=values["class_name"],
     )
 

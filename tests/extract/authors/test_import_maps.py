@@ -331,7 +331,10 @@ def test_an_image_without_a_line_is_rejected(folder: MapFolder) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a.png\n", "line 1: 'a.png', expected"), ("\na.png\t1\nb.png\t2\n", r"line 3: 'b.png\\t2', expected a path")],
+    [
+        ("a.png\n", "line 1: expected a path, .* found 'a.png'"),
+        ("\na.png\t1\nb.png\t2\n", r"line 3: expected a path, .* found 'b.png\\t2'"),
+    ],
 )
 def test_another_form_of_annotation_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "ann.txt").write_text(text)

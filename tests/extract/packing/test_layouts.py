@@ -130,8 +130,8 @@ def test_annotation_of_genimage_takes_fields_from_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a.png", "line 2: expected a path and the label 0 or 1, found 'a.png'"),
-        ("a.png 2", "line 2: expected a path and the label"),
+        ("a.png", "line 2: expected a path, a tab or space, and the label 0 or real, 1 or fake, found 'a.png'"),
+        ("a.png 2", "line 2: expected a path, a tab"),
         ("\t1", "line 2: expected a path"),
         ("../a.png 1", r"line 2: .* may leave .* --root"),
         ("/etc/a.png 1", r"line 2: '/etc/a.png' does not lie below .* --root"),
@@ -180,13 +180,16 @@ def test_parquet_tables_are_read_the_same(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("path,class\na.png,1\n", "no column 'label'"),
-        ("path,label\na.png,1\nb.png,2\n", "row 2: label of b.png is '2'"),
-        ("path,label\n,1\n", "row 1: path is empty"),
-        ("path,label\n../a.png,1\n", "row 1: .* may leave"),
-        ("path,label,split\na.png,1,val\n", "row 1: split of a.png is 'val'"),
-        ("path,label,derived_from\na.png,1,/b.png\n", "row 1: '/b.png' does not lie below"),
-        ("path,label,image_source\na.png,1,real\n", "row 1: .* expected label 0"),
-        ("path,label\na.png,1,7\n", "cannot be read as a table"),
+        (
+            "path,label\na.png,1\nb.png,2\n",
+            "line 3: label of b.png is '2': expected 0 or real, 1 or fake; or nothing for a control",
+        ),
+        ("path,label\n,1\n", "line 2: path is empty"),
+        ("path,label\n../a.png,1\n", "line 2: .* may leave"),
+        ("path,label,split\na.png,1,val\n", "line 2: split of a.png is 'val'"),
+        ("path,label,derived_from\na.png,1,/b.png\n", "line 2: '/b.png' does not lie below"),
+        ("path,label,image_source\na.png,1,real\n", "line 2: .* expected label 0"),
+        ("path,label\na.png,1,7\n", "line 2: expected 2 values as in the header, found 3"),
     ],
 )
 def test_bad_table_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
