@@ -1,5 +1,6 @@
 """Every setting of an extraction run, each with a sentence and a check."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -52,6 +53,8 @@ class ModelConfig:
     """Folder or hub id of another autoencoder in place of the model's own."""
     vae_revision: str | None = None
     """Commit hash of `vae` on the hub."""
+    variant: str | None = None
+    """Which of several copies of the model's weights: `fp16` for files *.fp16.safetensors."""
     image_size: int = 256
     """Side in px of the square that every image is resized to before encoding."""
     timestep: int = 200
@@ -79,6 +82,8 @@ class ModelConfig:
         """Check the settings."""
         check_choice("compute_dtype", self.compute_dtype, get_args(ComputeDtype))
         check_choice("device", self.device, ("auto", "cpu", "cuda"))
+        if self.variant is not None and not re.fullmatch(r"\w+", self.variant):
+            raise ValueError(f"variant is {self.variant!r}: expected letters and digits, such as fp16")
         check_least("image_size", self.image_size, 1)
         check_least("timestep", self.timestep, 0)
         check_least("batch_size", self.batch_size, 1)

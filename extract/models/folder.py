@@ -13,17 +13,19 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from cache_schema import read_json
+from extract.models.weights import STEMS, MissingFile, check_no_pointer, check_weights, weight_files
 
 UNETS = ("UNet2DConditionModel", "UNet2DModel")
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
 TEXT_ENCODERS = ("CLIPTextModel",)
 
-_STEMS = ("diffusion_pytorch_model", "model")
-"""File names of weights, in diffusers and in transformers."""
-
-
-class _MissingFile(ValueError):
-    """A file of the model is not on the disk."""
+_NEEDED = {
+    "UNet2DConditionModel": ("in_channels", "out_channels", "block_out_channels"),
+    "UNet2DModel": ("in_channels", "out_channels", "block_out_channels"),
+    "AutoencoderKL": ("latent_channels", "block_out_channels"),
+    "AutoencoderTiny": ("latent_channels", "encoder_block_out_channels"),
+}
+"""Class of a part → entries of its configuration that are read."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,31 @@ class Component:
     class_name: str
     config: dict[str, Any]
     weights: tuple[Path, ...]
+    variant: str | None = None
+    """Of the names of the weights: "fp16"."""
 
     @classmethod
-    def open(cls, folder: Path, supported: tuple[str, ...]) -> "Component":
+    def open(cls, folder: Path, supported: tuple[str, ...], variant: str | None = None) -> "Component":
         """Read a part's configuration and find its weights.
+
+        Args:
+            folder: The part.
+            supported: Names of classes.
+            variant: Of the weights.
 
         Raises:
             ValueError: If it is not there, is of another class, or has no safetensors files.
         """
         path = folder / "config.json"
         if not path.is_file():
-            raise _MissingFile(f"{path} does not exist: expected a folder of {' or '.join(supported)}")
+            raise MissingFile(f"{path} does not exist: expected a folder of {' or '.join(supported)}")
         config = read_json(path)
         class_name = config.get("_class_name") or (config.get("architectures") or ["unknown"])[0]
         if class_name not in supported:
             raise ValueError(f"{folder} holds a {class_name}: supported are {', '.join(supported)}")
-        return cls(folder, class_name, config, _weight_files(folder))
+        if missing := [name for name in _NEEDED.get(class_name, ()) if name not in config]:
+            raise ValueError(f"{path} has no {' and no '.join(missing)}: download it again")
+        return cls(folder, class_name, config, weight_files(folder, variant), variant)
 
     @cached_property
     def sha256(self) -> str:
@@ -84,6 +95,7 @@ class ModelFolder:
         vae: str | None = None,
         vae_revision: str | None = None,
         with_unet: bool = True,
+        variant: str | None = None,
     ) -> "ModelFolder":
         """Find a model's parts and check that they fit together; downloads what is not on the disk.
 
@@ -94,14 +106,15 @@ class ModelFolder:
             vae_revision: Commit hash of that.
             with_unet: Whether more than the autoencoder is needed. Without, `model` may be an autoencoder's own folder,
                 and is not looked for if `vae` is named.
+            variant: Of the weights' names, "fp16"; an autoencoder that `vae` names has none.
 
         Raises:
             ValueError: If it cannot be found, or is of a kind that is not supported; the message says what is.
         """
         try:
-            return cls._open(model, revision, vae, vae_revision, with_unet, local_files_only=True)
-        except _MissingFile:  # a folder may lack it, or the local hub cache: only the second can be helped
-            return cls._open(model, revision, vae, vae_revision, with_unet, local_files_only=False)
+            return cls._open(model, revision, vae, vae_revision, with_unet, variant, local_files_only=True)
+        except MissingFile:  # a folder may lack it, or the local hub cache: only the second can be helped
+            return cls._open(model, revision, vae, vae_revision, with_unet, variant, local_files_only=False)
 
     @classmethod
     def _open(
@@ -111,34 +124,47 @@ class ModelFolder:
         vae: str | None,
         vae_revision: str | None,
         with_unet: bool,
+        variant: str | None,
         *,
         local_files_only: bool,
     ) -> "ModelFolder":
         if not with_unet:
-            name, pinned = (model, revision) if vae is None else (vae, vae_revision)
-            autoencoder = cls(None, _open_vae(name, pinned, local_files_only), {}, None, None)
+            name, pinned, kind = (model, revision, variant) if vae is None else (vae, vae_revision, None)
+            autoencoder = cls(None, _open_vae(name, pinned, kind, local_files_only), {}, None, None)
             autoencoder._check_vae()
             return autoencoder
-        folder = _find_folder(model, revision, _hub_patterns(), local_files_only)
-        unet = Component.open(folder / "unet", UNETS)
+        folder = _find_folder(model, revision, _hub_patterns(variant=variant), local_files_only)
+        unet = Component.open(folder / "unet", UNETS, variant)
         has_text = unet.class_name == "UNet2DConditionModel"
         scheduler = folder / "scheduler" / "scheduler_config.json"
         if not scheduler.is_file():
-            raise _MissingFile(f"{scheduler} does not exist: the noise schedule is read from it")
+            raise MissingFile(f"{scheduler} does not exist: the noise schedule is read from it")
         result = cls(
             unet=unet,
             vae=(
-                Component.open(folder / "vae", AUTOENCODERS)
+                Component.open(folder / "vae", AUTOENCODERS, variant)
                 if vae is None
-                else _open_vae(vae, vae_revision, local_files_only)
+                else _open_vae(vae, vae_revision, None, local_files_only)
             ),
             scheduler_config=read_json(scheduler),
-            text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS) if has_text else None,
+            text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS, variant) if has_text else None,
             tokenizer=folder / "tokenizer" if has_text else None,
         )
         result._check_unet(unet)
         result._check_vae()
         return result
+
+    def check_files(self) -> None:
+        """Check that the files of all parts can be read, without reading weights.
+
+        Raises:
+            ValueError: If one is a pointer of a large-file store, is cut short or damaged.
+        """
+        for part in (self.unet, self.vae, self.text_encoder):
+            check_weights(part.weights if part else ())
+        for file in self.tokenizer.iterdir() if self.tokenizer else ():
+            if file.is_file():
+                check_no_pointer(file)
 
     def _check_vae(self) -> None:
         vae = self.vae.config
@@ -162,7 +188,7 @@ class ModelFolder:
                 f"{self.vae.folder} has {channels[2]}: supported are UNets from latents to latents"
             )
         if self.tokenizer is not None and not self.tokenizer.is_dir():
-            raise _MissingFile(f"{self.tokenizer} does not exist: expected the files of a CLIPTokenizer")
+            raise MissingFile(f"{self.tokenizer} does not exist: expected the files of a CLIPTokenizer")
         if self.text_encoder is not None:
             width = self.text_encoder.config.get("hidden_size")
             if unet.get("cross_attention_dim") != width:
@@ -211,19 +237,6 @@ class ModelFolder:
         return fields
 
 
-def _weight_files(folder: Path) -> tuple[Path, ...]:
-    for stem in _STEMS:
-        index = folder / f"{stem}.safetensors.index.json"
-        if index.is_file():
-            try:
-                return tuple(folder / name for name in sorted(set(read_json(index)["weight_map"].values())))
-            except (KeyError, AttributeError, TypeError) as error:
-                raise ValueError(f"{index} has no weight_map of file names: download it again") from error
-        if (folder / f"{stem}.safetensors").is_file():
-            return (folder / f"{stem}.safetensors",)
-    raise _MissingFile(f"{folder} holds no {_STEMS[0]}.safetensors: pickled weights (.bin, .pt, .ckpt) are not loaded")
-
-
 def hash_files(paths: Iterable[Path]) -> str:
     """SHA-256 over the bytes of files, one after the other."""
     digest = hashlib.sha256()
@@ -234,10 +247,10 @@ def hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _open_vae(name: str, revision: str | None, local_files_only: bool) -> Component:
+def _open_vae(name: str, revision: str | None, variant: str | None, local_files_only: bool) -> Component:
     """The autoencoder of a folder or hub repository, which lies in it or in its `vae` folder."""
-    folder = _find_folder(name, revision, _hub_patterns(("vae/", "")), local_files_only)
-    return Component.open(folder if (folder / "config.json").is_file() else folder / "vae", AUTOENCODERS)
+    folder = _find_folder(name, revision, _hub_patterns(("vae/", ""), variant), local_files_only)
+    return Component.open(folder if (folder / "config.json").is_file() else folder / "vae", AUTOENCODERS, variant)
 
 
 def _find_folder(name: str, revision: str | None, patterns: list[str], local_files_only: bool) -> Path:
@@ -253,15 +266,18 @@ def _find_folder(name: str, revision: str | None, patterns: list[str], local_fil
             name, revision=revision, allow_patterns=patterns, local_files_only=local_files_only
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise _MissingFile(
+        raise MissingFile(
             f"{name} at {revision} is neither a folder, nor in the local hub cache, nor can it be downloaded: {error}"
         ) from error
     return Path(folder)
 
 
-def _hub_patterns(folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", "")) -> list[str]:
+def _hub_patterns(
+    folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", ""), variant: str | None = None
+) -> list[str]:
     # Not `*.safetensors`: repositories also hold fp16 and non-EMA copies, which nothing reads.
-    endings = (".safetensors", "-[0-9]*.safetensors", ".safetensors.index.json")
-    files = ["config.json", *(f"{stem}{ending}" for stem in _STEMS for ending in endings)]
+    mark = f".{variant}" if variant else ""
+    endings = (f"{mark}.safetensors", f"{mark}-[0-9]*.safetensors", f".safetensors.index{mark}.json")
+    files = ["config.json", *(f"{stem}{ending}" for stem in STEMS for ending in endings)]
     parts = [f"{folder}{file}" for folder in folders for file in files]
     return [*parts, "scheduler/scheduler_config.json", "tokenizer/*.json", "tokenizer/*.txt"]

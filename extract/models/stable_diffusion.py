@@ -105,7 +105,10 @@ class StableDiffusion:
         assert self.folder.tokenizer is not None and self.folder.text_encoder is not None
         tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder.tokenizer, local_files_only=True)
         encoder: Any = CLIPTextModel.from_pretrained(
-            self.folder.text_encoder.folder, use_safetensors=True, local_files_only=True
+            self.folder.text_encoder.folder,
+            use_safetensors=True,
+            local_files_only=True,
+            variant=self.folder.text_encoder.variant,
         )
         return tokenizer, encoder.float().to(self.device).eval().requires_grad_(False)
 
@@ -203,6 +206,7 @@ def _load(part: Component, dtype: torch.dtype) -> Any:
         torch_dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
+        variant=part.variant,
         low_cpu_mem_usage=False,  # True needs accelerate
     )
     return model.eval().requires_grad_(False)

@@ -42,8 +42,9 @@ class Model:
         """
         device = _find_device(config.device)
         folder = ModelFolder.open(
-            config.model, config.pinned_revision, config.vae, config.vae_revision, with_unet=needs.unet
+            config.model, config.pinned_revision, config.vae, config.vae_revision, needs.unet, config.variant
         )
+        folder.check_files()
         folder.latent_shape(config.image_size)
         scheduler = load_scheduler(folder, timesteps) if needs.unet else None
         policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
