@@ -38,6 +38,7 @@ from cache_schema.store import (
     round_mantissa,
 )
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
+from cache_schema.updating import UPDATABLE, update_index
 from cache_schema.workers import end_with_parent
 from cache_schema.writing import REJECTED_SCHEMA, append_dataset, check_new, write_dataset
 
@@ -51,6 +52,7 @@ __all__ = [
     "REJECTED_SCHEMA",
     "RULES",
     "SPLITS",
+    "UPDATABLE",
     "Cache",
     "CacheError",
     "Dataset",
@@ -103,6 +105,7 @@ __all__ = [
     "store_name",
     "summarize",
     "tar_name",
+    "update_index",
     "walk_chunks",
     "write_dataset",
     "write_json",

@@ -69,6 +69,8 @@ class Dataset:
     """Split → image source → number of samples."""
     settings: Mapping[str, Any]
     """How it was packed."""
+    updated: tuple[str, ...] = ()
+    """Fields of the index that were updated since, so that the json copies in the tars may have other values."""
 
     @classmethod
     def open(cls, folder: str | Path) -> "Dataset":
@@ -95,7 +97,8 @@ class Dataset:
             tars = tuple(TarEntry(**entry) for entry in content["tars"])
             for tar in tars:
                 parse_tar_name(tar.name)
-            dataset = cls(folder, content["dataset_id"], tars, content["counts"], content["settings"])
+            updated = tuple(content.get("updated", ()))
+            dataset = cls(folder, content["dataset_id"], tars, content["counts"], content["settings"], updated)
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} cannot be read ({error}). Pack the dataset again.") from error
         dataset._check_index()

@@ -66,7 +66,7 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
     shard, state, store_problems = _check_store(cache, rows, entry)
     problems += store_problems
     try:
-        problems += _check_tar(dataset.tar_path(n), rows, entry, shard, deep)
+        problems += _check_tar(dataset.tar_path(n), rows, entry, shard, deep, dataset.updated)
     except CacheError as error:
         problems.append(str(error))
     return TarCheck(entry.name, state, tuple(_line(entry.name, p) for p in problems))
@@ -161,7 +161,9 @@ def _check_content(shard: ShardData, cache: Cache, entry: TarEntry) -> list[str]
     return problems
 
 
-def _check_tar(path: Path, rows: pa.Table, entry: TarEntry, shard: ShardData | None, deep: bool) -> list[str]:
+def _check_tar(
+    path: Path, rows: pa.Table, entry: TarEntry, shard: ShardData | None, deep: bool, updated: Sequence[str]
+) -> list[str]:
     if not path.is_file():
         return [f"{path} is missing. Restore it or pack the dataset again."]
     problems = []
@@ -174,7 +176,7 @@ def _check_tar(path: Path, rows: pa.Table, entry: TarEntry, shard: ShardData | N
     if deep:
         with path.open("rb") as f:
             problems += _limit(list(_check_images(f, rows, shard)))
-            problems += _limit(list(_check_copies(f, members, rows)))
+            problems += _limit(list(_check_copies(f, members, rows, updated)))
     return problems
 
 
@@ -212,7 +214,7 @@ def _sha256(f: BinaryIO, offset: int, size: int) -> str:
     return hashlib.sha256(f.read(size)).hexdigest()
 
 
-def _check_copies(f: BinaryIO, members: Sequence[Member], rows: pa.Table) -> Iterator[str]:
+def _check_copies(f: BinaryIO, members: Sequence[Member], rows: pa.Table, updated: Sequence[str]) -> Iterator[str]:
     by_name = {member.name: member for member in members}
     names = [field.name for field in fields(SampleFields)]
     for row, values in enumerate(rows.select(["key", *names]).to_pylist()):
@@ -223,8 +225,10 @@ def _check_copies(f: BinaryIO, members: Sequence[Member], rows: pa.Table) -> Ite
             continue
         f.seek(member.offset)
         try:
-            differences = _differences(json.loads(f.read(member.size)), values)
-        except (ValueError, AttributeError) as error:
+            copy = json.loads(f.read(member.size))
+            # A field that was updated in the index keeps its old value in the tar.
+            differences = _differences({**copy, **{name: values[name] for name in updated}}, values)
+        except (ValueError, TypeError, AttributeError) as error:
             yield f"row {row} ({key}): the tar's json cannot be read ({error})"
             continue
         if differences:

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,11 @@ def write_dataset(
             tars.write(_without_repeated_keys(samples, keys))
             if not tars.entries:
                 raise ValueError("no samples to write")
-            _write_index(temporary / "index.parquet", tars.take_rows())
+            write_index(temporary / "index.parquet", tars.take_rows())
             if rejected is not None:
                 _write_rejected(temporary / "rejected.csv", rejected)
             identity = hashlib.sha256("".join(entry.rows_sha256 for entry in tars.entries).encode()).hexdigest()
-            _write_manifest(temporary, Dataset(folder, identity, tuple(tars.entries), tars.counts, settings))
+            write_manifest(temporary, Dataset(folder, identity, tuple(tars.entries), tars.counts, settings))
     return Dataset.open(folder)
 
 
@@ -127,8 +127,8 @@ def append_dataset(
             num_skipped = tars.write(_without_packed(samples, packed))
             if tars.entries:
                 old_rows = (dataset.rows(n) for n in range(len(dataset.tars)))
-                _write_index(temporary / "index.parquet", chain(old_rows, tars.take_rows()))
-                _write_manifest(temporary, _grown(dataset, tars))
+                write_index(temporary / "index.parquet", chain(old_rows, tars.take_rows()))
+                write_manifest(temporary, _grown(dataset, tars))
             if rejected is not None:
                 _write_rejected(temporary / "rejected.csv", rejected)
             _publish(temporary, folder, [entry.name for entry in tars.entries])
@@ -228,10 +228,11 @@ def _grown(dataset: Dataset, tars: _TarSet) -> Dataset:
     counts = {split: Counter(sources) for split, sources in dataset.counts.items()}
     for split, added in tars.counts.items():
         counts.setdefault(split, Counter()).update(added)
-    return Dataset(dataset.folder, dataset.dataset_id, (*dataset.tars, *tars.entries), counts, dataset.settings)
+    return replace(dataset, tars=(*dataset.tars, *tars.entries), counts=counts)
 
 
-def _write_index(path: Path, tables: Iterable[pa.Table]) -> None:
+def write_index(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write index.parquet: a row group a tar, in the order of the list in dataset.json."""
     with pq.ParquetWriter(path, INDEX_SCHEMA, compression="zstd", write_page_checksum=True) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=len(table))
@@ -241,13 +242,15 @@ def _write_rejected(path: Path, rejected: pa.Table) -> None:
     pa.csv.write_csv(rejected.cast(REJECTED_SCHEMA), path)
 
 
-def _write_manifest(folder: Path, dataset: Dataset) -> None:
+def write_manifest(folder: Path, dataset: Dataset) -> None:
+    """Write dataset.json of a dataset to a folder."""
     content = {
         "format_version": DATASET_VERSION,
         "dataset_id": dataset.dataset_id,
         "tars": [asdict(entry) for entry in dataset.tars],
         "counts": {split: dict(sorted(counts.items())) for split, counts in dataset.counts.items()},
         "settings": dict(dataset.settings),
+        **({"updated": list(dataset.updated)} if dataset.updated else {}),
     }
     (folder / "dataset.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

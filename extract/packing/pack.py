@@ -15,9 +15,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
-from cache_schema import Dataset, Sample, append_dataset, check_least, check_new, lock_folder, new_file, write_dataset
+from cache_schema import (
+    Dataset,
+    Sample,
+    append_dataset,
+    check_least,
+    check_new,
+    lock_folder,
+    new_file,
+    update_index,
+    write_dataset,
+)
 from extract.packing.catalogue import Rows, collect_facts, collect_files, facts_at, files_at
 from extract.packing.choosing import (
     Choice,
@@ -28,6 +39,7 @@ from extract.packing.choosing import (
     unused_table,
 )
 from extract.packing.copies import SELECT_PX, CopyRule
+from extract.packing.corrections import find_corrections
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
 from extract.packing.lists import Layout, find_layout, list_source
@@ -70,6 +82,9 @@ class PackConfig:
     """Least and greatest side in px of the photographs that `match: select` keeps."""
     append: bool = False
     """Add what the dataset in `out` does not have yet, in new tars; its own stay as they are."""
+    update_labels: bool = False
+    """With `append`: where the source has another label, image source, subset, split, group, photograph or class for an
+    image that is there, write that into the index. Images and caches stay as they are."""
     seed: int = 0
     """Seed of the shuffle that mixes the samples, of the cuts below, and of what is random about copies."""
     validation_fraction: float = 0.02
@@ -90,6 +105,10 @@ class PackConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
         for name in ("max_rows", "max_bytes", "num_workers"):
             check_least(name, getattr(self, name), 1)
+        if self.update_labels and not self.append:
+            raise ValueError(
+                "update_labels is true and append is false: only a dataset that is there has labels to update"
+            )
         layout = find_layout(self.src, self.layout)
         if self.root is not None:
             if layout not in ("annotation", "table"):
@@ -137,7 +156,7 @@ def pack(config: PackConfig) -> Dataset:
 
     Raises:
         ValueError: If the source is not in its layout (line or row is named), or holds no usable image. With `append`,
-            also if it has other bytes for a key of the dataset.
+            also if it has other bytes for a key of the dataset, or, without `update_labels`, other fields.
         DatasetError: If `out` exists, is being written by another process, or a file changes while it is packed. With
             `append`, also if `out` is no dataset or has other settings.
     """
@@ -179,6 +198,8 @@ class _Source:
         """Write the chosen files to a new dataset, or append them to one."""
         config, rule = self.config, self.config.copy_rule
         choice = choose(self.files, self.facts, dataset, copies=rule.is_copy)
+        if dataset is not None:
+            dataset = self._correct(dataset)
         photographs = find_photographs(self.files, self.facts, choice) if rule.needs_photograph else {}
         rejected = pa.concat_tables([rejected_table(self.files, self.facts, choice), self.unused])
         self._check_any(choice, rejected, is_new=dataset is None)
@@ -204,6 +225,27 @@ class _Source:
             REJECTED,
         )
         return written
+
+    def _correct(self, dataset: Dataset) -> Dataset:
+        """The dataset with the fields that the source says of its images, if that is asked for; refused otherwise."""
+        config = self.config
+        usable = np.flatnonzero(pc.is_null(self.facts["rejection"]).to_numpy())
+        found = find_corrections(self.files, usable, dataset, self._splits_of)
+        if not len(found.changes):
+            return dataset
+        if not config.update_labels:
+            raise ValueError(
+                f"{config.src} differs from {config.out} in {found.sentence()}. Pass --update_labels true to write "
+                "that into the index (images and caches stay as they are), or take the changes back."
+            )
+        logger.info("%s: updating %s", config.out, found.sentence())
+        return update_index(dataset, found.changes)
+
+    def _splits_of(self, file: SourceFile) -> tuple[str, ...]:
+        """The splits that a file may have, whatever the rest of its source says; the one in this source first."""
+        cuts = (self.listing.has_validation, not self.listing.has_validation)
+        group = file.group or file.key
+        return tuple(split_of(file.split, group, self.config, has_validation=cut) for cut in cuts)
 
     def _check_any(self, choice: Choice, rejected: pa.Table, *, is_new: bool) -> None:
         """Raise ValueError, with the reasons, if no file can be used; their list then lies beside the dataset."""
@@ -248,9 +290,7 @@ class _Source:
             photograph: SourceFile | None = None
             if row in photographs:
                 photograph = next(files_at(self.files, np.array([photographs[row]])))
-            group = file.group or file.key
-            split = split_of(file.split, group, self.config, has_validation=self.listing.has_validation)
-            yield Chosen(file, facts, split, photograph)
+            yield Chosen(file, facts, self._splits_of(file)[0], photograph)
 
 
 def _read_rejected(path: Path) -> pa.Table | None:
