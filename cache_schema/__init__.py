@@ -12,7 +12,7 @@ from cache_schema.errors import (
     ShardMissing,
     ShardStale,
 )
-from cache_schema.files import new_file, new_folder, read_json, write_json, write_text
+from cache_schema.files import file_name, new_file, new_folder, read_json, write_json, write_text
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
@@ -84,6 +84,7 @@ __all__ = [
     "decode_image",
     "derive_cache",
     "end_with_parent",
+    "file_name",
     "fits_stored",
     "format_shards",
     "format_status",

@@ -7,6 +7,7 @@ that is known here; a store of objects would offer the same: these bytes, at thi
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -16,10 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 ABANDONED_SEC = 3600
 """A temporary file that nobody has written to for so long belongs to a run that was killed; a store takes seconds."""
+MAX_NAME = 120
+"""Characters of a text that a file's name keeps; a hash of all of it follows."""
 CLAIM_SEC = 10.0
 """An empty file that stands for so long where there are no hard links was claimed by a process that was killed."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -191,6 +195,19 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object: restore it, or make it again")
     return content
+
+
+def file_name(text: str) -> str:
+    """Any text as the name of a file or folder: one to one, never a path, never hidden, not too long.
+
+    Letters, digits, spaces and `_.-~` stay as they are, all else is percent-encoded.
+    """
+    name = quote(text, safe=" ", errors="surrogatepass")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}%{hashlib.sha256(name.encode()).hexdigest()}"
+    return name or "%"
 
 
 @contextmanager

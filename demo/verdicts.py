@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset, read_image_bytes, write_json
+from cache_schema import Dataset, file_name, read_image_bytes, write_json
 from demo.places import DETECTOR, PICTURES, VERDICTS
 from detect import Detector, Picture
 
@@ -52,7 +52,10 @@ def choose(dataset: Dataset) -> dict[str, dict[str, Any]]:
     sources = sorted({row["image_source"] for row in rows if row["label"] == 1})
     generated = [next(row for row in rows if row["image_source"] == source) for source in sources]
     chosen = {f"{PHOTOGRAPH}-{n}.png": row for n, row in enumerate(photographs, start=1)}
-    return chosen | {f"{row['image_source']}.png": row for row in generated}
+    for row in generated:
+        name = f"{file_name(row['image_source'])}.png"
+        chosen[f"generated-{name}" if name in chosen else name] = row
+    return chosen
 
 
 def _of_other_groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

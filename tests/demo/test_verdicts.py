@@ -32,6 +32,17 @@ def test_two_photographs_of_two_scenes_and_an_image_of_each_source_of_the_test_a
     assert choose(dataset) == chosen
 
 
+def test_sources_of_any_name_are_files_of_their_own_in_the_folder(tmp_path: Path) -> None:
+    samples = []
+    for i, source in enumerate(["real", "real", "../../x", "photograph-1", ".."]):
+        fields = {"image_source": source, "split": "test", "group": f"g{i}", "label": int(i > 1)}
+        samples.append(make_sample(i, source_path=f"s{i}/{i}.png", **fields))
+    chosen = choose(write_dataset(tmp_path / "names", samples, {"made_by": "a test"}, max_rows=8))
+    assert len(chosen) == 5 and chosen["photograph-1.png"]["image_source"] == "real"
+    assert chosen["generated-photograph-1.png"]["image_source"] == "photograph-1"
+    assert all(Path(name).name == name and not name.startswith(".") for name in chosen)
+
+
 @pytest.mark.parametrize(
     ("p_real", "text"),
     [

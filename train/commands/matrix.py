@@ -13,15 +13,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import yaml
 
-from cache_schema import Dataset, check_dataset, open_cache, read_json, write_json
+from cache_schema import Dataset, check_dataset, file_name, open_cache, read_json, write_json
 from train.pictures.plots import draw_matrix
 from train.record import describe_code
 from train.scoring.evaluate import score_each_seed
-from train.scoring.matrix import ALL, add_up, choose_rows, format_matrix
+from train.scoring.matrix import add_up, choose_rows, format_matrix, name_all
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import load_reading
 
@@ -48,8 +47,8 @@ def run_matrix(
         cache: Cache folder, or several.
         out: Folder of everything; finished runs in it are skipped.
         seeds: Number of seeds, from 0.
-        sources: Image sources to train on, a row each; `all` is all of them together. None: each one of the training
-            split.
+        sources: Image sources to train on, a row each; `all` is all of them together, or `all together` where a
+            source is called all. None: each one of the training split.
         fit_args: More arguments of `fit`, for example "--trainer.max_epochs=1".
 
     Raises:
@@ -59,7 +58,7 @@ def run_matrix(
     caches = [cache] if isinstance(cache, str) else list(cache)
     dataset = Dataset.open(data)
     index = dataset.table([*COLUMNS])
-    rows = choose_rows(index, sources)
+    rows, together = choose_rows(index, sources), name_all(index["image_source"].unique().to_pylist())
     if seeds < 1 or not rows:
         raise ValueError(f"{seeds} seeds of {len(rows)} sources: expected at least one of each")
     settings = {
@@ -74,13 +73,13 @@ def run_matrix(
     common = [*(f"-c={file}" for file in recipe), f"--data.data={data}", f"--data.cache={json.dumps(caches)}"]
     for seed in range(seeds):
         for row in rows:
-            chosen = [] if row == ALL else [f"--data.image_sources={json.dumps([row])}"]
+            chosen = [] if row == together else [f"--data.image_sources={json.dumps([row])}"]
             make_run(
                 run_folder(folder, row, seed), [*common, *chosen, f"--seed_everything={seed}", *settings["fit_args"]]
             )
     files = {row: [run_folder(folder, row, seed) / PREDICTIONS for seed in range(seeds)] for row in rows}
     scored = {row: score_each_seed(load_reading(index, paths)) for row, paths in files.items()}
-    write_matrix(folder, {"settings": settings | {"seeds": seeds, **describe_code()}, **add_up(scored)})
+    write_matrix(folder, {"settings": settings | {"seeds": seeds, **describe_code()}, **add_up(scored, together)})
 
 
 def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
@@ -99,7 +98,7 @@ def _describe_cache(folder: str, dataset: Dataset) -> dict[str, Any]:
 
 def run_folder(out: Path, row: str, seed: int) -> Path:
     """Where a run lies."""
-    return out / "runs" / quote(row, safe=" ") / f"seed-{seed}"
+    return out / "runs" / file_name(row) / f"seed-{seed}"
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -185,7 +185,8 @@ def format_results(results: dict[str, Any]) -> str:
         f"{'reading':<20} {'image source':<28} {'n':>6} {'acc@0.5':>8} {'acc@val':>8} {'AP':>6} {'AUROC':>6}  95 %"
     ]
     for reading, blocks in results["readings"].items():
-        rows = [*blocks["sources"].items(), *((f"({name})", block) for name, block in blocks["controls"].items())]
+        rows = [(_cell(name), block) for name, block in blocks["sources"].items()]
+        rows += [(f"({_cell(name)})", block) for name, block in blocks["controls"].items()]
         for name, block in [*rows, ("mean", blocks["mean"])] if blocks["mean"] else rows:
             interval = block["auroc_interval"]
             lines.append(
@@ -194,6 +195,12 @@ def format_results(results: dict[str, Any]) -> str:
                 f"{_number(block['auroc']):>6}  {'–'.join(map(_number, interval)) if interval else ''}".rstrip()
             )
     return "\n".join(lines) + "\n"
+
+
+def _cell(name: str) -> str:
+    """An image source in the table, in quotes where it would read as something else."""
+    is_plain = name.isprintable() and name == name.strip() and name != "mean" and not name.startswith("(")
+    return name if is_plain and name else repr(name)
 
 
 def _number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from PIL import Image
 
-from cache_schema import Dataset, read_json
+from cache_schema import Dataset, file_name, read_json
 from train.pictures.cases import GROUPS, Case, load_certain_cases
 from train.pictures.charts import COLORMAP, colorize
 from train.pictures.plots import (
@@ -81,11 +81,12 @@ def draw_pictures(
 
 def draw_reading(name: str, reading: Reading, folder: Path) -> None:
     """Draw everything that predictions alone can show."""
-    draw_roc(name, reading, folder / f"{name}-roc.png")
-    draw_precision_recall(name, reading, folder / f"{name}-precision-recall.png")
-    draw_scores(name, reading, folder / f"{name}-scores.png")
+    stem = file_name(name)
+    draw_roc(name, reading, folder / f"{stem}-roc.png")
+    draw_precision_recall(name, reading, folder / f"{stem}-precision-recall.png")
+    draw_scores(name, reading, folder / f"{stem}-scores.png")
     if reading.is_probability:
-        draw_reliability(name, reading, folder / f"{name}-reliability.png")
+        draw_reliability(name, reading, folder / f"{stem}-reliability.png")
 
 
 def draw_certain_cases(
@@ -96,7 +97,8 @@ def draw_certain_cases(
     for outcome, titles in OUTCOMES.items():
         groups = {title: cases[title] for title in titles}
         if any(groups.values()):
-            draw_cases(f"{name}: most certain and {outcome}", groups, folder / f"{name}-most-certain-{outcome}.png")
+            path = folder / f"{file_name(name)}-most-certain-{outcome}.png"
+            draw_cases(f"{name}: most certain and {outcome}", groups, path)
 
 
 def draw_cases(title: str, groups: Mapping[str, Sequence[Case]], path: Path) -> None:

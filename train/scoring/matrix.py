@@ -1,6 +1,6 @@
 """The matrix, trained on one image source and tested on each: means over seeds, as numbers and as text tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ALL = "all"
-"""Row that is trained on every source together."""
+"""Row that is trained on every source together, unless a source has this name: see `name_all`."""
 METRICS = {
     "accuracy": "accuracy at 0.5",
     "accuracy_at_val_threshold": "accuracy at the threshold from validation",
@@ -16,6 +16,14 @@ METRICS = {
     "auroc": "AUROC",
 }
 CORNER = "trained on \\ tested on"
+
+
+def name_all(sources: Iterable[str]) -> str:
+    """Name of the row that is trained on every source together: `ALL`, made longer where a source is called so."""
+    taken, name = set(sources), ALL
+    while name in taken:
+        name += " together"
+    return name
 
 
 def choose_rows(index: pa.Table, sources: Sequence[str] | None) -> list[str]:
@@ -28,16 +36,22 @@ def choose_rows(index: pa.Table, sources: Sequence[str] | None) -> list[str]:
     known = sorted(train["image_source"].unique().to_pylist())
     if sources is None:
         return known
-    if unknown := sorted(set(sources) - {*known, ALL}):
-        raise ValueError(f"sources names {unknown}: training samples are of {known}, or of {ALL} of them together")
+    together = name_all(index["image_source"].unique().to_pylist())
+    if unknown := sorted(set(sources) - {*known, together}):
+        raise ValueError(
+            f"sources names {unknown}: training samples are of {known}; {together!r} is every one of them together"
+        )
     return list(dict.fromkeys(sources))
 
 
-def add_up(scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> dict[str, Any]:
+def add_up(
+    scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], together: str | None = None
+) -> dict[str, Any]:
     """Means and standard deviations over seeds.
 
     Args:
         scored: Row (trained on) → column (tested on) → metrics of each seed.
+        together: The row of all sources; None: as `name_all` says for the columns.
 
     Returns:
         "rows", "columns", and under "metrics" for each of `METRICS`: "cells" (rows × columns), "row_means" (over
@@ -45,8 +59,9 @@ def add_up(scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> d
         cells); each a {"mean", "sd"} over seeds, sd null for one seed. A row of all sources is not off the diagonal.
     """
     rows, columns = list(scored), sorted({column for row in scored.values() for column in row})
+    together = name_all(columns) if together is None else together
     is_same = np.array([[row == column for column in columns] for row in rows])
-    is_other = ~is_same & np.array([[row != ALL] for row in rows])
+    is_other = ~is_same & np.array([[row != together] for row in rows])
     result = {}
     for name in METRICS:
         values = np.array([[[seed[name] for seed in scored[row][column]] for column in columns] for row in rows])
