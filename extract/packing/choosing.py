@@ -1,4 +1,4 @@
-"""Which of the inspected files are packed: each image once, and none that the dataset has already."""
+"""Which of the inspected files are packed: each image once in a subset, and none that the dataset has already."""
 
 import os
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cache_schema import REJECTED_SCHEMA, Dataset, source_path
 from extract.packing.catalogue import Rows, escape
 from extract.packing.layouts import Unused
+from extract.packing.repeats import Place, Repeats, SplitOf
 
 
 @dataclass
@@ -26,13 +27,16 @@ class Choice:
     """Files that the dataset has already, with these bytes: neither packed nor rejected."""
 
 
-def choose(files: pa.Table, facts: pa.Table, dataset: Dataset | None = None, *, copies: bool = False) -> Choice:
+def choose(
+    files: pa.Table, facts: pa.Table, dataset: Dataset | None = None, *, split_of: SplitOf, copies: bool = False
+) -> Choice:
     """Choose among the files that inspection gave no reason to leave out.
 
     Args:
         files: What `collect_files` gave.
         facts: What `collect_facts` gave, for the same files.
         dataset: What the files are appended to.
+        split_of: The split that a file comes to.
         copies: Whether copies of the files are packed. Their bytes are not known yet, so that files that the dataset
             may have stay chosen, and are compared when they are written.
 
@@ -42,16 +46,20 @@ def choose(files: pa.Table, facts: pa.Table, dataset: Dataset | None = None, *, 
     rows = np.flatnonzero(pc.is_null(facts["rejection"]).to_numpy())
     paths, hashes = _normal_paths(files, rows), _column(facts, "sha256", rows)
     packed = _packed(dataset, paths, hashes, copies)
-    new, reasons = np.flatnonzero(~packed.is_known), {}
+    new, reasons, repeats = np.flatnonzero(~packed.is_known), {}, Repeats(files, split_of)
+    packed.hold(repeats, hashes, rows)
     for what, values, there in (("bytes", hashes, packed.hashes), ("key", paths, packed.paths)):
         first = _first_places(pa.chunked_array([there, values.take(new)]))[len(there) :]
         is_first = first == len(there) + np.arange(len(new))
         for i in np.flatnonzero(~is_first):
-            same = first[i] - len(there)
+            row, same = int(rows[new[i]]), first[i] - len(there)
             name = paths[new[same]] if same >= 0 else packed.paths[first[i]]
-            mine, theirs = (files["label"][rows[new[j]]].as_py() for j in (i, max(same, 0)))
-            label = f", which has label {theirs}" if same >= 0 and mine != theirs else ""
-            reasons[int(rows[new[i]])] = f"same {what} as {name}{label}"
+            place = repeats.place(int(rows[new[same]])) if same >= 0 else packed.place(int(first[i]), repeats, rows)
+            label = repeats.take(row, values[new[i]].as_py(), place) if what == "bytes" else ""
+            if label is None:
+                is_first[i] = True
+            else:
+                reasons[row] = f"same {what} as {name}{label}"
         new = new[is_first]
     if copies:
         new = np.union1d(new, np.flatnonzero(packed.is_known))
@@ -106,12 +114,26 @@ class _Packed:
     """For each usable file whether the dataset has its key."""
     hashes: pa.Array
     paths: pa.Array
+    index: pa.Table | None = None
+    """Label, subset and split of each of them; None: they are files of the source, those that are known."""
+
+    def place(self, i: int, repeats: Repeats, rows: Rows) -> Place:
+        """Where one of them belongs; `rows` are those of the usable files."""
+        if self.index is None:
+            return repeats.place(int(rows[np.flatnonzero(self.is_known)[i]]))
+        return Place(*(self.index[name][i].as_py() for name in ("label", "subset", "split")))
+
+    def hold(self, repeats: Repeats, hashes: pa.Array, rows: Rows) -> None:
+        """Note which subsets have the bytes of new files already."""
+        is_new = pa.array(~self.is_known)
+        for i in np.flatnonzero(pc.is_in(self.hashes, value_set=hashes.filter(is_new)).to_numpy(False)):
+            repeats.hold(self.hashes[i].as_py(), self.place(int(i), repeats, rows))
 
 
 def _packed(dataset: Dataset | None, paths: pa.Array, hashes: pa.Array, copies: bool) -> _Packed:
     if dataset is None:
         return _Packed(np.zeros(len(paths), dtype=bool), hashes.slice(0, 0), paths.slice(0, 0))
-    index = dataset.table(["key", "sha256"])
+    index = dataset.table(["key", "sha256", "label", "subset", "split"])
     there = pa.array(map(source_path, index["key"].to_pylist()), paths.type)
     place = pc.fill_null(pc.index_in(paths, value_set=there), -1).to_numpy()
     is_known = place >= 0
@@ -124,7 +146,7 @@ def _packed(dataset: Dataset | None, paths: pa.Array, hashes: pa.Array, copies: 
             f"{path} is in the dataset with other bytes: it has changed since. Give the new file another name, or pack "
             "a new folder."
         )
-    return _Packed(is_known, there_hashes, there)
+    return _Packed(is_known, there_hashes, there, index)
 
 
 def _column(table: pa.Table, name: str, rows: Rows) -> pa.Array:

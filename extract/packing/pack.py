@@ -5,11 +5,10 @@ with its reason; everything else is packed, with its original bytes unless copie
 """
 
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,8 @@ from extract.packing.layouts import Listing, SourceFile
 from extract.packing.lists import Layout, find_layout, list_source
 from extract.packing.ordered import map_in_processes, map_in_threads, with_progress
 from extract.packing.reasons import commonest_reasons
+from extract.packing.repeats import share_groups
+from extract.packing.splits import split_of
 
 logger = logging.getLogger(__name__)
 
@@ -130,27 +131,6 @@ class PackConfig:
         return {"layout": layout, **{name: getattr(self, name) for name in names}, **selected}
 
 
-def hash_fraction(seed: int, text: str) -> float:
-    """A number in [0, 1) that depends on seed and text alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}|{text}".encode()).digest()[:8], "big") / 2**64
-
-
-def split_of(split: str | None, group: str, config: PackConfig, *, has_validation: bool) -> str:
-    """Split of a file: what its source says, with validation (and test, if it says nothing) cut out by group.
-
-    Args:
-        split: What the source says, or None.
-        group: Its group: all of it comes to one side of a cut.
-        config: Seed and fractions.
-        has_validation: Whether the source itself says what is validation.
-    """
-    if split is None and hash_fraction(config.seed, f"test|{group}") < config.test_fraction:
-        return "test"
-    if split in (None, "train") and not has_validation:
-        return "validation" if hash_fraction(config.seed, group) < config.validation_fraction else "train"
-    return split or "train"
-
-
 def pack(config: PackConfig) -> Dataset:
     """Pack a source, or append it to a dataset.
 
@@ -170,6 +150,7 @@ def pack(config: PackConfig) -> Dataset:
         else:
             check_new(config.out)
         source = _Source.inspect(config, layout)
+        source = replace(source, files=share_groups(source.files, source.facts, dataset))
         return source.write(dataset, config.settings(layout))
 
 
@@ -197,7 +178,8 @@ class _Source:
     def write(self, dataset: Dataset | None, settings: dict[str, Any]) -> Dataset:
         """Write the chosen files to a new dataset, or append them to one."""
         config, rule = self.config, self.config.copy_rule
-        choice = choose(self.files, self.facts, dataset, copies=rule.is_copy)
+        cut = functools.partial(split_of, config=config, has_validation=self.listing.has_validation)
+        choice = choose(self.files, self.facts, dataset, split_of=cut, copies=rule.is_copy)
         if dataset is not None:
             dataset = self._correct(dataset)
         photographs = find_photographs(self.files, self.facts, choice) if rule.needs_photograph else {}

@@ -349,7 +349,7 @@ def test_appending_another_source_keeps_earlier_rejections(src: Path, tmp_path: 
     shutil.copy(src / "biggan" / "deep" / "1.PNG", tmp_path / "more" / "real" / "other.png")
     pack(PackConfig(tmp_path / "more", tmp_path / "out", append=True, num_workers=1))
     reasons = rejections(tmp_path / "out")
-    assert reasons["real/other.png"] == "same bytes as biggan/deep/1.PNG"
+    assert reasons["real/other.png"] == "same bytes as biggan/deep/1.PNG, which has label 1"
     assert reasons["real/void.png"] == reasons["real/empty.jpg"] == "empty file" and len(reasons) == 6
 
 
