@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from cache_schema.libtiff import libtiff_damage
 from cache_schema.png_chunks import only_pixels
 from cache_schema.status import Status
 
@@ -130,12 +131,23 @@ def _decode(
         if width * height > MAX_PIXELS:
             raise ImageRejected(Status.TOO_LARGE, f"{width} x {height} pixels, at most {MAX_PIXELS}")
         try:
-            image.load()
+            _load(image)
             return DecodedFile(_to_rgb(_upright(image)), width, height, image)
         except (ImageRejected, MemoryError):
             raise
         except Exception as error:
             raise _cannot_decode(str(image.format), error) from error
+
+
+def _load(image: Image.Image) -> None:
+    """Decode the pixels; reject a picture that libtiff found damage in, though Pillow has pixels of it."""
+    if image.format != "TIFF":
+        image.load()
+        return
+    with libtiff_damage() as damage:
+        image.load()
+    if damage:
+        raise ImageRejected(Status.UNREADABLE, f"TIFF is damaged ({damage[0]})")
 
 
 @contextmanager

@@ -169,6 +169,23 @@ def damaged_png(at: bytes, shift: int) -> bytes:
     return bytes(data)
 
 
+def fax_tiff(compression: str) -> bytes:
+    """A whole black-and-white TIFF in a fax coding."""
+    return encode(noise().convert("1"), "TIFF", compression=compression)
+
+
+def damaged_fax_tiff(compression: str) -> Callable[[], bytes]:
+    """The fax-coded TIFF with four bytes of its pixels overwritten: Pillow still returns pixels."""
+
+    def make() -> bytes:
+        data = bytearray(fax_tiff(compression))
+        at = int(Image.open(io.BytesIO(data)).tag_v2[273][0]) + 40  # type: ignore[attr-defined]
+        data[at : at + 4] = b"\x01\x02\x01\x02"
+        return bytes(data)
+
+    return make
+
+
 def float_tiff(value: float) -> Callable[[], bytes]:
     return lambda: encode(Image.fromarray(np.full((32, 48), value, np.float32)), "TIFF")
 
@@ -262,6 +279,8 @@ CASES: dict[str, Case] = {
     "webp rgba": ok("webp", lambda: encode(CLEAR, "WEBP", lossless=True), corner=WHITE),
     "bmp": ok("bmp", lambda: encode(quadrants(), "BMP")),
     "bmp palette": ok("bmp", lambda: encode(quadrants("P"), "BMP")),
+    "tiff group 3": ok("tif", lambda: fax_tiff("group3"), size=(64, 64), corner=None),
+    "tiff group 4": ok("tif", lambda: fax_tiff("group4"), size=(64, 64), corner=None),
     "tiff 16-bit grey": ok("tif", lambda: encode(GREY, "TIFF"), corner=(128, 128, 128)),
     "tiff cmyk": ok("tif", lambda: encode(Image.new("CMYK", SIZE, (0, 255, 255, 0)), "TIFF")),
     # The first frame, the first page.
@@ -344,6 +363,9 @@ CASES: dict[str, Case] = {
     ),
     "png of no pixels": unreadable("png", lambda: raw_png(0, 0, b"", depth=8, color=2), r"cannot identify it as .*PNG"),
     # What has no brightness.
+    "tiff group 3, damaged": unreadable("tif", damaged_fax_tiff("group3"), r"TIFF is damaged \(Fax3Decode"),
+    "tiff group 4, damaged": unreadable("tif", damaged_fax_tiff("group4"), r"TIFF is damaged \(Fax4Decode: .* line \d"),
+    "tiff huffman, damaged": unreadable("tif", damaged_fax_tiff("tiff_ccitt"), r"TIFF is damaged \(Fax3DecodeRLE"),
     "tiff float": unreadable("tif", float_tiff(0.5), "floating-point samples"),
     "tiff nan": unreadable("tif", float_tiff(float("nan")), "floating-point samples"),
     "tiff 32-bit": unreadable(
