@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from cache_schema import Dataset, check_dataset, file_name, open_cache, read_jso
 from train.pictures.plots import draw_matrix
 from train.record import describe_code
 from train.scoring.evaluate import score_each_seed
-from train.scoring.matrix import add_up, choose_rows, format_matrix, name_all
+from train.scoring.matrix import add_up, check_rows, choose_rows, format_matrix, name_all
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import load_reading
 
@@ -52,7 +53,8 @@ def run_matrix(
         fit_args: More arguments of `fit`, for example "--trainer.max_epochs=1".
 
     Raises:
-        ValueError: If a setting makes no sense, or the folder holds runs of other settings.
+        ValueError: If a setting makes no sense, a source lacks a class in a split that is needed, or the folder holds
+            runs of other settings.
         CalledProcessError: If a run fails; its own message stands above.
     """
     caches = [cache] if isinstance(cache, str) else list(cache)
@@ -61,8 +63,10 @@ def run_matrix(
     rows, together = choose_rows(index, sources), name_all(index["image_source"].unique().to_pylist())
     if seeds < 1 or not rows:
         raise ValueError(f"{seeds} seeds of {len(rows)} sources: expected at least one of each")
+    recipes = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in recipe]
+    check_rows(index, rows, _predict_split(recipes, shlex.split(fit_args)))
     settings = {
-        "recipe": [yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in recipe],
+        "recipe": recipes,
         "fit_args": shlex.split(fit_args),
         "dataset_id": dataset.dataset_id,
         "caches": [_describe_cache(folder, dataset) for folder in caches],
@@ -88,6 +92,18 @@ def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
     sys.stdout.write(format_matrix(matrix))
     draw_matrix(matrix, folder / "matrix.png")
     logger.info("matrix in %s and matrix.png beside it", folder / "matrix.json")
+
+
+def _predict_split(recipes: Sequence[Any], fit_args: Sequence[str]) -> str:
+    """The split that runs predict on: the last one that is named."""
+    split = "test"
+    for recipe in recipes:
+        split = ((recipe or {}).get("data") or {}).get("predict_split", split)
+    for argument, following in pairwise([*fit_args, ""]):
+        name, equals, value = argument.partition("=")
+        if name == "--data.predict_split":
+            split = value if equals else following
+    return str(split)
 
 
 def _describe_cache(folder: str, dataset: Dataset) -> dict[str, Any]:

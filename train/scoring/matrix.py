@@ -44,6 +44,42 @@ def choose_rows(index: pa.Table, sources: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(sources))
 
 
+def check_rows(index: pa.Table, rows: Sequence[str], predict_split: str) -> None:
+    """Check before the first fit what the fits and the last step would refuse.
+
+    Args:
+        index: split, label, image_source and subset of all samples.
+        rows: From `choose_rows`.
+        predict_split: The split that is scored.
+
+    Raises:
+        ValueError: With all that is missing: a class to train or validate on, for a row; generated images to score, or
+            the real ones of a source's subset.
+    """
+    labels = pc.fill_null(index["label"], -1).to_numpy()
+    split, source, subset = (index[name].to_numpy() for name in ("split", "image_source", "subset"))
+    missing = []
+    for row in rows:
+        fake = (labels == 1) & ((source == row) | (row == ALL))
+        real = (labels == 0) & (np.isin(subset, np.unique(subset[fake])) | (row == ALL))
+        for name in ("train", "validation"):
+            for kind, chosen in (("real", real), ("generated", fake)):
+                if not (chosen & (split == name)).any():
+                    missing.append(f"{row} has no {kind} images in {name}")
+    scored = split == predict_split
+    for name in sorted(set(source[scored & (labels == 1)])):
+        subsets = np.unique(subset[scored & (labels == 1) & (source == name)])
+        if not (scored & (labels == 0) & np.isin(subset, subsets)).any():
+            missing.append(f"{name} has no real images of its subset {', '.join(subsets)} in {predict_split}")
+    if not (scored & (labels == 1)).any():
+        missing.append(f"there are no generated images in {predict_split}")
+    if missing:
+        raise ValueError(
+            f"{'; '.join(missing)}. Leave such sources out with --sources, or pack again: see validation_fraction, "
+            "test_fraction and seed"
+        )
+
+
 def add_up(
     scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], together: str | None = None
 ) -> dict[str, Any]:

@@ -1,18 +1,22 @@
 """The matrix: what is added up, what is run, skipped and refused, and one real run."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 
-from cache_schema import Dataset
+from cache_schema import Dataset, write_dataset
+from tests.samples import make_sample
 from tests.train.commands.test_lightning import _create_cache
 from train.__main__ import main
 from train.commands import matrix
 from train.commands.matrix import check_settings, make_run
+from train.scoring.matrix import check_rows
 
 
 def test_other_settings_need_another_folder(tmp_path: Path) -> None:
@@ -41,6 +45,84 @@ def test_a_run_is_skipped_resumed_or_started_over(tmp_path: Path, monkeypatch: p
     (tmp_path / "predictions.parquet").touch()
     make_run(tmp_path, ["-c=x"])
     assert len(called) == 2
+
+
+def index_of(*samples: tuple[str, int | None, str, str]) -> pa.Table:
+    """Split, label, image source and subset of each sample, as an index has them."""
+    columns = zip(*samples, strict=True)
+    return pa.table(dict(zip(("split", "label", "image_source", "subset"), map(list, columns), strict=True)))
+
+
+WHOLE = [
+    (split, label, name if label else "real", name)
+    for split in ("train", "validation", "test")
+    for name in ("a", "b")
+    for label in (0, 1)
+]
+
+
+def test_a_whole_dataset_passes() -> None:
+    check_rows(index_of(*WHOLE, ("test", None, "control", "c")), ["a", "b", "all"], "test")
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentences"),
+    [
+        ([("train", 0, "real", "b")], ["b has no real images in train"]),
+        ([("validation", 1, "b", "b")], ["b has no generated images in validation"]),
+        (
+            [("validation", label, name, "a") for label, name in ((0, "real"), (1, "a"))],
+            ["a has no real images in validation", "a has no generated images in validation"],
+        ),
+        ([("test", 0, "real", "a")], ["a has no real images of its subset a in test"]),
+        ([("test", 1, "a", "a"), ("test", 1, "b", "b")], ["there are no generated images in test"]),
+        (
+            [("validation", 0, "real", "a"), ("test", 0, "real", "b")],
+            ["a has no real images in validation", "b has no real images of its subset b in test"],
+        ),
+    ],
+)
+def test_all_that_sources_lack_is_told_at_once(
+    missing: list[tuple[str, int | None, str, str]], sentences: list[str]
+) -> None:
+    index = index_of(*(sample for sample in WHOLE if sample not in missing))
+    with pytest.raises(ValueError, match=re.escape("; ".join(sentences)) + r"\. Leave such sources out with --sources"):
+        check_rows(index, ["a", "b", "all"], "test")
+
+
+def test_a_source_that_is_left_out_may_lack_what_only_fits_need() -> None:
+    index = index_of(*(sample for sample in WHOLE if sample != ("validation", 0, "real", "b")))
+    check_rows(index, ["a"], "test")
+    check_rows(index, ["a"], "train")
+    with pytest.raises(ValueError, match="b has no real images of its subset b in validation"):
+        check_rows(index, ["a"], "validation")
+
+
+def test_a_matrix_is_refused_before_its_first_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = [make_sample(n, split=split) for n, split in enumerate(("train", "train", "validation", "test"))]
+    write_dataset(tmp_path / "data", samples, {})
+    (tmp_path / "recipe.yaml").write_text("data: {batch_size: 2}\n")
+    monkeypatch.setattr(matrix, "_train", lambda *arguments: pytest.fail(f"a run was started: {arguments}"))
+    options = {"data": "data", "cache": "cache", "out": "out", "recipe": "recipe.yaml"}
+    monkeypatch.setattr(sys, "argv", ["train", "matrix", *(f"--{k}={tmp_path / v}" for k, v in options.items())])
+    assert main() == 1
+    assert "in validation" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipes", "fit_args", "split"),
+    [
+        ([{}], [], "test"),
+        ([None, {"data": {"predict_split": "validation"}}, {"data": None}], [], "validation"),
+        ([{"data": {"predict_split": "validation"}}], ["--data.predict_split=train"], "train"),
+        ([], ["--data.predict_split", "train", "--x"], "train"),
+    ],
+)
+def test_the_split_that_is_scored_is_the_last_one_named(recipes: list[object], fit_args: list[str], split: str) -> None:
+    assert matrix._predict_split(recipes, fit_args) == split
 
 
 @pytest.mark.slow
