@@ -39,6 +39,8 @@ from extract.packing.choosing import (
 )
 from extract.packing.copies import SELECT_PX, CopyRule
 from extract.packing.corrections import find_corrections
+from extract.packing.counting import count_offered, count_used
+from extract.packing.gaps import find_gaps, find_remedies
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
 from extract.packing.lists import Layout, find_layout, list_source
@@ -186,6 +188,7 @@ class _Source:
         rejected = pa.concat_tables([rejected_table(self.files, self.facts, choice), self.unused])
         self._check_any(choice, rejected, is_new=dataset is None)
         self._tell_rejected(choice, rejected)
+        self._tell_gaps(choice, dataset)
         if dataset is not None and (earlier := _read_rejected(config.out / REJECTED)) is not None:
             rejected = add_to_rejected(earlier, rejected, self.files)
         samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
@@ -256,6 +259,14 @@ class _Source:
         for source in sources.unique().to_pylist():
             if source not in used:
                 logger.warning("none of the files of image source %s can be used", source)
+
+    def _tell_gaps(self, choice: Choice, dataset: Dataset | None) -> None:
+        """Log what training or evaluation will refuse."""
+        used = count_used(files_at(self.files, choice.rows), lambda file: self._splits_of(file)[0], dataset)
+        is_cut = self.files["split"].null_count > 0
+        remedies = find_remedies(self.config, has_validation=self.listing.has_validation, is_cut=is_cut)
+        for line in find_gaps(used, count_offered(self.files), remedies):
+            logger.warning("%s", line)
 
     def _samples(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Sample]:
         make = functools.partial(make_sample, self.listing.root, self.config.copy_rule)
