@@ -167,11 +167,13 @@ def open_cache(folder: str | Path) -> Cache:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
+        if not isinstance(content["fields"], dict) or not isinstance(content["dataset_id"], str):
+            raise ValueError("expected fields by their names, and dataset_id as text")
         cache = Cache(folder, content["dataset_id"], content["fields"])
         stored, computed = content["fingerprint"], cache.fingerprint
     except FileNotFoundError as error:
         raise CacheError(f"{folder} is no cache: it holds no {MANIFEST}. Run the extraction first.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise CacheError(f"{path} cannot be read ({error}).") from error
     if version != FORMAT_VERSION:
         raise FormatVersionError(f"{path} has format version {version}, this code reads {FORMAT_VERSION}.")

@@ -89,14 +89,13 @@ class Dataset:
             raise DatasetError(
                 f"{folder} holds no dataset.json. Pack one first: make shards SRC=… OUT={folder}"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
             raise DatasetError(f"{path} cannot be read ({error}). Pack the dataset again.") from error
         if version != DATASET_VERSION:
             raise FormatVersionError(f"{path} has format version {version}, this code reads {DATASET_VERSION}.")
         try:
-            tars = tuple(TarEntry(**entry) for entry in content["tars"])
-            for tar in tars:
-                parse_tar_name(tar.name)
+            _check_kinds(content, {"dataset_id": str, "tars": list, "counts": dict, "settings": dict})
+            tars = tuple(_parse_entry(entry) for entry in content["tars"])
             updated = tuple(content.get("updated", ()))
             dataset = cls(folder, content["dataset_id"], tars, content["counts"], content["settings"], updated)
         except (ValueError, KeyError, TypeError) as error:
@@ -156,6 +155,19 @@ class Dataset:
                     return read(file)
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
+
+
+def _parse_entry(content: Mapping[str, Any]) -> TarEntry:
+    entry = TarEntry(**content)
+    _check_kinds(content, {"name": str, "num_rows": int, "num_bytes": int, "rows_sha256": str})
+    parse_tar_name(entry.name)
+    return entry
+
+
+def _check_kinds(content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        if type(content[name]) is not kind:
+            raise ValueError(f"{name} is {str(content[name])[:100]!r}: expected {kind.__name__}")
 
 
 _footers: dict[tuple[int, ...], pq.FileMetaData] = {}
