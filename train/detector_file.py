@@ -18,6 +18,8 @@ NAME = "detector.json"
 INCLUDED_MODEL = "diffusion_model"
 """Folder inside a detector's where its diffusion model may lie."""
 MAX_BYTES = 16 * 2**20
+MAX_NAME = 80
+"""Characters of a file's name; file systems take 255 bytes."""
 Method = Literal["classifier", "mean_lare"]
 COVERAGE = 0.9
 """Share of the validation samples outside of the unsure band."""
@@ -130,7 +132,11 @@ class DetectorFile:
                 "Export the detector again with this version, or use the version that wrote it."
             )
         stored = content.pop("sha256", None)
-        if stored != _hash(content):
+        try:
+            computed = _hash(content)
+        except RecursionError as error:
+            raise ValueError(f"{path} is no description of a detector: it is nested too deeply") from error
+        if stored != computed:
             raise ValueError(f"{path} is damaged: its content does not have the hash that it names. Copy it again.")
         try:
             found = cls._parse(content)
@@ -198,8 +204,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_file(folder: Path, name: str, sha256: str) -> None:
     """Raise ValueError unless a file of the folder is there with its bytes."""
-    if Path(name).name != name:
-        raise ValueError(f"{folder / NAME} names {name!r}: expected a file of its own folder")
+    if not isinstance(name, str) or Path(name).name != name or len(name) > MAX_NAME:
+        raise ValueError(f"{folder / NAME} names {str(name)[:100]!r}: expected a file of its own folder")
     path = folder / name
     if not path.is_file():
         raise ValueError(f"{path} is missing: {NAME} names it. Copy the whole folder again.")

@@ -54,7 +54,7 @@ class TrainingFacts:
             if not np.isfinite(list(ranges.values())).all():
                 raise ValueError("a quantile is not finite")
             return cls(int(content["num_images"]), formats, ranges)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"its training facts cannot be read: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:

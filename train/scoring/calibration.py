@@ -5,8 +5,10 @@ probability by the temperature makes it say how often such images are generated;
 with "unsure", and the wider the band, the smaller the coverage (the share of images that get an answer).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -46,9 +48,21 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
-        """Read what `to_dict` gave, also after a pass through JSON."""
-        bands = tuple((float(low), float(high)) for low, high in values["bands"])
-        return cls(float(values["threshold"]), float(values["temperature"]), bands)
+        """Read what `to_dict` gave, also after a pass through JSON; content of a stranger's file.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        try:
+            bands = tuple((float(low), float(high)) for low, high in values["bands"])
+            found = cls(float(values["threshold"]), float(values["temperature"]), bands)
+            if not all(map(math.isfinite, (found.threshold, found.temperature, *chain(*bands)))):
+                raise ValueError("a number is not finite")
+            if found.temperature <= 0:
+                raise ValueError(f"temperature is {found.temperature}: expected more than 0")
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"its calibration cannot be read: {error}") from error
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

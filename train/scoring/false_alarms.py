@@ -60,7 +60,7 @@ class Photographs:
                 raise ValueError(f"{len(scores)} scores of {len(groups)} groups")
             names = [str(int(group)) for group in groups]
             return cls.of([float(score) for score in scores], names)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"its validation photographs cannot be read: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
