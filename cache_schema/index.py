@@ -112,7 +112,7 @@ class Dataset:
         try:
             with self.index_path.open("rb") as opened:
                 metadata = _parse_footer(opened)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, UnicodeError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         expected = [tar.num_rows for tar in self.tars]
@@ -153,7 +153,7 @@ class Dataset:
                 footer = _parse_footer(opened)
                 with pq.ParquetFile(opened, metadata=footer, page_checksum_verification=True) as file:
                     return read(file)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, UnicodeError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
 
 

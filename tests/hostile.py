@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 REPEATABLE = settings(
     derandomize=True,
     deadline=None,
-    max_examples=150,
+    max_examples=400,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -151,7 +152,7 @@ def _clean(src: Path, place: str, values: Mapping[str, str | None]) -> dict[str,
 def _parquet_names(src: Path) -> list[str]:
     try:
         return list(pq.read_schema(src).names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise ValueError(f"{src} cannot be read as a table: {error}") from error
 
 
@@ -163,12 +164,20 @@ def _read_parquet(src: Path) -> Iterator[Row]:
         )
         # Labels may be numbers, and groups too; text is the form that both kinds of file have.
         text = table.cast(pa.schema([(n, pa.binary() if n == "path" else pa.string()) for n in table.column_names]))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise ValueError(f"{src} cannot be read as a table: {error}") from error
     number = 0
     for batch in text.to_batches(BATCH_ROWS):
-        for row in batch.to_pylist():
+        for row in _plain_rows(src, batch):
             number += 1
             path = row["path"]
             row["path"] = None if path is None else os.fsdecode(path)
             yield f"row {number}", _clean(src, f"row {number}", row)
+
+
+def _plain_rows(src: Path, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except UnicodeError as error:
+        raise ValueError(f"{src} cannot be read as a table: {error}") from error
+    return rows

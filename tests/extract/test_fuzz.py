@@ -58,3 +58,21 @@ def test_a_hostile_table_is_read_or_refused(tmp_path: Path, suffix: str, whole: 
             assert place and {"path", "label"} <= set(row)
     except ValueError as error:
         assert str(src) in str(error)
+
+
+@pytest.mark.parametrize("column", ["path", "subset"])
+def test_a_column_of_a_parquet_file_whose_name_is_not_utf_8_is_refused(tmp_path: Path, column: str) -> None:
+    src = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"path": PATHS, "label": [0, 1], "subset": ["a", "b"]}), src, store_schema=False)
+    src.write_bytes(src.read_bytes().replace(column.encode(), b"\xf0" + column.encode()[1:]))
+    with pytest.raises(ValueError, match=r"table.parquet cannot be read as a table: .*utf-8"):
+        list(read_table(src))
+
+
+def test_a_value_of_a_parquet_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    src = tmp_path / "table.parquet"
+    table = pa.table({"path": PATHS, "label": [0, 1], "subset": ["a", "seven"]})
+    pq.write_table(table, src, compression="none", use_dictionary=False)
+    src.write_bytes(src.read_bytes().replace(b"seven", b"\xf0even"))
+    with pytest.raises(ValueError, match=r"table.parquet cannot be read as a table: .*utf-8"):
+        list(read_table(src))
