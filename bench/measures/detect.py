@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -137,16 +137,14 @@ def ask_service(port: int, bodies: Sequence[bytes], num_clients: int) -> None:
     """Send all bodies by some clients at once, each over one connection; raises RuntimeError for a wrong answer."""
 
     def ask(mine: Sequence[bytes]) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-        for body in mine:
-            connection.request(
-                "POST", "/v1/detect", body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}
-            )
-            response = connection.getresponse()
-            content = json.loads(response.read())
-            if response.status != 200 or any("error" in verdict for verdict in content["verdicts"]):
-                raise RuntimeError(f"the service answers {response.status}: {str(content)[:200]}")
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=600)) as connection:
+            for body in mine:
+                kind = f"multipart/form-data; boundary={BOUNDARY.decode()}"
+                connection.request("POST", "/v1/detect", body, {"Content-Type": kind})
+                with connection.getresponse() as response:
+                    content = json.loads(response.read())
+                if response.status != 200 or any("error" in verdict for verdict in content["verdicts"]):
+                    raise RuntimeError(f"the service answers {response.status}: {str(content)[:200]}")
 
     with ThreadPoolExecutor(num_clients) as pool:
         for done in [pool.submit(ask, bodies[n::num_clients]) for n in range(num_clients)]:
@@ -180,9 +178,10 @@ def serving(folder: Path, device: str, batch_size: int) -> Iterator[int]:
 
 def _is_ready(port: int) -> bool:
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+            connection.request("GET", "/healthz")
+            with connection.getresponse() as response:
+                return response.status == 200
     except OSError:
         return False
 
