@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is importe
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch; tiny models: threads would wait longer than they compute
 
 import socket
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ import pytest
 
 from cache_schema import Dataset, write_dataset
 from tests.samples import make_sample
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what is no UTF-8 in captured output: pytest-xdist cannot send it from a worker, and ends the whole run."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(autouse=True)
