@@ -78,27 +78,16 @@ def find_loud_controls(one: Numbers, check: str) -> list[str]:
 
 def headline(found: Numbers) -> str:
     """Whether a rate is exceeded, and how many verdicts flip in other files."""
-    excesses, sets = list_excesses(found), found["sets"]
-    if excesses:
-        texts = [
-            f"{share_text(each['generated'])} of the photographs at a rate of {percent(each['used'])} ({name})"
-            for name, each in excesses
-        ]
+    head = "No significant excess of false alarms"
+    if excesses := list_excesses(found):
+        texts = [f"{share_text(each['generated'])} at {percent(each['used'])} ({name})" for name, each in excesses]
         head = f"Too many false alarms: {join_names(texts, is_simple=True)}"
-    else:
-        texts = []
-        for name, one in sets.items():
-            first = one["false_alarms"][0]
-            texts.append(f"{percent(first['generated']['share'])} at a rate of {percent(first['used'])} ({name})")
-        head = f"No significant excess of false alarms: {join_names(texts, is_simple=True)}"
     if by_p := list_excesses(found, "p_side"):
-        named = [f"{percent(each['used'])} ({name})" for name, each in by_p]
-        head += f"; p_real alone significantly exceeds {join_names(named)}"
-    flips = [count_flips(one, "unchecked") for one in sets.values()]
-    checked = [count_flips(one, "checked") for one in sets.values()]
+        head += f", but p_real alone exceeds its rate ({join_names(sorted({name for name, _ in by_p}))})"
+    checked, unchecked = ([count_flips(one, how) for one in found["sets"].values()] for how in ("checked", "unchecked"))
     return (
-        f"{head}; in another file, {sum(n for n, _ in checked):,} of {sum(n for _, n in checked):,} verdicts flip with "
-        f"the domain check, {sum(n for n, _ in flips):,} without it."
+        f"{head}; {sum(n for n, _ in checked):,} of {sum(n for _, n in checked):,} verdicts flip in other files, "
+        f"{sum(n for n, _ in unchecked):,} without the domain check."
     )
 
 
