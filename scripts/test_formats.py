@@ -20,7 +20,7 @@ ENVIRONMENT = ROOT / ".venv-formats"
 VERSIONS = ("3.13", "3.12", "3.14")
 """Which Pythons are looked for, the first one first; the one that runs this script is left out."""
 LIBRARIES = ("zarr", "numcodecs", "numpy", "pyarrow", "pillow")
-PACKAGES = (*LIBRARIES, "tqdm", "pytest", "pytest-timeout")
+PACKAGES = (*LIBRARIES, "tqdm", "pytest", "pytest-timeout", "hypothesis")
 MARKERS = "not slow and not gpu and not network and not slurm"
 
 

@@ -66,6 +66,8 @@ class Workers:
         # glibc otherwise gives every large tensor's memory back and takes it anew, page by page.
         os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(KEPT_BYTES))
         os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT_BYTES))
+        # On some machines pyarrow's allocator begins a thread, and a process with threads is not to be forked.
+        os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
         return self
 
     def __exit__(
