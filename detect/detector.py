@@ -1,6 +1,5 @@
 """A detector with the diffusion model of its maps: pictures in, verdicts out, both stages on each."""
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -15,15 +14,13 @@ from detect.decide import Rule
 from detect.domain import Domain
 from detect.folder import DetectorFolder
 from detect.judging import Judge
-from detect.mapping import Item, load_probes, prepare_batches
+from detect.mapping import Item, count_threads, load_probes, prepare_batches
 from detect.picture import Given, Picture
 from detect.prepare import Prepared, prepare
 from detect.scorers import ClassifierScorer, MeanScorer, Scorer
 from detect.verdict import Answer, Note, Verdict
 from extract import KnownHashes, LoadedProbe, Probe
 from train import DetectorFile
-
-MAX_THREADS = 8
 
 
 class Detector:
@@ -65,7 +62,7 @@ class Detector:
         check_least("batch_size", batch_size, 1)
         check_least("num_threads", num_threads, 1)
         self.description, self.rule, self.batch_size = description, rule, batch_size
-        self.num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        self.num_threads = num_threads or count_threads()
         self.probes, self.scorer = [*probes], scorer
         self._judge = Judge(probes, scorer, rule, Domain(description.facts), notes, explain=explain)
         self._lock = threading.Lock()
@@ -99,7 +96,7 @@ class Detector:
             strict: Refuse a rate that the validation photographs do not support, instead of using the smallest one.
             verify: Read the diffusion model's weights in full, also if they were hashed here before.
             batch_size: Pictures that the networks see at once.
-            num_threads: Threads that load and decode; None: one a core, at most `MAX_THREADS`.
+            num_threads: Threads that load and decode; None: as of `count_threads`.
             explain: Whether verdicts have the attention of the spatial refinement.
 
         Raises:

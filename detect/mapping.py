@@ -1,5 +1,6 @@
 """From pictures to error maps: threads prepare some batches ahead, and the diffusion models work on one at a time."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,8 @@ from extract import Batch, LoadedProbe, Probe, collate
 
 READ_AHEAD = 2
 """Batches that are prepared while the networks work on others."""
+
+MAX_THREADS = 8
 
 Item = Prepared | Answer
 """A picture that waits for the networks, or one that cannot be used."""
@@ -49,6 +52,11 @@ def prepare_batches(
             )
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def count_threads() -> int:
+    """Threads that prepare pictures where nobody says how many: one a core, at most `MAX_THREADS`."""
+    return min(MAX_THREADS, os.cpu_count() or 1)
 
 
 def load_probes(probes: Sequence[Probe]) -> list[LoadedProbe]:

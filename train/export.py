@@ -50,12 +50,13 @@ def export_checkpoint(
 
     Raises:
         FileExistsError: If the folder is there already.
-        ValueError: If the file is no such checkpoint, or data and cache are not those of its training.
+        ValueError: If the file is no such checkpoint, data and cache are not those of its training, or there is no GPU.
         CacheError: If data or cache cannot be read.
     """
     folder = Path(out)
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: choose another --out")
+    used = _find_device(device)
     detector = Detector.from_checkpoint(ckpt)
     if not detector.is_calibrated:
         logger.warning(
@@ -78,7 +79,7 @@ def export_checkpoint(
             detector,
             data,
             caches,
-            device=_find_device(device),
+            device=used,
             results=known if results or known.is_file() else None,
             reading=reading,
         )
@@ -144,4 +145,6 @@ def _find_features(
 
 
 def _find_device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

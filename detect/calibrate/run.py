@@ -1,7 +1,6 @@
 """`lare calibrate`: photographs in, a detector's folder out."""
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ from detect.calibrate.config import CalibrateConfig
 from detect.calibrate.describing import measure_facts, score_photographs
 from detect.calibrate.measuring import Measured, measure_photographs
 from detect.calibrate.photographs import PhotographSource
-from detect.detector import MAX_THREADS
 from detect.files.names import show_name, show_text
 from detect.files.terminal import TELL_EVERY_SEC
+from detect.mapping import count_threads
 from detect.verdict import Answer
 from extract import KnownHashes, Probe
 from train import INCLUDED_MODEL, DetectorFile, DiffusionModelName, ProbeFile, copy_model, versions, write_card
@@ -72,7 +71,7 @@ def run(config: CalibrateConfig) -> int:
 
 def _measure_all(config: CalibrateConfig, source: PhotographSource, probe: Probe) -> tuple[list[Measured], int]:
     """Different photographs, in their order, and how many could not be used."""
-    num_threads = config.num_workers if config.num_workers is not None else min(MAX_THREADS, os.cpu_count() or 1)
+    num_threads = count_threads() if config.num_workers is None else config.num_workers
     found: dict[str, Measured] = {}
     num_rejected, copies = 0, list[str]()
     logger.info("maps by %s on %s", show_name(config.model), probe.model.device)

@@ -98,6 +98,16 @@ def test_the_lines_of_the_model_card_run(made: Made, tmp_path: Path) -> None:
     assert 'Detector.from_pretrained("FOLDER", model="DIFFUSION_MODEL")' in (made.folder / "README.md").read_text()
 
 
+def test_a_gpu_that_is_not_there_is_refused_and_not_passed_over(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    places = str(made.checkpoint), str(tmp_path / "out"), str(made.data), str(made.cache)
+    with pytest.raises(ValueError, match="device is cuda, but torch finds no GPU: pass --device cpu"):
+        export_checkpoint(*places, device="cuda")
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_dataset_is_refused(made: Made, tmp_path: Path) -> None:
     content = torch.load(made.checkpoint, weights_only=True)
     content["trained_on"]["dataset_id"] = "0" * 64

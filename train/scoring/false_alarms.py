@@ -58,7 +58,7 @@ class Photographs:
             scores, groups = content["scores"], content["groups"]
             if not 0 < len(scores) == len(groups) <= MAX_PHOTOGRAPHS:
                 raise ValueError(f"{len(scores)} scores of {len(groups)} groups")
-            names = [str(int(group)) for group in groups]
+            names = [f"{int(group):06d}" for group in groups]  # in their order: numbers stay
             return cls.of([float(score) for score in scores], names)
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"its validation photographs cannot be read: {error}") from error
@@ -72,7 +72,7 @@ class Photographs:
             "groups": list(self.groups),
         }
 
-    @property
+    @cached_property  # asked for with every picture
     def num_groups(self) -> int:
         """How many groups the photographs are of."""
         return len(set(self.groups))
@@ -81,6 +81,10 @@ class Photographs:
     def smallest_rate(self) -> float:
         """The smallest p-value that there is, 1 / (1 + groups): no smaller false-alarm rate can be kept."""
         return 1 / (1 + self.num_groups)
+
+    @cached_property
+    def _ascending(self) -> NDArray[np.float64]:
+        return np.asarray(self.scores, dtype=np.float64)
 
     @cached_property
     def _weights_above(self) -> NDArray[np.float64]:
@@ -94,7 +98,7 @@ class Photographs:
 
         Where each photograph is a group of its own: (1 + photographs that score at least as high) / (1 + photographs).
         """
-        at = int(np.searchsorted(self.scores, score, side="left"))
+        at = int(np.searchsorted(self._ascending, score, side="left"))
         return min(1.0, (1 + float(self._weights_above[at])) / (1 + self.num_groups))
 
 

@@ -61,6 +61,12 @@ def test_it_comes_back_from_json_the_same() -> None:
     assert Photographs.from_dict(json.loads(json.dumps(photographs.to_dict()))) == photographs
 
 
+def test_many_groups_keep_their_numbers_so_that_a_description_keeps_its_identity() -> None:
+    photographs = Photographs.of([i / 40 for i in range(40)], [f"scene {i % 25}" for i in range(40)])
+    assert photographs.num_groups == 25
+    assert Photographs.from_dict(json.loads(json.dumps(photographs.to_dict()))) == photographs
+
+
 def test_photographs_that_say_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="there are no validation photographs"):
         Photographs.of([], [])
