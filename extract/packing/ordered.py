@@ -3,11 +3,13 @@
 import logging
 import multiprocessing
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from typing import TypeVar
@@ -58,11 +60,29 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
 def _start_fork_server() -> None:
     """Start the server process, and leave Ctrl-C to this one also while that one loads its code."""
     resource_tracker.ensure_running()  # it would let signals through again
+    with _hold_ctrl_c():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _hold_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C wait until this is done."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came: list[int] = []
+    # Blocked too, for the processes that are started. Blocking alone is not enough: another thread of a library takes
+    # the signal, and Python answers it in this one.
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(came[0], None)
 
 
 def map_in_threads(function: Callable[[T], R], items: Iterable[T], num_workers: int, chunk_size: int) -> Iterator[R]:
@@ -80,7 +100,8 @@ def _map(
     underway: deque[Future[list[R]]] = deque()
     stream = iter(items)
     while chunk := list(islice(stream, chunk_size)):
-        underway.append(pool.submit(_apply, function, chunk))
+        with _hold_ctrl_c():  # it may start a worker, which the pool must know of to wait for it at the end
+            underway.append(pool.submit(_apply, function, chunk))
         if len(underway) == num_chunks:
             yield from underway.popleft().result()
     while underway:
