@@ -29,10 +29,23 @@ GENERATOR_PHOTOS ?=
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable)
 ARGS ?=
 
+VARIABLES := PYTHON TORCH DATA CACHE MODEL OUT SRC SHARD SHARDS ENGINE WATCH DEVICE CKPT IMG DETECTOR CONFIG PRESET \
+    PHOTOS GENERATOR_PHOTOS CHROMIUM ARGS
+define newline
+
+
+endef
+# Values are text. Make would run a `$(shell …)` in them, and the shell what ARGS holds beyond words and quotes.
+$(foreach name,$(VARIABLES),$(if $(filter-out undefined file,$(origin $(name))), \
+    $(eval override $(name) := $$(value $(name))) \
+    $(if $(findstring $(newline),$($(name))),$(error $(name) holds a line break, which a recipe cannot pass on))))
+$(foreach sign,$$ ` ; & | < > ( ),$(if $(findstring $(sign),$(ARGS)), \
+    $(error ARGS holds $(sign) which the shell would act on: run $(LARE) with these flags yourself)))
+
 # $(call quote,VALUE): for the shell, whatever is in it: spaces, apostrophes.
 quote = '$(subst ','\'',$(1))'
 # $(call flag,--name,VALUE): the flag only where the variable is set, so that a config file's value stands otherwise.
-flag = $(if $(2),$(1) $(call quote,$(2)))
+flag = $(if $(2),$(1)=$(call quote,$(2)))
 
 .PHONY: help
 help:
@@ -40,7 +53,7 @@ help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
 
 .venv/.installed: constraints.txt pyproject.toml
-	@$(PYTHON) scripts/setup_env.py
+	@$(call quote,$(PYTHON)) scripts/setup_env.py
 
 .PHONY: setup
 setup: .venv/.installed  ## install .venv with the pinned versions (TORCH=cpu|cuda)
@@ -56,12 +69,12 @@ toy-benchmark: .venv/.installed  ## does LaRE see more than smoothness? PHOTOS=f
 
 .PHONY: caches
 caches: .venv/.installed  ## what `make ablate` reads: sweeps of timesteps, ensemble sizes, precisions (PRESET= or CONFIG=)
-	$(LARE) question caches --config $(call quote,$(or $(CONFIG),toy-$(PRESET))) $(call flag,--data,$(DATA)) \
+	$(LARE) question caches --config=$(call quote,$(or $(CONFIG),toy-$(PRESET))) $(call flag,--data,$(DATA)) \
 	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(ARGS)
 
 .PHONY: ablate
 ablate: .venv/.installed  ## one table of all settings that caches alone can compare, no UNet (PRESET=quick|full or CONFIG=)
-	$(LARE) question ablate --config $(call quote,$(or $(CONFIG),toy-$(PRESET))) $(call flag,--data,$(DATA)) \
+	$(LARE) question ablate --config=$(call quote,$(or $(CONFIG),toy-$(PRESET))) $(call flag,--data,$(DATA)) \
 	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: report
@@ -74,12 +87,12 @@ shards: .venv/.installed  ## pack a folder, a GenImage tree, an annotation file 
 
 .PHONY: extract
 extract: .venv/.installed  ## LaRE of a tar into the cache: SHARD=n | 0-31 | 3,7,9 | all (CONFIG=sd15)
-	$(LARE) extract --config $(call quote,$(or $(CONFIG),sd15)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	$(LARE) extract --config=$(call quote,$(or $(CONFIG),sd15)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
 	    $(call flag,--model,$(MODEL)) $(call flag,--shard,$(SHARD)) $(ARGS)
 
 .PHONY: launch
 launch: .venv/.installed  ## the same as tasks: ENGINE=slurm (a job array) or local (a process a GPU), SHARD=all
-	$(LARE) launch --config $(call quote,$(or $(CONFIG),sd15)) $(call flag,--engine,$(ENGINE)) $(call flag,--data,$(DATA)) \
+	$(LARE) launch --config=$(call quote,$(or $(CONFIG),sd15)) $(call flag,--engine,$(ENGINE)) $(call flag,--data,$(DATA)) \
 	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(call flag,--shard,$(or $(SHARD),$(SHARDS))) $(ARGS)
 
 .PHONY: noise-study
@@ -97,7 +110,7 @@ verify: .venv/.installed  ## the same, with every checksum and every join checke
 
 .PHONY: train
 train: .venv/.installed  ## train the detector from tars and cache (CONFIG=lare2)
-	$(LARE) fit --config $(call quote,$(or $(CONFIG),lare2)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	$(LARE) fit --config=$(call quote,$(or $(CONFIG),lare2)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: eval
@@ -110,12 +123,12 @@ eval: .venv/.installed  ## score the test tars: CKPT=<run>/checkpoints/best.ckpt
 
 .PHONY: detect
 detect: .venv/.installed  ## a verdict on a picture, folder or tar: IMG= DETECTOR=folder (MODEL= OUT=results.csv)
-	$(LARE) detect $(if $(IMG),$(call quote,$(IMG))) $(call flag,--detector,$(DETECTOR)) $(call flag,--model,$(MODEL)) \
+	$(LARE) detect $(call flag,--files,$(IMG)) $(call flag,--detector,$(DETECTOR)) $(call flag,--model,$(MODEL)) \
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: calibrate
 calibrate: .venv/.installed  ## a detector from photographs alone: PHOTOS= OUT=new folder (MODEL=diffusers folder CONFIG=sd15)
-	$(LARE) calibrate $(if $(PHOTOS),$(call quote,$(PHOTOS))) --config $(call quote,$(or $(CONFIG),sd15)) \
+	$(LARE) calibrate $(call flag,--photos,$(PHOTOS)) --config=$(call quote,$(or $(CONFIG),sd15)) \
 	    $(call flag,--model,$(MODEL)) $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: serve

@@ -28,6 +28,7 @@ T = TypeVar("T")
 def run_as_process(main: Callable[[], int]) -> NoReturn:
     """End this process with a command's exit status; SIGTERM ends it in order, with 143."""
     read_files_as_utf8()
+    keep_imports_ours()
     exit_on_sigterm()
     sys.exit(main())
 
@@ -42,6 +43,16 @@ def read_files_as_utf8() -> None:
     os.environ["PYTHONUTF8"] = "1"  # also for the processes that this one starts
     os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:backslashreplace")
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def keep_imports_ours() -> None:
+    """Let no process that this one starts import from the working directory, unless this one was told to (`python -m`).
+
+    A folder of strangers may hold a `torch.py`. Python would find it first: in a worker of multiprocessing, and in a
+    child that `python -m` begins.
+    """
+    if sys.path[:1] not in ([""], [os.getcwd()]):
+        os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def exit_on_sigterm() -> None:

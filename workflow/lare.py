@@ -63,8 +63,9 @@ def _run(called: str, verb: Verb, args: Sequence[str]) -> int:
     arguments = ["--help"] if "help" in flags else translate(verb, args)
     if verb.command == ("train", "predict") and "help" not in flags:
         arguments = complete_predict(arguments)
-    from cache_schema.program import exit_on_sigterm  # a third of a second that help does without
+    from cache_schema.program import exit_on_sigterm, keep_imports_ours  # a third of a second that help does without
 
+    keep_imports_ours()
     exit_on_sigterm()
     work = import_module(f"{verb.command[0]}.__main__").main
     status: int = work([*verb.command[1:], *arguments])

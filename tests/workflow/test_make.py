@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -23,14 +25,16 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 """As of a shell: these tests may be run by make."""
 
 
-def run_make(tmp_path: Path, verb: str, **variables: str) -> list[list[str]]:
+def run_make(
+    tmp_path: Path, verb: str, environment: Mapping[str, str] = MappingProxyType({}), **variables: str
+) -> list[list[str]]:
     """Run a verb for real, with a program in place of Python that notes what it is given."""
     noted = tmp_path / "noted.jsonl"
     note = tmp_path / "note.py"
     note.write_text(f"import json, sys\nopen({str(noted)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n")
     settings = [f"{name}={value}" for name, value in {"PY": f"{sys.executable} {note}", **variables}.items()]
     command = ["make", "--no-print-directory", "-C", str(ROOT), "-o", ".venv/.installed", verb, *settings]
-    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
+    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT | environment)
     return [json.loads(line) for line in noted.read_text().splitlines()]
 
 
@@ -47,12 +51,12 @@ def run_make(tmp_path: Path, verb: str, **variables: str) -> list[list[str]]:
         ("status", {**PLACES, "WATCH": "1"}, f"watch --data={DATA} --cache={CACHE}"),
         ("verify", {**PLACES, "ARGS": "--deep"}, f"verify --data={DATA} --cache={CACHE} --deep"),
         ("train", {**PLACES, "OUT": OUT}, f"fit --config=lare2 --data={DATA} --cache={CACHE} --out={OUT}"),
-        ("train", {"CACHE": "[a,b]", "ARGS": "--seed 1"}, "fit --config=lare2 --cache=[a,b] --seed=1"),
+        ("train", {"CACHE": "[a,b]", "ARGS": "--seed=1"}, "fit --config=lare2 --cache=[a,b] --seed=1"),
         ("demo", {"OUT": OUT}, f"demo --out={OUT}"),
         ("bench", {"OUT": OUT, "DEVICE": "cuda"}, f"bench --out={OUT} --device=cuda"),
         ("report", {"DATA": DATA}, f"question report --data={DATA}"),
         ("serve", {"DETECTOR": "my detector", "MODEL": "a b"}, "serve --detector=my detector --model=a b"),
-        ("serve", {"DETECTOR": "d", "ARGS": "--port 9000"}, "serve --detector=d --port=9000"),
+        ("serve", {"DETECTOR": "d", "ARGS": "--port=9000"}, "serve --detector=d --port=9000"),
         ("caches", {"CACHE": CACHE}, f"question caches --config=toy-quick --cache={CACHE}"),
         ("ablate", {"PRESET": "full", "OUT": OUT}, f"question ablate --config=toy-full --out={OUT}"),
         ("toy-benchmark", {"PHOTOS": "my photos"}, "question toy-benchmark --photos=my photos"),
@@ -64,8 +68,7 @@ def test_variables_reach_the_command_as_they_are(
     (found,) = run_make(tmp_path, verb, **variables)
     assert found[:2] == ["-m", "workflow"]
     name, *flags = expected.split(" --")
-    words = name.split() + [word for flag in flags for word in f"--{flag}".split("=", 1)]
-    assert found[2:] == words
+    assert found[2:] == [*name.split(), *(f"--{flag}" for flag in flags)]
     if "CONFIG" not in variables:  # the verb knows all of these flags
         question = found[2] == "question"
         translate(load_questions()[found[3]] if question else VERBS[found[2]], found[4 if question else 3 :])
@@ -73,29 +76,77 @@ def test_variables_reach_the_command_as_they_are(
 
 def test_a_picture_is_a_word(tmp_path: Path) -> None:
     (found,) = run_make(tmp_path, "detect", IMG="it's my photo.jpg", DETECTOR="my detector", MODEL="a b", OUT=OUT)
-    assert found[:4] == ["-m", "workflow", "detect", "it's my photo.jpg"]
-    assert found[4:] == ["--detector", "my detector", "--model", "a b", "--out", OUT]
+    assert found[:3] == ["-m", "workflow", "detect"]
+    assert found[3:] == ["--files=it's my photo.jpg", "--detector=my detector", "--model=a b", f"--out={OUT}"]
     assert translate(VERBS["detect"], found[3:])[0] == "it's my photo.jpg"
     (tmp_path / "noted.jsonl").unlink()
     (found,) = run_make(tmp_path, "detect", DETECTOR="d", ARGS="--files_from list")
-    assert found[2:] == ["detect", "--detector", "d", "--files_from", "list"]
+    assert found[2:] == ["detect", "--detector=d", "--files_from", "list"]
 
 
 def test_a_folder_of_photographs_is_a_word(tmp_path: Path) -> None:
     (found,) = run_make(tmp_path, "calibrate", PHOTOS="it's my photos", MODEL="a b", OUT=OUT)
-    assert found[2:] == ["calibrate", "it's my photos", "--config", "sd15", "--model", "a b", "--out", OUT]
+    assert found[2:] == ["calibrate", "--photos=it's my photos", "--config=sd15", "--model=a b", f"--out={OUT}"]
     translate(VERBS["calibrate"], found[3:])
 
 
 def test_scoring_a_checkpoint_in_a_folder_with_spaces(tmp_path: Path) -> None:
     predict, evaluate = run_make(tmp_path, "eval", CKPT="runs/it's my run/checkpoints/best.ckpt", **PLACES)
     run = "runs/it's my run"
-    ckpt = ["--ckpt", f"{run}/checkpoints/best.ckpt", "--out", run]
-    places = ["--data", DATA, "--cache", CACHE]
+    ckpt = [f"--ckpt={run}/checkpoints/best.ckpt", "--out", run]
+    places = [f"--data={DATA}", f"--cache={CACHE}"]
     assert predict[2:] == ["predict", *ckpt, *places, "--overwrite"]
     assert evaluate[2:] == [
         *("evaluate", *places, "--readings", f"detector={run}/predictions.parquet", "--out", f"{run}/results.json")
     ]
+
+
+HOSTILE = (
+    "$(shell touch {marker})",
+    "${{shell touch {marker}}}",
+    "$(eval SHELL := touch {marker})",
+    "$$(touch {marker})",
+    "`touch {marker}`",
+    "'; touch {marker}; '",
+    '"; touch {marker} #',
+    "--model=$(touch {marker})",
+)
+"""Names of files that would make a marker."""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_a_name_is_never_run(name: str, is_exported: bool, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    hostile = name.format(marker=marker)
+    places = dict.fromkeys(("IMG", "DETECTOR", "MODEL", "OUT", "DATA", "CACHE", "CONFIG", "SRC", "TORCH"), hostile)
+    for verb in ("detect", "extract"):
+        (found,) = run_make(tmp_path, verb, places) if is_exported else run_make(tmp_path, verb, **places)
+        assert not marker.exists()
+        assert f"--model={hostile}" in found and f"--{'files' if verb == 'detect' else 'data'}={hostile}" in found
+        (tmp_path / "noted.jsonl").unlink()
+
+
+@pytest.mark.parametrize("name", [*HOSTILE[:5], "x; touch {marker}", "x | touch {marker}", "x & touch {marker}"])
+def test_flags_that_the_shell_would_act_on_are_refused(name: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_make(tmp_path, "detect", DETECTOR="d", ARGS=name.format(marker=marker))
+    assert b"which the shell would act on" in refused.value.stderr
+    assert not marker.exists()
+
+
+def test_a_line_break_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_make(tmp_path, "detect", IMG=f"photo.jpg\ntouch {marker}")
+    assert b"IMG holds a line break" in refused.value.stderr
+    assert not marker.exists()
+
+
+def test_a_file_whose_name_looks_like_a_flag_is_a_word(tmp_path: Path) -> None:
+    (found,) = run_make(tmp_path, "detect", IMG="--out=elsewhere", DETECTOR="d")
+    assert translate(VERBS["detect"], found[3:])[-2:] == ["--", "--out=elsewhere"]
 
 
 def test_make_alone_lists_its_verbs() -> None:

@@ -64,13 +64,18 @@ def test_only_what_is_used_without_a_checkout_is_installed(environment: Path) ->
     assert list(packages.glob("demo/**/*.csv")) and list(packages.glob("demo/configs/*.yaml"))
 
 
-def test_packing_extraction_and_status_with_packaged_settings(lare: Lare, tmp_path: Path) -> None:
-    place, rng = tmp_path / "my place", np.random.default_rng(0)
+def save_photos(place: Path) -> None:
+    rng = np.random.default_rng(0)
     for source in ("real", "toy"):
         (place / "my photos" / source).mkdir(parents=True)
         for n in range(4):
             pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             (place / "my photos" / source / f"{n}.png").write_bytes(encode_png(pixels))
+
+
+def test_packing_extraction_and_status_with_packaged_settings(lare: Lare, tmp_path: Path) -> None:
+    place = tmp_path / "my place"
+    save_photos(place)
     save_tiny_sd(place / "model")
     assert "extract" in lare("--help").stdout and "--detector" in lare("detect", "--help").stdout
     pack = lare("pack", "--src", "my photos", "--out", "my data", "--num_workers", "1")
@@ -82,6 +87,21 @@ def test_packing_extraction_and_status_with_packaged_settings(lare: Lare, tmp_pa
     status = lare("status", *places, "--json")
     assert status.returncode == 0, status.stderr
     assert '"done"' in status.stdout
+
+
+def test_nothing_is_imported_from_the_folder_that_it_is_called_in(lare: Lare, tmp_path: Path) -> None:
+    place, marker = tmp_path / "my place", tmp_path / "marker"
+    save_photos(place)
+    save_tiny_sd(place / "model")
+    hostile = f"open({str(marker)!r}, 'a').write(__file__ + '\\n')\nraise ImportError(__file__)\n"
+    for name in ("multiprocessing", "json", "random", "selectors", "torch", "numpy", "extract", "cache_schema"):
+        (place / f"{name}.py").write_text(hostile)
+    pack = lare("pack", "--src", "my photos", "--out", "data", "--num_workers", "2")  # begins workers
+    settings = ["--config=sd15", "--image_size=64", "--ensemble_size=1", "--compute_dtype=fp32", "--device=cpu"]
+    places = ["--data=data", "--cache=cache", "--model=model", "--revision=null", "--num_workers=1"]
+    launch = lare("launch", *settings, *places, "--engine=local")  # begins `python -m extract`
+    assert not marker.exists(), marker.read_text()
+    assert (pack.returncode, launch.returncode) == (0, 0), pack.stderr + launch.stderr
 
 
 def test_settings_of_a_fit_come_by_name(lare: Lare) -> None:
