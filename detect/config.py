@@ -23,6 +23,8 @@ class DetectorConfig:
     """Folder of the detector, or its hub id."""
     model: str | None = None
     """Diffusers folder or hub id of the diffusion model. By default the one that the detector holds or names."""
+    variant: str | None = None
+    """Which of several copies of the diffusion model's weights: `fp16` for files *.fp16.safetensors."""
     revision: str | None = None
     """Branch, tag or commit hash of a detector on the hub."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -62,6 +64,7 @@ class DetectorConfig:
             self.detector,
             self.model,
             self.device,
+            variant=self.variant,
             revision=self.revision,
             compute_dtype=self.compute_dtype,
             false_alarm_rate=self.false_alarm_rate,

@@ -74,6 +74,7 @@ class Detector:
         model: str | Path | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         *,
+        variant: str | None = None,
         revision: str | None = None,
         compute_dtype: str | None = None,
         false_alarm_rate: float = 0.01,
@@ -89,7 +90,8 @@ class Detector:
             folder: Folder of `lare export` or `lare calibrate`, or a hub id.
             model: Diffusers folder or hub id of the diffusion model; None: the one that the folder holds or names.
             device: Where the networks run; auto uses a GPU if there is one.
-            revision: Of a hub id, a branch, tag or commit hash.
+            variant: Of the diffusion model's weight files, "fp16".
+            revision: Of a detector on the hub, a branch, tag or commit hash.
             compute_dtype: Number format of the diffusion model; None: as trained. Another one moves the maps a little,
                 and every verdict says so.
             false_alarm_rate: Share of photographs that may be called generated.
@@ -109,7 +111,7 @@ class Detector:
         rule = Rule(description, false_alarm_rate)
         if strict:
             rule.check_strict()
-        changes: dict[str, Any] = {"device": device, "batch_size": batch_size}
+        changes: dict[str, Any] = {"device": device, "batch_size": batch_size, "variant": variant}
         if compute_dtype is not None:
             changes["compute_dtype"] = compute_dtype
         known = KnownHashes(check=verify)

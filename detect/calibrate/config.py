@@ -12,7 +12,7 @@ GroupBy = Literal["file", "folder"]
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
 _OF_THE_MAPS = (
-    *("model", "revision", "vae", "vae_revision", "image_size", "timestep", "ensemble_size", "noise_seed"),
+    *("model", "revision", "variant", "vae", "vae_revision", "image_size", "timestep", "ensemble_size", "noise_seed"),
     *("prompt_policy", "prompt", "compute_dtype", "stored_dtype", "batch_size", "device", "channels_last"),
 )
 """Settings that `lare extract` has too, under the same names and defaults."""
@@ -41,6 +41,8 @@ class CalibrateConfig:
     """Copy the diffusion model into the detector's folder; for small models."""
     revision: str | None = None
     """Commit hash of `model` on the hub, 40 hexadecimal digits."""
+    variant: str | None = None
+    """Which of several copies of the model's weights: `fp16` for files *.fp16.safetensors."""
     vae: str | None = None
     """Hub id of another autoencoder in place of the model's own."""
     vae_revision: str | None = None

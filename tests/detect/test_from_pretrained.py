@@ -55,6 +55,20 @@ def test_a_folder_that_holds_its_model_needs_no_other(made: Made, tmp_path: Path
     assert whole(picture)[0].score == apart(picture)[0].score
 
 
+def test_a_model_that_has_only_half_precision_names_is_read_by_its_variant(made: Made, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(made.model, tmp_path / "model"))
+    for path in [*model.rglob("*.safetensors")]:
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    with pytest.raises(ValueError, match="only with --variant fp16"):
+        Detector.from_pretrained(made.folder, model)
+    half, usual = (
+        Detector.from_pretrained(made.folder, path, variant=variant)
+        for path, variant in ((model, "fp16"), (made.model, None))
+    )
+    picture = make_images(1)[0]
+    assert half(picture)[0].score == usual(picture)[0].score
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_missing_file_and_a_flipped_bit_are_refused_by_name(made: Made, folder: Path, name: str) -> None:
     flip(folder / name)
