@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from cache_schema import open_image
 
 Draw = Callable[[tuple[int, ...]], Tensor]
 """Shape → standard normal noise of it, on the CPU."""
@@ -82,7 +83,7 @@ class AuthorsWay:
         return text
 
     def _load_image(self, file: Path) -> Tensor:
-        with Image.open(file) as opened:
+        with open_image(file) as opened:
             image = opened.convert("RGB").resize((self.image_size, self.image_size))
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
         return (pixels / 127.5 - 1)[None].to(self.device)

@@ -18,6 +18,7 @@ from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, d
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import lock_folder
+from cache_schema.opening import open_image
 from cache_schema.png_chunks import walk_chunks
 from cache_schema.report import (
     ShardReport,
@@ -94,6 +95,7 @@ __all__ = [
     "new_folder",
     "non_finite_reason",
     "open_cache",
+    "open_image",
     "read_image_bytes",
     "read_json",
     "reason_kind",

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from cache_schema.libtiff import libtiff_damage
+from cache_schema.opening import FORMATS, open_image
 from cache_schema.png_chunks import only_pixels
 from cache_schema.status import Status
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 RULES = {"color": "rgb8", "alpha": "over-white", "orientation": "exif", "resize": "squash", "filter": "bicubic"}
 """The fingerprint fields that this module fixes."""
@@ -119,7 +119,7 @@ def _decode(
     with _PILLOW_SETTINGS:
         try:
             file = io.BytesIO(data)
-            image = Image.open(file, formats=formats) if open_file is None else open_file(file)
+            image = open_image(file, formats) if open_file is None else open_file(file)
         except UnidentifiedImageError as error:
             reason = f"cannot identify it as one of {', '.join(formats)}; it begins with {data[:16]!r}"
             raise ImageRejected(Status.UNREADABLE, reason) from error

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cache_schema import Dataset, Sample, SampleFields, sample_key, write_dataset
+from cache_schema import Dataset, Sample, SampleFields, open_image, sample_key, write_dataset
 
 JPEG_QUALITY = 90
 _ROUGHNESS = (0.3, 0.65)
@@ -71,7 +71,7 @@ def save_jpegs(folder: Path, jpegs: Sequence[bytes]) -> list[Path]:
 
 def _sample(number: int, data: bytes, changes: dict[str, Any]) -> Sample:
     path = f"real/{number:06d}.jpg"
-    width, height = Image.open(io.BytesIO(data)).size
+    width, height = open_image(io.BytesIO(data)).size
     fields = {
         "label": 0,
         "image_source": "real",

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from cache_schema import open_image
 from demo.toy.model import IMAGE_SIZE_PX
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -65,7 +66,7 @@ class Photos:
         parts: list[Photos] = [cls([], []), cls([], [])]
         for i, path in enumerate(tqdm(paths, desc="photographs")):
             part = parts[i in held_out]
-            part.pixels.append(np.asarray(Image.open(path).convert("RGB")))
+            part.pixels.append(np.asarray(open_image(path).convert("RGB")))
             part.class_names.append(path.parent.name)
         return parts[0], parts[1]
 

@@ -13,7 +13,9 @@ from detect.verdict import Note
 from extract import jpeg_quality
 
 STAGE_1_FORMATS = tuple(EXTENSIONS)
-FORMATS = (*STAGE_1_FORMATS, "AVIF", "HEIF", "JXL")
+PILLOW_FORMATS = (*STAGE_1_FORMATS, "AVIF")
+"""What Pillow reads without another library."""
+FORMATS = (*PILLOW_FORMATS, "HEIF", "JXL")
 """Pillow's names of the formats that are read."""
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -70,7 +72,7 @@ def _decode(data: bytes) -> DecodedFile:
         return decode_file(data, ("HEIF",), _open_heif)
     if _AVIF_BRANDS.intersection(brands) and not _pillow_reads_avif():
         raise ImageRejected(Status.UNREADABLE, "an AVIF file, which needs a newer Pillow: pip install 'pillow>=11.3'")
-    formats = (*STAGE_1_FORMATS, "AVIF") if brands else STAGE_1_FORMATS
+    formats = PILLOW_FORMATS if brands else STAGE_1_FORMATS
     try:
         return decode_file(data, formats)
     except ImageRejected as error:

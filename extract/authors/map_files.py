@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from cache_schema import ImageRejected, Status, decode_file, decode_image
+from cache_schema import ImageRejected, Status, decode_file, decode_image, open_image
 from extract.tables.annotation import read_annotation_lines
 from extract.tables.labels import parse_label
 from extract.tables.table import TABLE_SUFFIXES, read_table
@@ -164,7 +163,7 @@ def check_same_picture(data: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image: Image.Image = Image.open(io.BytesIO(data))
+            image = open_image(io.BytesIO(data))
         except Exception:  # metadata that Pillow gives up at, in nearly any class; the pixels are known to be whole
             image = decode_file(data).opened
         is_plain = image.mode in _OPAQUE_MODES and not image.has_transparency_data

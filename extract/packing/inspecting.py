@@ -16,6 +16,7 @@ from cache_schema import (
     Sample,
     SampleFields,
     decode_file,
+    open_image,
     read_image_bytes,
 )
 from extract.packing.copies import CopyRule
@@ -80,7 +81,7 @@ def standard_quality_of_table() -> dict[tuple[int, ...], int]:
     for quality in range(1, 101):
         buffer = io.BytesIO()
         Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
-        tables[tuple(Image.open(buffer).quantization[0])] = quality  # type: ignore[attr-defined]
+        tables[tuple(open_image(buffer, ("JPEG",)).quantization[0])] = quality  # type: ignore[attr-defined]
     return tables
 
 

@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import (  # type: ignore[import-untype
     adjust_saturation,
 )
 
+from cache_schema import open_image
 from train.data.plan import seeded_rng
 
 
@@ -105,7 +106,7 @@ def _drawn(change: str, probability: float, seed: int, epoch: int, key: str) -> 
 def _through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return Image.open(buffer, formats=("JPEG",))
+    return open_image(buffer, ("JPEG",))
 
 
 def _check_range(name: str, bounds: tuple[float, float], most: float) -> None:

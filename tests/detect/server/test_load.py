@@ -9,6 +9,7 @@ import pytest
 
 from detect import Answer, Picture
 from detect.server import large
+from tests.bad_images import encode, quadrants
 from tests.detect.server.conftest import Running
 from tests.detect.server.fake import FakeDetector, Prepared, picture, same
 from tests.detect.server.test_refusals import FORM, PART, raw, refusal
@@ -145,3 +146,8 @@ def test_while_the_models_load_the_service_says_so(start: Callable[..., Running]
     loaded.set()
     wait_until(lambda: running.healthz() == 200)
     assert running.detect(picture()).status_code == 200
+
+
+@pytest.mark.parametrize("format", ["PPM", "TGA", "ICO"])
+def test_what_is_in_no_format_of_ours_is_not_opened_to_learn_its_size(format: str) -> None:
+    assert not large.is_large(picture()) and large.is_large(encode(quadrants(), format))
