@@ -78,8 +78,8 @@ ablate: .venv/.installed  ## one table of all settings that caches alone can com
 	    $(call flag,--cache,$(CACHE)) $(call flag,--model,$(MODEL)) $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: report
-report: .venv/.installed  ## all answers as a page: those below runs/, else those of docs/RESULTS.md → runs/report.html (ARGS='--answers FOLDER --toy FOLDER')
-	$(LARE) question report $(call flag,--config,$(CONFIG)) $(call flag,--out,$(OUT)) $(call flag,--data,$(DATA)) $(ARGS)
+report: .venv/.installed  ## a study's answers as a page → runs/report.html (PRESET= or CONFIG= as of `make ablate`; neither: those of docs/RESULTS.md)
+	$(LARE) question report $(call flag,--config,$(or $(CONFIG),$(if $(filter-out file,$(origin PRESET)),toy-$(PRESET)))) $(call flag,--out,$(OUT)) $(call flag,--data,$(DATA)) $(ARGS)
 
 .PHONY: shards
 shards: .venv/.installed  ## pack a folder, a GenImage tree, an annotation file or a table: SRC= OUT=new folder

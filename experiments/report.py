@@ -2,10 +2,16 @@
 
 import base64
 import re
+import stat
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from cache_schema import new_file, write_text
+from cache_schema.program import expand_home
 from experiments.answers.answer import Answer, Chart, Picture, Table, describe_settings, format_cell
 from experiments.answers.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
 from experiments.answers.maps import draw_svgs, load_maps
@@ -24,19 +30,23 @@ KEPT = ROOT / "docs" / "results"
 """The answers behind docs/RESULTS.md."""
 
 
-def find_folder(made: str, holds: str, otherwise: Path) -> Path:
-    """A folder of this machine where it holds such files, and otherwise another."""
-    return Path(made) if any(Path(made).glob(holds)) else otherwise
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What every PNG file begins with."""
+QUICK, QUICK_TOY = Path("runs/study/quick/answers"), Path("runs/toy-benchmark")
+"""Where this machine has the answers of the quick study, and of the toy benchmark whose images it is about."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Which answers, and where to."""
 
-    answers: Path = field(default_factory=lambda: find_folder("runs/study/quick/answers", "*.json", KEPT))
-    """Folder of a study's answers. Without any of the quick study's: those that docs/RESULTS.md shows."""
-    toy: Path = field(default_factory=lambda: find_folder("runs/toy-benchmark", f"{NAME}.json", KEPT))
-    """Folder of the toy benchmark's answer, which comes first: its output, or the one that docs/RESULTS.md shows."""
+    config: Path | None = None
+    """Settings of a study, the file that `caches` and `ablate` take: its answers are shown, and no others."""
+    answers: Path | None = None
+    """Folder of a study, or of its answers. Without it and `config`: the quick study and the toy benchmark of this
+    machine, or else the answers that docs/RESULTS.md shows."""
+    toy: Path | None = None
+    """Folder of the toy benchmark's answer, to show it first. Of a study that is named it is shown only on request."""
     out: Path = Path("runs/report.html")
     """Page to write: all answers that are there, with charts and pictures."""
     markdown: Path | None = None
@@ -55,6 +65,66 @@ class ReportConfig:
         """Check what belongs together."""
         if (self.data is None) == bool(self.caches):
             raise ValueError("data and caches are needed together: the images, and the folders of their maps")
+        if self.config is not None and self.answers is not None:
+            raise ValueError("config and answers both name a study: expected one of them")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where answers are looked for."""
+
+    answers: tuple[Path, ...]
+    """Folders of a study's answers. The first that holds one is taken."""
+    toy: Path | None
+    """Folder of the toy benchmark's answer; None: it is not shown."""
+    config: str = "FILE"
+    """The study's settings, as a page names them: no place on this machine."""
+
+    @classmethod
+    def find(cls, config: ReportConfig) -> "Places":
+        """The study that is named, alone; otherwise what this machine has, or what docs/RESULTS.md shows.
+
+        Raises:
+            ValueError: If the study's settings name no folder.
+        """
+        if config.config is not None:
+            file = config.config.absolute()
+            name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else "FILE"
+            return cls((read_out(config.config) / "answers",), config.toy, name)
+        if config.answers is not None:
+            return cls((config.answers, config.answers / "answers"), config.toy)
+        toy = QUICK_TOY if (QUICK_TOY / f"{NAME}.json").is_file() else KEPT
+        return cls((QUICK, KEPT), config.toy or toy)
+
+    def list_files(self) -> Iterator[tuple[Path, str]]:
+        """An answer's file, there or not, and the command that makes it, in the order of the page."""
+        if self.toy is not None:
+            yield self.toy / f"{NAME}.json", COMMAND
+        folder = next((each for each in self.answers if any(map(Path.is_file, _files(each)))), self.answers[0])
+        for file in _files(folder):
+            yield file, f"python -m experiments {file.stem} --config {self.config}"
+
+
+def _files(folder: Path) -> list[Path]:
+    """Where the answers of a folder are, or would be."""
+    return [folder / f"{name}.json" for name in QUESTIONS]
+
+
+def read_out(path: Path) -> Path:
+    """The folder that a study's settings name for what it makes. Its images need not be there.
+
+    Raises:
+        ValueError: If the file names none, or is no settings.
+        OSError: If it cannot be read.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config is {path}, which is not YAML: {' '.join(str(error).split())}") from error
+    out = settings.get("out") if isinstance(settings, dict) else None
+    if not isinstance(out, str):
+        raise ValueError(f"{path} names no folder as `out`: expected settings of a study, or name its answers instead")
+    return Path(expand_home(out))
 
 
 @dataclass(frozen=True)
@@ -69,16 +139,25 @@ class Section:
     settings: dict[str, str]
 
 
-def load_answers(config: ReportConfig) -> tuple[list[Answer], dict[str, str]]:
-    """The answers that are there, in the order of the page, and what is not: its name → the command that answers it."""
-    answers, missing = [], {}
-    commands = {NAME: COMMAND} | {name: f"python -m experiments {name} --config FILE" for name in QUESTIONS}
-    for name, command in commands.items():
-        file = (config.toy if name == NAME else config.answers) / f"{name}.json"
+def load_answers(config: ReportConfig) -> tuple[dict[Path, Answer], dict[str, str]]:
+    """The answers that are there by their files, in the order of the page, and what is not: its name → its command.
+
+    Raises:
+        ValueError: If there is none; says where they were looked for.
+    """
+    places = Places.find(config)
+    answers, missing = dict[Path, Answer](), dict[str, str]()
+    for file, command in places.list_files():
         if file.is_file():
-            answers.append(retell(Answer.load(file), file.parent) if config.retell else Answer.load(file))
+            answers[file] = retell(Answer.load(file), file.parent) if config.retell else Answer.load(file)
         else:
-            missing[name] = command
+            missing[file.stem] = command
+    if not answers:
+        folders = [*places.answers, *([places.toy] if places.toy else [])]
+        raise ValueError(
+            f"there is no answer in {' or '.join(map(str, folders))}: `lare question ablate` and `lare question NAME` "
+            f"write them, with the study's settings and NAME one of {', '.join(QUESTIONS)}"
+        )
     return answers, missing
 
 
@@ -95,14 +174,28 @@ def prepare(answer: Answer, folder: Path) -> Section:
     return Section(
         answer,
         [(chart, choose_styles(chart), draw_chart(chart)) for chart in answer.charts],
-        [(picture, read_png(folder / picture.file)) for picture in answer.pictures],
+        [(picture, as_uri(read_png(folder / picture.file))) for picture in answer.pictures],
         describe_settings(answer.settings),
     )
 
 
-def read_png(path: Path) -> str:
+def read_png(path: Path) -> bytes:
+    """A picture beside an answer.
+
+    Raises:
+        ValueError: If it is a link, or no PNG: a folder of answers may come from anyone.
+        OSError: If it cannot be read.
+    """
+    is_plain = stat.S_ISREG(path.lstat().st_mode)
+    content = path.read_bytes() if is_plain else b""
+    if not content.startswith(PNG):
+        raise ValueError(f"{path} is no PNG file: an answer's pictures are PNG files beside it, not links")
+    return content
+
+
+def as_uri(png: bytes) -> str:
     """A PNG file as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def find_texts(table: Table) -> list[bool]:
@@ -112,11 +205,11 @@ def find_texts(table: Table) -> list[bool]:
     return [any(isinstance(cell, str) and not is_figure(cell) for cell in column) for column in columns]
 
 
-def render(config: ReportConfig, answers: list[Answer], missing: dict[str, str]) -> str:
+def render(config: ReportConfig, answers: Mapping[Path, Answer], missing: Mapping[str, str]) -> str:
     """The page: contents with findings, a section an answer, what is missing, maps. No external loads, no scripts."""
     return load_template(TEMPLATE).render(
         title=TITLE,
-        sections=[prepare(answer, config.answers) for answer in answers],
+        sections=[prepare(answer, file.parent) for file, answer in answers.items()],
         missing=missing,
         maps=draw_svgs(load_maps(config.data, config.caches)) if config.data else [],
         format_cell=format_cell,
@@ -128,18 +221,17 @@ def render(config: ReportConfig, answers: list[Answer], missing: dict[str, str])
 def run(config: ReportConfig) -> None:
     """Write all answers that are there as one page, and as Markdown."""
     answers, missing = load_answers(config)
-    if not answers:
-        commands = ", ".join(f"`{command}`" for command in missing.values())
-        raise ValueError(f"{config.answers} holds no answer. These commands write one each: {commands}")
     files = {config.out: render(config, answers, missing)}
     if config.markdown:
-        files[config.markdown] = as_document(answers, missing)
+        files[config.markdown] = as_document([*answers.values()], missing)
     if config.keep:
-        for answer in answers:
+        for file, answer in answers.items():
             answer.save(config.keep)
             for picture in answer.pictures:  # which may be kept there already
-                (config.keep / picture.file).write_bytes((config.answers / picture.file).read_bytes())
+                content = read_png(file.parent / picture.file)
+                with new_file(config.keep / picture.file) as temporary:
+                    temporary.write_bytes(content)
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    sys.stdout.write("".join(f"{path}\n" for path in files))
+        write_text(path, text)
+    folders = dict.fromkeys(str(file.parent) for file in answers)
+    sys.stdout.write(f"{len(answers)} answers of {' and '.join(folders)}\n" + "".join(f"{path}\n" for path in files))

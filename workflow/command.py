@@ -53,9 +53,9 @@ def _run(program: str, commands: Mapping[str, Callable[[], Command]], args: Sequ
         if name in args[:1]:
             loaded[name] = load()
             subparser.description = loaded[name].description
-            subparser.add_argument(
-                "--config", action="config", help="YAML file of settings; flags after it override it."
-            )
+            if "config" not in {field.name for field in fields(loaded[name].config)}:  # a setting of its own
+                text = "YAML file of settings; flags after it override it."
+                subparser.add_argument("--config", action="config", help=text)
             subparser.add_class_arguments(loaded[name].config)
         subcommands.add_subcommand(name, subparser)
     parsed = parser.parse_args(args)

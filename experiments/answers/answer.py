@@ -4,13 +4,13 @@ Commands decide; whoever shows an answer does not. An answer is a JSON file, so 
 doing the work again.
 """
 
-import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from cache_schema import write_json
+from cache_schema import read_json, write_json
 
 Cell = str | int | float | None
 """Numbers are shown as they come, with three digits after the point where they are fractions."""
@@ -73,6 +73,10 @@ class Picture:
     """Name of a PNG in the answer's folder."""
     note: str = ""
 
+    def __post_init__(self) -> None:
+        """Check the name: answers are exchanged, and their pictures are read and copied."""
+        check_base_name(self.file)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -98,6 +102,10 @@ class Answer:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """Everything behind tables and charts that is worth reading by a program."""
 
+    def __post_init__(self) -> None:
+        """Check the name, which a file is called after."""
+        check_base_name(self.name)
+
     @property
     def blocks(self) -> list[str | list[str]]:
         """The finding: a text for a paragraph, a list for items that follow one another."""
@@ -121,17 +129,42 @@ class Answer:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["tables"] = tuple(
-            Table(**{**t, "columns": tuple(t["columns"]), "rows": tuple(map(tuple, t["rows"]))})
-            for t in content["tables"]
-        )
-        content["charts"] = tuple(
-            Chart(**{**c, "curves": tuple(Curve(**_tuples(curve)) for curve in c["curves"])}) for c in content["charts"]
-        )
-        content["pictures"] = tuple(Picture(**p) for p in content["pictures"])
-        return cls(**content)
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: If the file holds no answer, that of another question, or names of files that are paths.
+            OSError: If it cannot be read.
+        """
+        content = read_json(path)
+        try:
+            answer = cls(
+                **content
+                | {
+                    "tables": tuple(map(_load_table, content["tables"])),
+                    "charts": tuple(map(_load_chart, content["charts"])),
+                    "pictures": tuple(Picture(**each) for each in content["pictures"]),
+                }
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"{path} is no answer that a question's command wrote: {reason}") from error
+        if answer.name != path.stem:
+            raise ValueError(f"{path} holds the answer {answer.name!r}: its file is called {answer.name}.json")
+        return answer
+
+
+def check_base_name(name: object) -> None:
+    """Raise ValueError if the name of a file is a path, is hidden or is no name at all."""
+    if not isinstance(name, str) or not name or name.startswith(".") or re.search(r"[/\\\0]", name):
+        raise ValueError(f"{name!r} is no name of a file beside the answer")
+
+
+def _load_table(content: Mapping[str, Any]) -> Table:
+    return Table(**{**content, "columns": tuple(content["columns"]), "rows": tuple(map(tuple, content["rows"]))})
+
+
+def _load_chart(content: Mapping[str, Any]) -> Chart:
+    return Chart(**{**content, "curves": tuple(Curve(**_tuples(curve)) for curve in content["curves"])})
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 import base64
 import io
 import json
+import os
 import re
+import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cache_schema import write_json
 from experiments.__main__ import main
 from experiments.answers.answer import Answer, Table
 from experiments.answers.markdown import as_document
@@ -53,7 +57,7 @@ def page(answers: Path) -> str:
     markdown = answers.parent / "docs" / "RESULTS.md"
     assert main([*report(answers), f"--out={out}", f"--markdown={markdown}"]) == 0
     found = load_answers(ReportConfig(answers=answers, toy=answers))
-    assert markdown.read_text() == as_document(*found)
+    assert markdown.read_text() == as_document([*found[0].values()], found[1])
     return out.read_text()
 
 
@@ -138,19 +142,113 @@ def test_cells_of_text_columns_are_marked(page: str) -> None:
 def test_toy_benchmark_comes_first(answers: Path, tmp_path: Path) -> None:
     make_answer("toy-benchmark").save(tmp_path)
     found, missing = load_answers(ReportConfig(answers=answers, toy=tmp_path))
-    assert [answer.name for answer in found] == ["toy-benchmark", "timestep", "cheap"]
+    assert [answer.name for answer in found.values()] == ["toy-benchmark", "timestep", "cheap"]
     assert "toy-benchmark" not in missing
 
 
-def test_answers_of_this_machine_come_before_those_that_are_shipped(
+def test_without_a_study_the_answers_of_this_machine_come_before_those_that_are_shipped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    def places() -> set[Path]:
+        return {file.parent for file in load_answers(ReportConfig())[0]}
+
     monkeypatch.chdir(tmp_path)
-    assert (ReportConfig().answers, ReportConfig().toy) == (KEPT, KEPT)
+    assert places() == {KEPT}
     make_answer("toy-benchmark").save(Path("runs/toy-benchmark"))
-    assert (ReportConfig().answers, ReportConfig().toy) == (KEPT, Path("runs/toy-benchmark"))
+    assert places() == {KEPT, Path("runs/toy-benchmark")}
     make_answer("cheap").save(Path("runs/study/quick/answers"))
-    assert ReportConfig().answers == Path("runs/study/quick/answers")
+    assert places() == {Path("runs/study/quick/answers"), Path("runs/toy-benchmark")}
+
+
+def test_a_study_shows_its_own_answers_alone(
+    answers: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine/answers", "runs/study/quick/answers"):
+        shutil.copytree(answers, folder)
+    make_answer("toy-benchmark", pictures=()).save(Path("runs/toy-benchmark"))
+    # What is given with flags elsewhere need not be in the file, and nothing that it names need be there.
+    Path("mine.yaml").write_text("out: mine\nmodel: nowhere\nnum_seeds: 3\n")
+    for named in ("--config=mine.yaml", "--answers=mine", "--answers=mine/answers"):
+        assert main(["report", named]) == 0
+        assert capsys.readouterr().out == "2 answers of mine/answers\nruns/report.html\n"
+        page = Path("runs/report.html").read_text()
+        assert 'id="timestep"' in page and "toy-benchmark" not in page and str(tmp_path) not in page
+    assert main(["report", "--config=mine.yaml", "--toy=runs/toy-benchmark"]) == 0
+    assert 'id="toy-benchmark"' in Path("runs/report.html").read_text()
+
+
+def test_a_study_without_answers_is_an_error_that_names_where_they_were_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("out: mine\n")
+    Path("none.yaml").write_text("num_seeds: 3\n")
+    Path("list.yaml").write_text("[]")
+    Path("broken.yaml").write_text("a: [")
+    for arguments, sentence in (
+        (["--config=mine.yaml"], "there is no answer in mine/answers: `lare question ablate` and"),
+        (["--answers=mine"], "there is no answer in mine or mine/answers: "),
+        (["--answers=mine", "--toy=toy"], "there is no answer in mine or mine/answers or toy: "),
+        (["--config=none.yaml"], "none.yaml names no folder as `out`"),
+        (["--config=list.yaml"], "list.yaml names no folder as `out`"),
+        (["--config=broken.yaml"], "config is broken.yaml, which is not YAML: "),
+        (["--config=nowhere.yaml"], "nowhere.yaml: no such file"),
+    ):
+        assert main(["report", *arguments]) == 1
+        error = capsys.readouterr().err
+        assert sentence in error and error.count("\n") == 1
+    assert not Path("runs").exists()
+    with pytest.raises(SystemExit):
+        main(["report", "--config=mine.yaml", "--answers=mine"])
+    assert "config and answers both name a study" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../timestep", "/etc/passwd", "..", "", ".hidden", "a/b", "a\\b", "a\0b", None, 3])
+def test_a_strangers_answer_names_no_file_outside_its_folder(
+    name: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, kept = tmp_path / "theirs", tmp_path / "kept"
+    content = asdict(make_answer("timestep"))
+    for changed in ({"name": name}, {"pictures": [{"title": "", "file": name, "note": ""}]}):
+        write_json(folder / "timestep.json", content | changed)
+        for more in ([], [f"--keep={kept}"], ["--retell=true"]):
+            assert main([*report(folder), f"--out={tmp_path / 'report.html'}", *more]) == 1
+            assert "timestep.json is no answer that a question's command wrote: " in capsys.readouterr().err
+    assert {path.name for path in tmp_path.rglob("*")} == {"theirs", "timestep.json"}
+
+
+def test_a_strangers_answer_is_that_of_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_answer("cheap").save(tmp_path).rename(tmp_path / "timestep.json")
+    assert main([*report(tmp_path), f"--out={tmp_path / 'report.html'}", "--retell=true"]) == 1
+    assert "holds the answer 'cheap': its file is called cheap.json" in capsys.readouterr().err
+    for text in ("[]", "{}", '{"tables": 1}', "{", '{"tables": [], "charts": [], "pictures": [], "other": 1}'):
+        (tmp_path / "timestep.json").write_text(text)
+        assert main([*report(tmp_path), f"--out={tmp_path / 'report.html'}"]) == 1
+        error = capsys.readouterr().err
+        assert "timestep.json" in error and "bug" not in error and error.count("\n") == 1
+
+
+def test_a_strangers_picture_is_a_png_and_no_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    private, folder = tmp_path / "private.png", tmp_path / "theirs"
+    private.write_bytes(PICTURE)
+    make_answer("timestep").save(folder)
+    picture = folder / "timestep.png"
+    for make in (lambda: picture.symlink_to(private), lambda: picture.write_text("secret"), lambda: os.mkfifo(picture)):
+        make()
+        assert main([*report(folder), f"--out={tmp_path / 'report.html'}"]) == 1
+        assert "timestep.png is no PNG file" in capsys.readouterr().err
+        picture.unlink()
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_kept_pictures_take_the_place_of_links_and_do_not_follow_them(answers: Path, tmp_path: Path) -> None:
+    kept, other = tmp_path / "kept", tmp_path / "other.png"
+    kept.mkdir()
+    other.write_text("not theirs to write")
+    (kept / "timestep.png").symlink_to(other)
+    assert main([*report(answers), f"--out={tmp_path / 'report.html'}", f"--keep={kept}"]) == 0
+    assert other.read_text() == "not theirs to write" and (kept / "timestep.png").read_bytes() == PICTURE
 
 
 def test_page_can_be_made_again_from_the_answers_that_were_kept(answers: Path, page: str, tmp_path: Path) -> None:
@@ -191,7 +289,7 @@ def test_what_cannot_be_shown_is_an_error(answers: Path, tmp_path: Path, capsys:
     with pytest.raises(ValueError, match="data and caches are needed together"):
         ReportConfig(answers=answers, caches=(tmp_path,))
     assert main([*report(tmp_path), f"--out={tmp_path / 'report.html'}"]) == 1
-    assert "holds no answer. These commands write one each: `make toy-benchmark" in capsys.readouterr().err
+    assert "there is no answer in" in capsys.readouterr().err
     content = json.loads((answers / "cheap.json").read_text())
     content["pictures"][0]["file"] = "nowhere.png"
     (tmp_path / "cheap.json").write_text(json.dumps(content))

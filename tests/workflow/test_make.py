@@ -55,6 +55,8 @@ def run_make(
         ("demo", {"OUT": OUT}, f"demo --out={OUT}"),
         ("bench", {"OUT": OUT, "DEVICE": "cuda"}, f"bench --out={OUT} --device=cuda"),
         ("report", {"DATA": DATA}, f"question report --data={DATA}"),
+        ("report", {"CONFIG": "my 'own'.yaml"}, "question report --config=my 'own'.yaml"),
+        ("report", {"PRESET": "full"}, "question report --config=toy-full"),
         ("serve", {"DETECTOR": "my detector", "MODEL": "a b"}, "serve --detector=my detector --model=a b"),
         ("serve", {"DETECTOR": "d", "ARGS": "--port=9000"}, "serve --detector=d --port=9000"),
         ("caches", {"CACHE": CACHE}, f"question caches --config=toy-quick --cache={CACHE}"),

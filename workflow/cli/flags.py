@@ -59,10 +59,11 @@ def translate(verb: Verb, arguments: Sequence[str]) -> list[str]:
         WrongFlags: If a flag is unknown, has no value or too many, or a config file cannot be used.
     """
     words, flags = parse_flags(arguments)
-    configs = [value for flag in flags if flag.name == "config" for value in _some(flag)]
+    is_file = "config" not in verb.known  # otherwise it is a setting like others
+    configs = [value for flag in flags if flag.name == "config" and is_file for value in _some(flag)]
     if configs and not verb.has_config:
         raise WrongFlags("--config: this verb has no settings that a file could hold")
-    others = [Flag(_full_name(verb, flag.name), flag.values) for flag in flags if flag.name != "config"]
+    others = [Flag(_full_name(verb, flag.name), flag.values) for flag in flags if flag.name != "config" or not is_file]
     words, others = _find_words(verb, words, others)
     files = [find_config(config) for config in configs]
     for file in files:
@@ -133,6 +134,8 @@ def _write(known: Mapping[str, Setting], flag: Flag) -> Iterator[str]:
     """A flag in the form that argparse and jsonargparse take."""
     setting = known.get(flag.name, _OTHER)
     values = [value for value in flag.values if value != ""] if setting.takes_words else list(flag.values)
+    if flag.name in ("config", "recipe"):
+        values = [str(find_config(value)) for value in values]
     if setting.is_switch and flag.name != "print_config":
         values = _as_bool(flag)
         if values == ["true"]:
@@ -145,8 +148,7 @@ def _write(known: Mapping[str, Setting], flag: Flag) -> Iterator[str]:
         values = ["true"]
     _some(Flag(flag.name, tuple(values)))
     if setting.takes_words:
-        names = [str(find_config(value)) for value in values] if flag.name == "recipe" else values
-        yield from (f"--{flag.name}", *names)
+        yield from (f"--{flag.name}", *values)
     elif setting.is_list and (len(values) > 1 or (setting.is_list_only and not values[0].startswith("["))):
         yield f"--{flag.name}=[{','.join(_as_item(value, setting.kind) for value in values)}]"
     elif len(values) > 1:

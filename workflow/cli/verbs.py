@@ -289,7 +289,8 @@ def load_questions() -> dict[str, Verb]:
             "Put all answers on one page.",
             ("experiments", "report"),
             (("", report),),
-            ("answers", "toy", "out"),
+            ("config", "answers", "toy", "out"),
             {"cache": "caches"},
+            has_config=False,
         ),
     }
