@@ -20,6 +20,7 @@ from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_n
 from cache_schema.locks import lock_folder
 from cache_schema.opening import open_image
 from cache_schema.png_chunks import walk_chunks
+from cache_schema.rejected import REJECTED_SCHEMA, read_rejected, write_rejected
 from cache_schema.report import (
     ShardReport,
     check_rows,
@@ -29,6 +30,7 @@ from cache_schema.report import (
     shard_reports,
     summarize,
 )
+from cache_schema.shown import as_markdown, guard_cell, shown, shown_lines, unguard_cell
 from cache_schema.status import Status, is_ok
 from cache_schema.store import (
     FORMAT_VERSION,
@@ -41,7 +43,7 @@ from cache_schema.store import (
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
 from cache_schema.updating import UPDATABLE, update_index
 from cache_schema.workers import end_with_parent
-from cache_schema.writing import REJECTED_SCHEMA, append_dataset, check_new, write_dataset
+from cache_schema.writing import append_dataset, check_new, write_dataset
 
 __all__ = [
     "DATASET_VERSION",
@@ -74,6 +76,7 @@ __all__ = [
     "Status",
     "TarEntry",
     "append_dataset",
+    "as_markdown",
     "check_choice",
     "check_dataset",
     "check_join",
@@ -89,6 +92,7 @@ __all__ = [
     "fits_stored",
     "format_shards",
     "format_status",
+    "guard_cell",
     "is_ok",
     "lock_folder",
     "new_file",
@@ -98,19 +102,24 @@ __all__ = [
     "open_image",
     "read_image_bytes",
     "read_json",
+    "read_rejected",
     "reason_kind",
     "resize_canvas",
     "round_mantissa",
     "rows_sha256",
     "sample_key",
     "shard_reports",
+    "shown",
+    "shown_lines",
     "source_path",
     "store_name",
     "summarize",
     "tar_name",
+    "unguard_cell",
     "update_index",
     "walk_chunks",
     "write_dataset",
     "write_json",
+    "write_rejected",
     "write_text",
 ]

@@ -17,6 +17,7 @@ from cache_schema.info import describe
 from cache_schema.keys import store_name
 from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
 from cache_schema.report import STATES, format_status, shard_reports, summarize
+from cache_schema.shown import shown
 from cache_schema.store import FULL_MANTISSA_BITS
 from cache_schema.verify import strays, verify
 
@@ -100,7 +101,7 @@ def run_derive(options: argparse.Namespace) -> int:
 
 
 def _write_line(line: str) -> None:
-    tqdm.write(line, file=sys.stdout)  # goes round a progress bar on the same terminal
+    tqdm.write(shown(line, None), file=sys.stdout)  # goes round a progress bar on the same terminal
 
 
 class Parser(OneSentence, argparse.ArgumentParser):

@@ -11,6 +11,7 @@ from zarr.storage import ZipStore
 
 from cache_schema.cache import MANIFEST, Cache, open_cache
 from cache_schema.errors import CacheError, ShardMissing
+from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import is_ok
 from cache_schema.store import ShardData, read_store
 
@@ -36,8 +37,9 @@ def describe(path: str | Path) -> str:
 
 
 def _table(rows: Rows) -> str:
-    width = max(len(name) for name, _ in rows)
-    return "".join(f"{name:{width}}  {value}\n" for name, value in rows)
+    lines = [(shown(name), shown(value, MAX_SENTENCE)) for name, value in rows]
+    width = max(len(name) for name, _ in lines)
+    return "".join(f"{name:{width}}  {value}\n" for name, value in lines)
 
 
 def _cache_rows(cache: Cache) -> Rows:

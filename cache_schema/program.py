@@ -4,6 +4,7 @@ Every package's `__main__` runs its work through `run_program`. `LARE_DEBUG=1` s
 """
 
 import locale
+import logging
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from cache_schema.errors import CacheError
+from cache_schema.shown import MAX_SENTENCE, shown, shown_lines
 
 EXIT_ERROR, EXIT_WRONG_SETTINGS, EXIT_SIGINT, EXIT_PIPE, EXIT_SIGTERM = 1, 2, 130, 141, 143
 DEBUG = "LARE_DEBUG"
@@ -53,6 +55,21 @@ def keep_imports_ours() -> None:
     """
     if sys.path[:1] not in ([""], [os.getcwd()]):
         os.environ["PYTHONSAFEPATH"] = "1"
+
+
+class ShownFormatter(logging.Formatter):
+    """Of the log: what strangers chose moves no cursor (`cache_schema.shown`)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return shown_lines(super().format(record))
+
+
+def start_logging(level: int = logging.INFO, form: str = "%(asctime)s %(message)s") -> None:
+    """Let the log go to the standard error, where it goes nowhere yet."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(ShownFormatter(form))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def exit_on_sigterm() -> None:
@@ -99,7 +116,7 @@ def _tell(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     if os.environ.get(DEBUG):
-        traceback.print_exception(error)
+        _print_traceback(error)
     if _is_lightnings_sigterm(error):
         sys.stderr.write("ended by SIGTERM\n")
         return EXIT_SIGTERM
@@ -108,13 +125,18 @@ def _tell(error: BaseException) -> int:
         return EXIT_SIGINT
     sentence = explain(error)
     if sentence is None:
-        traceback.print_exception(error)
-        sys.stderr.write(f"error: this is a bug in lare, please report it: {type(error).__name__}: {error}\n")
+        _print_traceback(error)
+        words = shown(f"{type(error).__name__}: {error}", MAX_SENTENCE)
+        sys.stderr.write(f"error: this is a bug in lare, please report it: {words}\n")
         return EXIT_ERROR
-    sys.stderr.write(f"error: {sentence}\n")
+    sys.stderr.write(f"error: {shown_lines(sentence)}\n")
     if isinstance(error, subprocess.CalledProcessError) and error.returncode in (EXIT_SIGINT, EXIT_SIGTERM):
         return error.returncode
     return EXIT_ERROR
+
+
+def _print_traceback(error: BaseException) -> None:
+    sys.stderr.write(shown_lines("".join(traceback.format_exception(error))))
 
 
 def _is_lightnings_sigterm(error: BaseException) -> bool:
@@ -181,7 +203,7 @@ class OneSentence:
     def error(self, message: str, *_: object) -> NoReturn:
         """Write the message and exit with 2."""
         soften_output()
-        sys.stderr.write(f"error: {shorten(message)}\n")
+        sys.stderr.write(f"error: {shown_lines(shorten(message))}\n")
         raise SystemExit(EXIT_WRONG_SETTINGS)
 
 

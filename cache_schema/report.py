@@ -14,6 +14,7 @@ from cache_schema.cache import Cache
 from cache_schema.errors import CacheError, FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardStale
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import store_name
+from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import Status, is_ok
 
 STATES = ("done", "missing", "stale", "damaged")
@@ -49,7 +50,7 @@ class ShardReport:
 
 def reason_kind(reason: str) -> str:
     """A reason without its particulars: numbers and quoted bytes become `#`, so that like reasons count together."""
-    return _PARTICULARS.sub("#", " ".join(reason.split()))
+    return shown(_PARTICULARS.sub("#", " ".join(reason[:MAX_SENTENCE].split())))
 
 
 def shard_reports(cache: Cache, dataset: Dataset) -> Iterator[ShardReport]:
@@ -183,7 +184,7 @@ def format_status(summary: Mapping[str, Any]) -> str:
     strays = summary["strays"]
     lines += [f"stray file, which is not read: {line}" for line in strays[:MAX_STRAYS]]
     lines += [f"… and {len(strays) - MAX_STRAYS:,} more stray files"] if len(strays) > MAX_STRAYS else []
-    return "\n".join(lines) + "\n"
+    return "".join(f"{shown(line, MAX_SENTENCE)}\n" for line in lines)
 
 
 def _not_done(state: str, tars: Sequence[str], shards: str) -> str:

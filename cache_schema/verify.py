@@ -15,6 +15,7 @@ from cache_schema.errors import CacheError
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import is_store_name, store_name
 from cache_schema.report import state_of
+from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import Status, is_ok
 from cache_schema.store import FULL_MANTISSA_BITS, ShardData, round_mantissa
 from cache_schema.tars import EXTENSIONS, Member, SampleFields, read_members, rows_sha256
@@ -85,11 +86,11 @@ def strays(cache: Cache, dataset: Dataset, *, with_temporary: bool = True) -> li
     for path in sorted(cache.folder.iterdir()):
         if is_temporary(path):
             text = "a temporary file, of a running job or left behind by one that was killed"
-            lines += [f"{path}: {text}"] if with_temporary else []
+            lines += [f"{shown(str(path))}: {text}"] if with_temporary else []
         elif is_store_name(path.name) and path.name not in known:
-            lines.append(f"{path}: a store of no tar of this dataset")
+            lines.append(f"{shown(str(path))}: a store of no tar of this dataset")
         elif path.name not in known and path.name not in TASK_FOLDERS:
-            lines.append(f"{path}: not a file of a cache")
+            lines.append(f"{shown(str(path))}: not a file of a cache")
     return lines
 
 
@@ -99,7 +100,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def _line(tar: str, problem: str) -> str:
-    text = " ".join(problem.split())
+    text = shown(" ".join(problem.split()), MAX_SENTENCE)
     if text.startswith("row "):
         return f"{tar}, {text}"
     return text if text.startswith(tar) else f"{tar}: {text}"

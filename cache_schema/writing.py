@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from cache_schema.errors import DatasetError
@@ -22,12 +21,11 @@ from cache_schema.files import new_folder, publish, temporary_folder
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, parse_tar_name, tar_name
 from cache_schema.locks import lock_folder
+from cache_schema.rejected import write_rejected
 from cache_schema.tars import Sample, TarWriter, rows_sha256
 
 MAX_ROWS = 4096
 MAX_BYTES = 2**30
-REJECTED_SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("reason", pa.string())])
-"""Columns of rejected.csv: what was in the source and is not in the dataset, and why."""
 ROWS_SUFFIX = ".rows"
 """A closed tar's index rows lie in a file beside it until the index is written: they would fill the memory."""
 
@@ -77,7 +75,7 @@ def write_dataset(
                 raise ValueError("no samples to write")
             write_index(temporary / "index.parquet", tars.take_rows())
             if rejected is not None:
-                _write_rejected(temporary / "rejected.csv", rejected)
+                write_rejected(temporary / "rejected.csv", rejected)
             identity = hashlib.sha256("".join(entry.rows_sha256 for entry in tars.entries).encode()).hexdigest()
             write_manifest(temporary, Dataset(folder, identity, tuple(tars.entries), tars.counts, settings))
     return Dataset.open(folder)
@@ -130,7 +128,7 @@ def append_dataset(
                 write_index(temporary / "index.parquet", chain(old_rows, tars.take_rows()))
                 write_manifest(temporary, _grown(dataset, tars))
             if rejected is not None:
-                _write_rejected(temporary / "rejected.csv", rejected)
+                write_rejected(temporary / "rejected.csv", rejected)
             _publish(temporary, folder, [entry.name for entry in tars.entries])
         grown = Dataset.open(folder)
         _remove_unlisted_tars(grown)
@@ -236,10 +234,6 @@ def write_index(path: Path, tables: Iterable[pa.Table]) -> None:
     with pq.ParquetWriter(path, INDEX_SCHEMA, compression="zstd", write_page_checksum=True) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=len(table))
-
-
-def _write_rejected(path: Path, rejected: pa.Table) -> None:
-    pa.csv.write_csv(rejected.cast(REJECTED_SCHEMA), path)
 
 
 def write_manifest(folder: Path, dataset: Dataset) -> None:

@@ -1,6 +1,5 @@
 """`python -m detect run FILE… --detector FOLDER`: verdicts; `serve`: over HTTP; `calibrate PHOTOS…`: a detector."""
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
+from cache_schema.program import OneSentence, expand_home, run_as_process, run_program, start_logging
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
     # Threads that decode share the cores with the networks: those that wait must not spin. Read by OpenMP when torch is
     # loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    start_logging()
     return run_program(lambda: _run(sys.argv[1:] if args is None else args))
 
 

@@ -1,6 +1,5 @@
 """Command line of stage 1: `python -m extract pack --src … --out …`, `python -m extract run --data … --cache … …`."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
@@ -8,7 +7,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
+from cache_schema.program import OneSentence, expand_home, run_as_process, run_program, start_logging
 from extract.authors.import_maps import ImportConfig, MapImport
 from extract.config import ExtractConfig, NoiseStudyConfig
 from extract.engines.config import LaunchConfig
@@ -112,7 +111,7 @@ def build_parser() -> ArgumentParser:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings, 3 more rejected than allowed."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    start_logging()
     return run_program(lambda: _run(args))
 
 

@@ -1,6 +1,5 @@
 """Commands of the demo or of the experiments: settings parsed and checked, then the work, and its exit status."""
 
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -9,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cache_schema.program import OneSentence, expand_home, run_program
+from cache_schema.program import OneSentence, expand_home, run_program, start_logging
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def run_command(program: str, commands: Mapping[str, Callable[[], Command]], arg
     Returns:
         Exit status: 0 done, 1 error. Wrong settings end the process with 2.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    start_logging()
     args = sys.argv[1:] if args is None else args
     return run_program(lambda: _run(program, commands, args))
 

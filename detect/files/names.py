@@ -4,6 +4,8 @@ import hashlib
 import re
 import unicodedata
 
+from cache_schema import shown
+
 MAX_STEM_BYTES = 120
 """Of a file that is named after a picture, without its hash and suffix; file systems allow 255 bytes."""
 NUM_HASH_DIGITS = 12
@@ -31,13 +33,13 @@ def show_name(name: str, num_columns: int | None = None) -> str:
         name: Any name.
         num_columns: Room on the line; None: as much as it takes.
     """
-    shown = show_text(escape_name(name))
-    return shown if num_columns is None else shorten_middle(shown, num_columns)
+    line = show_text(escape_name(name))
+    return line if num_columns is None else shorten_middle(line, num_columns)
 
 
 def show_text(text: str) -> str:
     """A text for a terminal: nothing in it moves the cursor or turns what stands behind it."""
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
+    return shown(text, None)
 
 
 def shorten_middle(text: str, num_columns: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import new_file
+from cache_schema import guard_cell, new_file
 from detect.files.config import STDIN
 from detect.files.journal import Journal
 from detect.files.rows import COLUMNS, Row, join_codes
@@ -159,7 +159,9 @@ def _write_csv(path: Path, journal: Journal, settings: Mapping[str, Any]) -> Non
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "notes": join_codes(row)} for row in journal.rows())
+        for row in journal.rows():
+            cells = {**row, "notes": join_codes(row)}
+            writer.writerow({name: guard_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
 
 
 def _write_jsonl(path: Path, journal: Journal, settings: Mapping[str, Any]) -> None:

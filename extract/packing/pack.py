@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from cache_schema import (
     Dataset,
@@ -25,8 +24,10 @@ from cache_schema import (
     check_new,
     lock_folder,
     new_file,
+    read_rejected,
     update_index,
     write_dataset,
+    write_rejected,
 )
 from extract.packing.catalogue import Rows, collect_facts, collect_files, facts_at, files_at
 from extract.packing.choosing import (
@@ -189,7 +190,7 @@ class _Source:
         self._check_any(choice, rejected, is_new=dataset is None)
         self._tell_rejected(choice, rejected)
         self._tell_gaps(choice, dataset)
-        if dataset is not None and (earlier := _read_rejected(config.out / REJECTED)) is not None:
+        if dataset is not None and (earlier := read_rejected(config.out / REJECTED)) is not None:
             rejected = add_to_rejected(earlier, rejected, self.files)
         samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
         sizes = {"max_rows": config.max_rows, "max_bytes": config.max_bytes}
@@ -242,7 +243,7 @@ class _Source:
             return
         path = out.with_name(out.name + NONE_USABLE)
         with new_file(path) as temporary:
-            pa.csv.write_csv(rejected, temporary)
+            write_rejected(temporary, rejected)
         raise ValueError(
             f"no samples to write: none of the {num_files} files of {src} can be used. "
             f"{'; '.join(commonest_reasons(rejected))}. All are listed in {path}."
@@ -284,10 +285,3 @@ class _Source:
             if row in photographs:
                 photograph = next(files_at(self.files, np.array([photographs[row]])))
             yield Chosen(file, facts, self._splits_of(file)[0], photograph)
-
-
-def _read_rejected(path: Path) -> pa.Table | None:
-    if not path.exists():
-        return None
-    types = pa.csv.ConvertOptions(column_types={"path": pa.string(), "reason": pa.string()}, null_values=[])
-    return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=types)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cache_schema import unguard_cell
 from detect.files.journal import Journal, check_order
 from detect.files.names import unescape_name
 from detect.files.results import ROWS_A_GROUP, SCHEMA, check_out, journal_path, open_results
@@ -38,7 +39,7 @@ def write(out: Path, *names: str, replace: bool = False, **settings: Any) -> Non
 def read(out: Path) -> list[dict[str, Any]]:
     if out.suffix == ".csv":
         with out.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            return [{name: unguard_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
     if out.suffix == ".jsonl":
         return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     return list(pq.read_table(out).to_pylist())
@@ -62,6 +63,14 @@ def test_rows_come_back_with_any_name(tmp_path: Path, suffix: str) -> None:
     notes = [{"code": note.code, "text": note.text} for note in verdict.notes]
     assert first["notes"] == (notes if suffix == ".jsonl" else "size")
     assert os.listdir(tmp_path) == [out.name]
+
+
+def test_a_csv_file_holds_no_formula(tmp_path: Path) -> None:
+    names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@a.jpg", "a.jpg", "'=1.jpg"]
+    write(tmp_path / "r.csv", *names)
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        cells = [row["name"] for row in csv.DictReader(file)]
+    assert cells == ["'=1+1.jpg", "'+1.jpg", "'-1.jpg", "'@a.jpg", "a.jpg", "''=1.jpg"]
 
 
 def test_texts_from_files_are_one_clean_line() -> None:

@@ -1,0 +1,39 @@
+"""`rejected.csv` of a dataset: what was in the source and is not in the dataset, and why."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+from cache_schema.errors import DatasetError
+from cache_schema.shown import guard_cell, unguard_cell
+
+REJECTED_SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("reason", pa.string())])
+"""Columns of rejected.csv."""
+
+
+def write_rejected(path: Path, rejected: pa.Table) -> None:
+    """Write rows of `REJECTED_SCHEMA`; a path that a spreadsheet would compute gets an apostrophe (`guard_cell`)."""
+    columns = [
+        [None if text is None else guard_cell(text) for text in rejected[name].to_pylist()]
+        for name in REJECTED_SCHEMA.names
+    ]
+    pa.csv.write_csv(pa.table(columns, schema=REJECTED_SCHEMA), path)
+
+
+def read_rejected(path: Path) -> pa.Table | None:
+    """The rows that `write_rejected` was given; None where there is no such file.
+
+    Raises:
+        DatasetError: If it cannot be read as such a table.
+    """
+    types = pa.csv.ConvertOptions(column_types={field.name: field.type for field in REJECTED_SCHEMA}, null_values=[])
+    quoting = pa.csv.ParseOptions(newlines_in_values=True)
+    try:
+        table = pa.csv.read_csv(path, parse_options=quoting, convert_options=types).select(REJECTED_SCHEMA.names)
+        columns = [[unguard_cell(text) for text in table[name].to_pylist()] for name in REJECTED_SCHEMA.names]
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, UnicodeError, pa.ArrowException) as error:
+        raise DatasetError(f"{path} cannot be read ({error}). Restore it, or remove it.") from error
+    return pa.table(columns, schema=REJECTED_SCHEMA)
