@@ -2,6 +2,7 @@
 
 from cache_schema.cache import Cache, check_dataset, check_join, create_cache, open_cache
 from cache_schema.checks import check_choice, check_least
+from cache_schema.contents import contents_table, count_images
 from cache_schema.derive import Derived, derive_cache
 from cache_schema.errors import (
     CacheError,
@@ -20,6 +21,7 @@ from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_n
 from cache_schema.locks import lock_folder
 from cache_schema.opening import open_image
 from cache_schema.png_chunks import walk_chunks
+from cache_schema.reasons import commonest_reasons
 from cache_schema.rejected import REJECTED_SCHEMA, read_rejected, write_rejected
 from cache_schema.report import (
     ShardReport,
@@ -83,6 +85,9 @@ __all__ = [
     "check_least",
     "check_new",
     "check_rows",
+    "commonest_reasons",
+    "contents_table",
+    "count_images",
     "create_cache",
     "decode_file",
     "decode_image",

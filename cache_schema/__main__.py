@@ -63,7 +63,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def run_info(options: argparse.Namespace) -> int:
-    """Tell what is in a store, or in a cache folder and its first store."""
+    """Tell what is in a store, a cache folder, a dataset folder, or a folder of such folders."""
     sys.stdout.write(describe(options.store))
     return EXIT_DONE
 
@@ -132,7 +132,7 @@ def add_verify(command: argparse.ArgumentParser) -> None:
 
 def add_info(command: argparse.ArgumentParser) -> None:
     """Arguments of `info`."""
-    command.add_argument("store", help="a store file or a cache folder")
+    command.add_argument("store", help="a store file, a cache or dataset folder, or a folder of them")
 
 
 def add_derive(command: argparse.ArgumentParser) -> None:

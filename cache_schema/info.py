@@ -1,4 +1,4 @@
-"""A store, or a whole cache folder, told for people."""
+"""A store, a cache folder, a dataset folder, or a folder of such, told for people."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,22 +10,33 @@ import zarr
 from zarr.storage import ZipStore
 
 from cache_schema.cache import MANIFEST, Cache, open_cache
+from cache_schema.dataset_info import DATASET_MANIFEST, Rows, describe_dataset, describe_variants
 from cache_schema.errors import CacheError, ShardMissing
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import is_ok
 from cache_schema.store import ShardData, read_store
 
 MAX_REASONS = 5
-Rows = list[tuple[str, str]]
 
 
 def describe(path: str | Path) -> str:
-    """Text about a store file, or about a cache folder and its first store.
+    """Text about a store file, a cache folder and its first store, a dataset folder, or a folder of such folders.
 
     Raises:
-        CacheError: If it is neither, or cannot be read.
+        CacheError: If it is none of them, or cannot be read.
     """
     path = Path(path)
+    if (path / DATASET_MANIFEST).is_file():
+        rows, table = describe_dataset(path)
+        return f"{_table(rows)}\n{table}"
+    if path.is_dir() and not (path / MANIFEST).exists():
+        text = describe_variants(path)
+        if text is None:
+            raise CacheError(
+                f"{path} is no cache and no dataset: expected {MANIFEST} or {DATASET_MANIFEST} in it, or in the "
+                "folders below it."
+            )
+        return text
     if path.is_dir():
         cache = open_cache(path)
         names = cache.shards()
@@ -73,7 +84,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _store_rows(path: Path, cache: Cache | None) -> Rows:
     if not path.is_file():
-        raise ShardMissing(f"{path} is neither a store nor a cache folder.")
+        raise ShardMissing(f"{path} is no store, no cache folder and no dataset folder.")
     shard = cache.read(path.name) if cache else read_store(path)
     attributes = shard.attributes
     num_bytes, num_rows = path.stat().st_size, max(1, len(shard.keys))

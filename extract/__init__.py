@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from extract.models.known_hashes import KnownHashes
     from extract.models.stable_diffusion import StableDiffusion, load_scheduler
     from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
+    from extract.packing.config import PackConfig
     from extract.packing.copies import CopyRule
     from extract.packing.degradations import parse_degradation
     from extract.packing.inspecting import jpeg_quality
-    from extract.packing.pack import PackConfig, pack
+    from extract.packing.pack import pack
     from extract.rejected import EXIT_TOO_MANY_REJECTED
     from extract.run.fingerprint import ModelSource, compute_fingerprint
     from extract.run.images import Batch, RowSettings, collate, load_batches, load_row
@@ -96,7 +97,7 @@ _MODULE_OF = {
     "ModelSource": "run.fingerprint",
     "NoiseStudy": "run.noise_study",
     "NoiseStudyConfig": "config",
-    "PackConfig": "packing.pack",
+    "PackConfig": "packing.config",
     "Probe": "run.probe",
     "RowSettings": "run.images",
     "StableDiffusion": "models.stable_diffusion",

@@ -12,7 +12,8 @@ from extract.authors.import_maps import ImportConfig, MapImport
 from extract.config import ExtractConfig, NoiseStudyConfig
 from extract.engines.config import LaunchConfig
 from extract.engines.watch import Watch, WatchConfig
-from extract.packing.pack import PackConfig, pack
+from extract.packing.config import PackConfig
+from extract.packing.pack import pack
 from extract.rejected import EXIT_TOO_MANY_REJECTED
 
 EXIT_DONE = 0

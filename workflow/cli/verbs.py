@@ -135,7 +135,7 @@ VERBS: dict[str, Verb] = {
     "verify": _cache_command(
         "Check every checksum, and join every row with its tar.", "verify", "--data DATA --cache CACHE"
     ),
-    "info": _cache_command("Tell what is in a store or a cache.", "info", "CACHE"),
+    "info": _cache_command("Tell what is in a dataset, a cache or a store.", "info", "DATA"),
     "derive": _cache_command(
         "Make a smaller cache, of fewer bits a value, from a float32 one.", "derive", "--cache CACHE --out SMALLER"
     ),

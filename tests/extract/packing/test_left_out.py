@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cache_schema import REJECTED_SCHEMA
+from cache_schema import REJECTED_SCHEMA, commonest_reasons
 from extract.__main__ import main
 from extract.packing.pack import PackConfig, pack
-from extract.packing.reasons import commonest_reasons
 from tests.extract.packing.test_pack import rejections, save
 
 

@@ -1,0 +1,85 @@
+"""Every setting of a packing, each with a sentence and a check."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache_schema import check_least
+from extract.packing.copies import SELECT_PX, CopyRule
+from extract.packing.lists import find_layout
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """How a source becomes a dataset."""
+
+    src: Path
+    """Source of the images: a folder or a file in one of the layouts below."""
+    out: Path
+    """New folder for dataset.json, index.parquet, the tars and rejected.csv."""
+    layout: str = "auto"
+    """What lies in the source. `folders`: `real/` and a folder per image source, directly or below `train/`,
+    `validation/` (or `val/`, `valid/`), `test/`. `genimage`: GenImage's tree, or one generator's folder of it.
+    `annotation`: a text file with a path and the label 0 (real) or 1 (generated) a line. `table`: CSV or Parquet with
+    the columns path and label, and optionally image_source, subset, split, group, derived_from, class_name. `dataset`:
+    a packed dataset. `auto`: the layout that the source has."""
+    root: Path | None = None
+    """What the paths in an annotation file or a table lie below; null: the folder that the file lies in."""
+    subset: str = "all"
+    """Name of the set that these images are scored in, where the layout does not say it: generated images are
+    compared with the photographs of their own subset."""
+    match: str | None = None
+    """Pack copies whose file format and size do not reveal the label: `common` or `select`."""
+    degrade: str | None = None
+    """Pack degraded copies: jpeg:Q, webp:Q, resize:S, blur:SIGMA, noise:SD, crop:F, blend:F or social."""
+    select_px: tuple[int, int] = SELECT_PX
+    """Least and greatest side in px of the photographs that `match: select` keeps."""
+    append: bool = False
+    """Add what the dataset in `out` does not have yet, in new tars; its own stay as they are."""
+    update_labels: bool = False
+    """With `append`: where the source has another label, image source, subset, split, group, photograph or class for an
+    image that is there, write that into the index. Images and caches stay as they are."""
+    seed: int = 0
+    """Seed of the shuffle that mixes the samples, of the cuts below, and of what is random about copies."""
+    validation_fraction: float = 0.02
+    """Share of the groups of `train` that becomes `validation`, where the source does not say what is validation."""
+    test_fraction: float = 0.2
+    """Share of the groups that becomes `test`, of files for which the source says no split."""
+    max_rows: int = 4096
+    """A tar is closed at this many samples,"""
+    max_bytes: int = 2**30
+    """or when it has reached this size, whichever comes first."""
+    num_workers: int = os.cpu_count() or 1
+    """Processes that inspect the files and make copies; 1: this one alone. The dataset does not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Check the settings before any file is read."""
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
+        for name in ("max_rows", "max_bytes", "num_workers"):
+            check_least(name, getattr(self, name), 1)
+        if self.update_labels and not self.append:
+            raise ValueError(
+                "update_labels is true and append is false: only a dataset that is there has labels to update"
+            )
+        layout = find_layout(self.src, self.layout)
+        if self.root is not None:
+            if layout not in ("annotation", "table"):
+                raise ValueError(f"root is {self.root}, but layout is {layout}: only lists of paths have a root")
+            if not self.root.is_dir():
+                raise ValueError(f"root is {self.root}: no such folder")
+        _ = self.copy_rule
+
+    @property
+    def copy_rule(self) -> CopyRule:
+        """Which copies are packed in place of the files."""
+        return CopyRule(self.match, self.degrade, self.seed, self.select_px)
+
+    def settings(self, layout: str) -> dict[str, Any]:
+        """What decides the content of the dataset; goes into dataset.json, and must be the same when appending."""
+        names = ("subset", "match", "degrade", "seed", "validation_fraction", "test_fraction", "max_rows", "max_bytes")
+        # Named where it is not the default only, as datasets from before it was a setting can be appended to.
+        selected = {} if self.select_px == SELECT_PX else {"select_px": list(self.select_px)}
+        return {"layout": layout, **{name: getattr(self, name) for name in names}, **selected}

@@ -1,0 +1,75 @@
+"""What a packing tells: why files are left out, what training or evaluation will refuse, and what was packed."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from cache_schema import Dataset, commonest_reasons, contents_table, count_images, new_file, write_rejected
+from extract.packing.catalogue import files_at
+from extract.packing.choosing import Choice
+from extract.packing.config import PackConfig
+from extract.packing.counting import count_offered, count_used
+from extract.packing.gaps import find_gaps, find_remedies
+from extract.packing.layouts import SourceFile
+
+logger = logging.getLogger(__name__)
+
+NONE_USABLE = ".rejected.csv"
+"""What the list's name ends in, beside the folder that is not made, where no file can be used."""
+
+
+def refuse_nothing_usable(src: Path, out: Path, num_files: int, rejected: pa.Table) -> None:
+    """Raise ValueError with the commonest reasons, once the list of all lies beside the dataset that is not made."""
+    path = out.with_name(out.name + NONE_USABLE)
+    with new_file(path) as temporary:
+        write_rejected(temporary, rejected)
+    raise ValueError(
+        f"no samples to write: none of the {num_files} files of {src} can be used. "
+        f"{'; '.join(commonest_reasons(rejected))}. All are listed in {path}."
+    )
+
+
+def tell_rejected(files: pa.Table, choice: Choice, rejected: pa.Table) -> None:
+    """Log the commonest reasons, and each image source of which nothing is left."""
+    for line in commonest_reasons(rejected):
+        logger.warning("left out: %s", line)
+    if choice.num_known:
+        return
+    sources = files["image_source"]
+    used = set(sources.take(pa.array(choice.rows)).unique().to_pylist())
+    for source in sources.unique().to_pylist():
+        if source not in used:
+            logger.warning("none of the files of image source %s can be used", source)
+
+
+def tell_gaps(
+    config: PackConfig,
+    files: pa.Table,
+    choice: Choice,
+    dataset: Dataset | None,
+    split_of: Callable[[SourceFile], str],
+    *,
+    has_validation: bool,
+) -> None:
+    """Log what training or evaluation will refuse.
+
+    Args:
+        config: Settings of the packing.
+        files: All of the source.
+        choice: Which of them are packed.
+        dataset: What they are appended to.
+        split_of: The split that a file comes to.
+        has_validation: Whether the source says itself what is validation.
+    """
+    used = count_used(files_at(files, choice.rows), split_of, dataset)
+    is_cut = files["split"].null_count > 0
+    remedies = find_remedies(config, has_validation=has_validation, is_cut=is_cut)
+    for line in find_gaps(used, count_offered(files), remedies):
+        logger.warning("%s", line)
+
+
+def tell_contents(dataset: Dataset) -> None:
+    """Log how many images a dataset has, by subset, image source, class and split."""
+    logger.info("%s holds\n%s", dataset.folder, contents_table(count_images(dataset)).rstrip("\n"))
