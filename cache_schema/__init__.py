@@ -13,13 +13,24 @@ from cache_schema.errors import (
     ShardMissing,
     ShardStale,
 )
-from cache_schema.files import file_name, new_file, new_folder, read_json, write_json, write_text
+from cache_schema.files import (
+    file_name,
+    new_file,
+    new_folder,
+    new_opened,
+    read_json,
+    remove,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import lock_folder
 from cache_schema.opening import open_image
+from cache_schema.plain_files import NotPlain, open_folder, open_in_place, open_plain, own_folder, read_plain
 from cache_schema.png_chunks import walk_chunks
 from cache_schema.reasons import commonest_reasons
 from cache_schema.rejected import REJECTED_SCHEMA, read_rejected, write_rejected
@@ -68,6 +79,7 @@ __all__ = [
     "FingerprintMismatch",
     "FormatVersionError",
     "ImageRejected",
+    "NotPlain",
     "Sample",
     "SampleFields",
     "ShardCorrupt",
@@ -102,13 +114,20 @@ __all__ = [
     "lock_folder",
     "new_file",
     "new_folder",
+    "new_opened",
     "non_finite_reason",
     "open_cache",
+    "open_folder",
     "open_image",
+    "open_in_place",
+    "open_plain",
+    "own_folder",
     "read_image_bytes",
     "read_json",
+    "read_plain",
     "read_rejected",
     "reason_kind",
+    "remove",
     "resize_canvas",
     "round_mantissa",
     "rows_sha256",
@@ -123,6 +142,7 @@ __all__ = [
     "unguard_cell",
     "update_index",
     "walk_chunks",
+    "write_bytes",
     "write_dataset",
     "write_json",
     "write_rejected",

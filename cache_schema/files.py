@@ -1,8 +1,10 @@
 """Write beside, sync, publish: a file or a folder appears under its name whole, or not at all.
 
 Content is written under a temporary name beside its target, `.<name>.<32 hexadecimal digits>.tmp`, and then published
-under its own name, in place of what is there or only where nothing is. Readers never see a part. Local disks are all
-that is known here; a store of objects would offer the same: these bytes, at this name, replacing or creating.
+under its own name, in place of what is there or only where nothing is. Readers never see a part. The digits are random
+and writers create the file themselves (mode "x"), so that nobody can lay a link there that leads elsewhere. A link that
+has the target's name is replaced, never followed. Local disks are all that is known here; a store of objects would
+offer the same: these bytes, at this name, replacing or creating.
 """
 
 import errno
@@ -11,30 +13,41 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
-from uuid import uuid4
+
+from cache_schema.plain_files import NotPlain, open_folder, read_json
+from cache_schema.syncing import sync_file, sync_folder, sync_tree
 
 ABANDONED_SEC = 3600
 """A temporary file that nobody has written to for so long belongs to a run that was killed; a store takes seconds."""
+LOOK_AGAIN_SEC = 60
+"""A folder is looked through for such files this often: it may get a new file a millisecond, and hold a million."""
 MAX_NAME = 120
 """Characters of a text that a file's name keeps; a hash of all of it follows."""
 CLAIM_SEC = 10.0
 """An empty file that stands for so long where there are no hard links was claimed by a process that was killed."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems without them say: exFAT, many mounts of object stores."""
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+__all__ = [
+    "file_name", "naming", "new_file", "new_folder", "new_opened", "publish", "read_json", "remove", "sync_file",
+    "sync_folder", "temporary_folder", "write_bytes", "write_json", "write_text",
+]  # fmt: skip
+_EXCHANGED = "another program has put something else in its place"
+_looked_at: dict[tuple[int, int], float] = {}
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 @contextmanager
 def new_file(path: Path, *, replace: bool = True, durable: bool = True) -> Iterator[Path]:
-    """Yield the path of a temporary file to write; at the end it is published.
+    """Yield the path of a temporary file to create, with mode "x"; at the end it is published.
 
     After an exception nothing is published, and the temporary file is removed. Temporary files that killed runs left in
     the folder more than an hour ago are removed too.
@@ -49,13 +62,27 @@ def new_file(path: Path, *, replace: bool = True, durable: bool = True) -> Itera
         OSError: If the disk is full or broken; the error names the file.
     """
     _remove_abandoned(path.parent)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    temporary = _temporary_name(path)
     try:
         with naming(path):
             yield temporary
             publish(temporary, path, replace=replace, durable=durable)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_opened(path: Path, *, replace: bool = True, durable: bool = True) -> Iterator[BinaryIO]:
+    """Yield an open file to write, created as `new_file` asks; at the end it is closed and published.
+
+    Arguments and errors are those of `new_file`.
+    """
+    with new_file(path, replace=replace, durable=durable) as temporary, temporary.open("xb") as file:
+        yield file
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(16)}.tmp")
 
 
 @contextmanager
@@ -72,9 +99,14 @@ def new_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
         OSError: If a folder with content is there, or the disk is full or broken.
     """
     with temporary_folder(path.with_name(f".{path.name}.tmp")) as temporary:
-        yield temporary
-        if durable:
-            _sync_tree(temporary)
+        with open_folder(temporary) as descriptor:
+            with naming(path):
+                yield temporary
+            if durable:
+                sync_tree(temporary)
+            _let_others_in(descriptor)
+            if not os.path.samestat(os.fstat(descriptor), temporary.lstat()):
+                raise NotPlain(errno.EINVAL, _EXCHANGED, str(temporary))
         temporary.rename(path)
     if durable:
         sync_folder(path.parent)
@@ -82,18 +114,56 @@ def new_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """An empty folder that is gone afterwards.
+    """An empty folder that nobody else can write to; it is gone afterwards.
 
-    Its name is fixed, so that a killed run's folder is found and removed by the next run, however old it is. Who may be
-    one of several holds a lock.
+    A killed run's folder is found and removed by the next run, however old it is. Who may be one of several holds a
+    lock.
+
+    Args:
+        path: `.<name>.tmp` beside what is written; 32 random hexadecimal digits come before the `.tmp`.
     """
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir()
+    name = path.name.removesuffix(".tmp").removeprefix(".")
+    _remove_folders(path.parent, name)
+    temporary = _temporary_name(path.with_name(name))
+    temporary.mkdir(mode=0o700)
     try:
         with naming(path):
-            yield path
+            yield temporary
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            remove(temporary)
+
+
+def _let_others_in(folder: int) -> None:
+    """Give a folder that was ours alone the permissions of any new folder, as one that is made in it shows them."""
+    name = f".{secrets.token_hex(16)}"
+    os.mkdir(name, dir_fd=folder)
+    mode = os.stat(name, dir_fd=folder).st_mode
+    os.rmdir(name, dir_fd=folder)
+    with suppress(PermissionError):  # file systems without permissions
+        os.fchmod(folder, stat.S_IMODE(mode))
+
+
+def _remove_folders(parent: Path, name: str) -> None:
+    """Remove what killed runs left of a folder; a link of that name is removed itself, what it leads to stays."""
+    ours = re.compile(rf"\.{re.escape(name)}(\.[0-9a-f]{{32}})?\.tmp")
+    for path in parent.glob(".*.tmp"):
+        if ours.fullmatch(path.name):
+            with suppress(OSError):  # another person's
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all in it, if it is there; of a link the link alone.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path)  # goes by descriptors: a link that comes in between is not followed
+        else:
+            path.unlink()
 
 
 def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool = True) -> None:
@@ -108,6 +178,8 @@ def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool 
     Raises:
         FileExistsError: If a file is there and `replace` is off.
     """
+    if not stat.S_ISREG(temporary.lstat().st_mode):
+        raise NotPlain(errno.EINVAL, _EXCHANGED, str(temporary))
     if durable:
         sync_file(temporary)
     if replace:
@@ -137,7 +209,7 @@ def _create(temporary: Path, path: Path) -> None:
 @contextmanager
 def _folder_lock(folder: Path) -> Iterator[None]:
     """Let one process of this machine at a time in, where the file system has locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):  # without it, an empty file is seen for a moment
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -158,7 +230,7 @@ def _claim(path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             return
         except FileExistsError:
-            if path.stat().st_size:
+            if path.lstat().st_size:
                 raise
         if time.monotonic() > deadline:
             return
@@ -167,9 +239,14 @@ def _claim(path: Path) -> None:
 
 def write_text(path: Path, text: str, *, replace: bool = True, durable: bool = True) -> None:
     """Write a text in UTF-8 as `new_file` does. The folder is made if it is not there."""
+    write_bytes(path, text.encode(), replace=replace, durable=durable)
+
+
+def write_bytes(path: Path, data: bytes, *, replace: bool = True, durable: bool = True) -> None:
+    """Write bytes as `new_file` does. The folder is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path, replace=replace, durable=durable) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with new_opened(path, replace=replace, durable=durable) as file:
+        file.write(data)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -179,22 +256,6 @@ def write_json(path: Path, content: Any) -> None:
         ValueError: If it holds a NaN or an infinity.
     """
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
-
-    Raises:
-        ValueError: If it is damaged, or holds no object; the error names the file.
-        OSError: If it cannot be read.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError too
-        raise ValueError(f"{path} cannot be read as JSON ({error}): restore it, or make it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object: restore it, or make it again")
-    return content
 
 
 def file_name(text: str) -> str:
@@ -221,34 +282,15 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk."""
-    with path.open("rb") as f:
-        os.fsync(f.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where its file system can be asked to."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        sync_folder(path) if path.is_dir() else sync_file(path)
-    sync_folder(folder)
-
-
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed runs left behind, once it is too old for anyone to be writing it still."""
+    status, now = folder.stat(), time.time()
+    identity = (status.st_dev, status.st_ino)
+    if now - _looked_at.get(identity, 0) < LOOK_AGAIN_SEC:
+        return
+    _looked_at[identity] = now
     for path in folder.glob(".*.tmp"):
         if _TEMPORARY.fullmatch(path.name):
             with suppress(OSError):  # another run was quicker, or the file is another person's
-                if time.time() - path.stat().st_mtime > ABANDONED_SEC:
+                if now - path.lstat().st_mtime > ABANDONED_SEC:
                     path.unlink()

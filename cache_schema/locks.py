@@ -5,8 +5,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from cache_schema.errors import DatasetError
+from cache_schema.plain_files import NotPlain, open_in_place
 
 
 @contextmanager
@@ -21,7 +23,9 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
     path = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _lock_file(path, folder)
+        file = _lock_file(path, folder)
+    except NotPlain as error:
+        raise DatasetError(f"{path}, the lock of {folder.name}, cannot be opened ({error}). Remove it.") from error
     except OSError as error:
         raise DatasetError(
             f"{folder.parent} cannot be written to ({str(error.strerror or error).lower()}), and the lock of "
@@ -31,22 +35,22 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)  # while it is held: so nobody else's file goes
-        os.close(descriptor)
+        file.close()
 
 
-def _lock_file(path: Path, folder: Path) -> int:
+def _lock_file(path: Path, folder: Path) -> IO[bytes]:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_in_place(path, "ab+")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return descriptor
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                return file
         except FileNotFoundError:
             pass  # its last holder removed the file between the two calls: the lock is on nothing
         except BlockingIOError as error:
-            os.close(descriptor)
+            file.close()
             raise DatasetError(f"{folder} is being written by another process. Wait for it, or end it.") from error
         except OSError as error:
-            os.close(descriptor)
+            file.close()
             raise DatasetError(f"{path} cannot be locked ({error}): choose a folder on another file system.") from error
-        os.close(descriptor)
+        file.close()

@@ -13,12 +13,13 @@ REJECTED_SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("reason", p
 
 
 def write_rejected(path: Path, rejected: pa.Table) -> None:
-    """Write rows of `REJECTED_SCHEMA`; a path that a spreadsheet would compute gets an apostrophe (`guard_cell`)."""
+    """Write rows of `REJECTED_SCHEMA` to a new file; what a spreadsheet computes gets an apostrophe (`guard_cell`)."""
     columns = [
         [None if text is None else guard_cell(text) for text in rejected[name].to_pylist()]
         for name in REJECTED_SCHEMA.names
     ]
-    pa.csv.write_csv(pa.table(columns, schema=REJECTED_SCHEMA), path)
+    with path.open("xb") as file:
+        pa.csv.write_csv(pa.table(columns, schema=REJECTED_SCHEMA), file)
 
 
 def read_rejected(path: Path) -> pa.Table | None:

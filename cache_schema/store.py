@@ -6,7 +6,8 @@ A store is a Zarr v3 group in one uncompressed zip file. Others read it with zar
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,19 @@ def write_store(path: Path, shard: ShardData, fingerprint: str) -> None:
         "fingerprint": fingerprint,
         "counts": {Status(s).name.lower(): int(c) for s, c in zip(statuses, counts, strict=True)},
     }
-    with new_file(path) as temporary, ZipStore(temporary, mode="w", compression=zipfile.ZIP_STORED) as store:
+    with new_file(path) as temporary, _new_zip(temporary) as store:
         _write_arrays(zarr.create_group(store, attributes=attributes), shard)
+
+
+@contextmanager
+def _new_zip(path: Path) -> Iterator[ZipStore]:
+    # zarr's types leave out the mode that never opens what is there, which its documentation names.
+    store = ZipStore(path, mode="x", compression=zipfile.ZIP_STORED)  # type: ignore[arg-type]
+    try:
+        yield store
+    finally:
+        with suppress(AttributeError):  # zarr 3.1 cannot close what it could not open
+            store.close()
 
 
 def _write_arrays(group: zarr.Group, shard: ShardData) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache_schema.errors import DatasetError
-from cache_schema.files import new_folder, publish, temporary_folder
+from cache_schema.files import new_folder, publish, temporary_folder, write_text
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, parse_tar_name, tar_name
 from cache_schema.locks import lock_folder
@@ -246,7 +246,7 @@ def write_manifest(folder: Path, dataset: Dataset) -> None:
         "settings": dict(dataset.settings),
         **({"updated": list(dataset.updated)} if dataset.updated else {}),
     }
-    (folder / "dataset.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(folder / "dataset.json", json.dumps(content, indent=1, sort_keys=True) + "\n", durable=False)
 
 
 def _publish(temporary: Path, folder: Path, tars: list[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset, file_name, read_image_bytes, write_json
+from cache_schema import Dataset, file_name, own_folder, read_image_bytes, write_bytes, write_json
 from demo.places import DETECTOR, PICTURES, VERDICTS
 from detect import Detector, Picture
 
@@ -27,10 +27,10 @@ def write_verdicts(config: VerdictsConfig) -> None:
     dataset = Dataset.open(config.out / "data")
     chosen = choose(dataset)
     folder = config.out / PICTURES
-    folder.mkdir(exist_ok=True)
+    own_folder(folder)
     for name, row in chosen.items():
         data = read_image_bytes(config.out / "data" / row["tar"], row["offset"], row["size"])
-        (folder / name).write_bytes(data)
+        write_bytes(folder / name, data)
     detector = Detector.from_pretrained(config.out / DETECTOR)
     answers = detector.stream([Picture.of(folder / name, name) for name in chosen])
     entries = []

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cache_schema import Dataset, open_cache, write_json
+from cache_schema import Dataset, open_cache, write_json, write_text
 from experiments.answers.answer import Answer
 from experiments.answers.markdown import escape, table
 from experiments.answers.readings import MEAN, METRICS, SPLITS
@@ -31,7 +31,7 @@ def run(study: Study) -> None:
             study.write(answered[-1])
         ablation = {"settings": study.describe(), "rows": [row for each in answered for row in list_rows(each)]}
         write_json(outputs[0], ablation)
-        outputs[1].write_text(as_markdown(ablation, study.command("ablate")), encoding="utf-8")
+        write_text(outputs[1], as_markdown(ablation, study.command("ablate")))
 
     study.steps.run("ablate", outputs, describe_inputs(study), work)
     head = "" if answered else f"Nothing has changed since {outputs[1]} was written:\n\n"

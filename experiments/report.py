@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from cache_schema import new_file, write_text
+from cache_schema import write_bytes, write_text
 from cache_schema.program import expand_home
 from experiments.answers.answer import Answer, Chart, Picture, Table, describe_settings, format_cell
 from experiments.answers.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
@@ -228,9 +228,7 @@ def run(config: ReportConfig) -> None:
         for file, answer in answers.items():
             answer.save(config.keep)
             for picture in answer.pictures:  # which may be kept there already
-                content = read_png(file.parent / picture.file)
-                with new_file(config.keep / picture.file) as temporary:
-                    temporary.write_bytes(content)
+                write_bytes(config.keep / picture.file, read_png(file.parent / picture.file))
     for path, text in files.items():
         write_text(path, text)
     folders = dict.fromkeys(str(file.parent) for file in answers)

@@ -16,6 +16,8 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from cache_schema import open_in_place
+
 logger = logging.getLogger(__name__)
 
 NUM_LAST_LINES = 12
@@ -89,8 +91,10 @@ class Console:
     def __enter__(self) -> Self:
         """Send all logging of this process to the file, and show bars."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._said = self.log.open("a", encoding="utf-8", errors="backslashreplace")
-        self._file = logging.FileHandler(self.log, encoding="utf-8", errors="backslashreplace")
+        self._said, self._logged = (
+            open_in_place(self.log, "a", encoding="utf-8", errors="backslashreplace") for _ in range(2)
+        )
+        self._file = logging.StreamHandler(self._logged)
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         root = logging.getLogger()
         self._before = root.handlers[:], root.level
@@ -112,6 +116,7 @@ class Console:
         root.handlers[:], level = self._before
         root.setLevel(level)
         self._file.close()
+        self._logged.close()
         self._said.close()
         if self._failed and isinstance(error, Exception):
             lines = "".join(f"  {line}\n" for line in self._failed.said)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from cache_schema import write_text
+from cache_schema import own_folder, remove, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +94,7 @@ class Steps:
     def __init__(self, out: Path, show: Show | None = None) -> None:
         """Start with no step done in this run."""
         self.show = show or LogLines()
-        self.folder = out / ".steps"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = own_folder(out / ".steps")
 
     def run(
         self,
@@ -140,7 +138,7 @@ class Steps:
             raise FileExistsError(f"{there} is there, but was not made by this command. Choose another --out.")
         if not (same and resumable):
             for path in outputs:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                remove(path)
         with self.show.step(name, poll):
             self._write(stamp, signature, done=False)
             work()

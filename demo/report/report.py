@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cache_schema import Dataset
+from cache_schema import Dataset, write_text
 from demo.report.asked import Asked
 from demo.report.certain import Certain
 from demo.report.charts import matrix_charts, reliability_charts, score_charts, source_charts
@@ -117,4 +117,4 @@ def write_report(
         color_top=gallery.top,
         about=about,
     )
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)

@@ -12,6 +12,7 @@ uninterrupted one would have seen.
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from cache_schema import new_folder, new_opened, remove
 from demo.toy.crops import Photos, crop_randomly, to_tensor
 from demo.toy.model import (
     GENERIC_PROMPT,
@@ -156,7 +158,15 @@ def train_unet(
 def save_sheet(path: Path, rows: list[Tensor]) -> None:
     """Rows of images, each (n, 3, h, w) in [-1, 1], as one PNG."""
     sheet = torch.cat([torch.cat(list(row.detach()), dim=2) for row in rows], dim=1).clamp(-1, 1)
-    Image.fromarray(((sheet + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(path)
+    with new_opened(path) as file:
+        Image.fromarray(((sheet + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(file, "PNG")
+
+
+def save_folder(model: Any, folder: Path) -> None:
+    """Write a model's folder in place of an older one."""
+    remove(folder)
+    with new_folder(folder) as temporary:
+        model.save_pretrained(temporary, safe_serialization=True)
 
 
 def sample_sheet(pipeline: StableDiffusionPipeline, class_names: list[str], path: Path) -> None:
@@ -185,7 +195,8 @@ def plot_losses(out: Path, path: Path) -> None:
             axis.plot([int(line["step"]) for line in lines], [float(line[column]) for line in lines], label=column)
         axis.set(title=name, xlabel="step", yscale="log")
         axis.legend()
-    figure.savefig(path, dpi=110)
+    with new_opened(path) as file:
+        figure.savefig(file, format="png", dpi=110)
     plt.close(figure)
 
 
@@ -212,7 +223,7 @@ def train(images: Path, out: Path, settings: ToyConfig = DEFAULTS, minutes: floa
     pipeline.unet.eval()
     sample_sheet(pipeline, sorted(set(photos.class_names)), out / "samples.png")
     plot_losses(out, out / "losses.png")
-    pipeline.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
+    save_folder(pipeline.to(dtype=torch.float16), out / "model")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from cache_schema import Dataset, Sample, SampleFields, sample_key, write_dataset
+from cache_schema import Dataset, Sample, SampleFields, new_opened, sample_key, write_dataset
 from demo.toy.images import CLASS_NAMES, ToyModel, blur_to_energy, gradient_energy, prompt_of
 from demo.toy.photos import ROLES, TILE_PX, Tile
 from workflow.progress import tell
@@ -291,7 +291,8 @@ def pack_images(
     samples = (as_sample(images[i], task) for i in order)
     dataset = write_dataset(folder, samples, {**settings, "tile_px": TILE_PX, **blur}, max_rows=max_rows)
     rows = [{"key": sample_key(m.path), **asdict(m.making)} for m in images]
-    pq.write_table(pa.Table.from_pylist(rows, MAKINGS_SCHEMA), folder / MAKINGS_NAME)
+    with new_opened(folder / MAKINGS_NAME) as file:
+        pq.write_table(pa.Table.from_pylist(rows, MAKINGS_SCHEMA), file)
     logger.info("%d images, %d of them blurred copies without blur", len(images), blur["num_unblurred"])
     return dataset
 

@@ -20,7 +20,7 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 from demo.toy.crops import Photos
-from demo.toy.ldm import image_gradients, save_sheet
+from demo.toy.ldm import image_gradients, save_folder, save_sheet
 from demo.toy.training import Part, SittingOver
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def train(
         logger.info("%s; the same command goes on", over)
         return
     part.finish()
-    student.half().save_pretrained(out / "vae", safe_serialization=True)
+    save_folder(student.half(), out / "vae")
 
 
 if __name__ == "__main__":

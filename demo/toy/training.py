@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cache_schema import new_file
+from cache_schema import new_opened, write_text
 from demo.toy.model import ToyConfig
 
 SAVE_EVERY_STEPS = 200
@@ -139,18 +140,19 @@ class Part:
             "best_loss": self.best_loss,
             "best": self.best,
         }
-        with new_file(self.file) as temporary, temporary.open("wb") as f:
+        with new_opened(self.file) as f:
             torch.save(state, f)  # to an opened file: the archive would name its folder after the temporary one
 
     def log(self, step: int, **values: float) -> None:
         """Put a line into `<name>-log.csv`, in place of those that a sitting which was cut short wrote beyond it."""
         path = self.out / f"{self.name}-log.csv"
         lines = read_log(path) if path.exists() else []
-        with path.open("w", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, ["step", *values])
-            writer.writeheader()
-            writer.writerows(line for line in lines if int(line["step"]) < step)
-            writer.writerow({"step": step, **{name: f"{value:.5f}" for name, value in values.items()}})
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["step", *values])
+        writer.writeheader()
+        writer.writerows(line for line in lines if int(line["step"]) < step)
+        writer.writerow({"step": step, **{name: f"{value:.5f}" for name, value in values.items()}})
+        write_text(path, text.getvalue(), durable=False)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

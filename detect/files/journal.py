@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, Self
 
+from cache_schema import open_in_place
 from detect.files.names import show_text
 from detect.files.rows import COLUMNS, Row
 
@@ -34,7 +35,7 @@ class Journal:
     def __init__(self, path: Path, settings: Mapping[str, Any], *, replace: bool = False) -> None:
         self.path, self._num_kept = path, 0
         header = {"format_version": FORMAT_VERSION, "columns": list(COLUMNS), "settings": dict(settings)}
-        self._file: BinaryIO = path.open("ab+", buffering=0)
+        self._file: IO[bytes] = open_in_place(path, "ab+", buffering=0)
         try:
             self._lock()
             _check_ours(path)
@@ -137,7 +138,7 @@ def _check_ours(path: Path) -> None:
         raise ValueError(f"{path} is there, and is not of this command. Move it away, or choose another --out.")
 
 
-def _cut_last_line(file: BinaryIO) -> None:
+def _cut_last_line(file: IO[bytes]) -> None:
     """Cut off what stands behind the last end of line."""
     end = os.fstat(file.fileno()).st_size
     while end > 0:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cache_schema import ImageRejected, Status
+from cache_schema import ImageRejected, Status, new_opened, write_bytes
 from detect.files.names import file_stem, show_name
 from detect.picture import Picture
 from detect.pictures import map_figure
@@ -79,7 +79,7 @@ class MapFolder:
             OSError: If the folder cannot be written.
         """
         stem = file_stem(picture.name)
-        with (self.folder / f"{stem}.npy").open("wb") as file:
+        with new_opened(self.folder / f"{stem}.npy", durable=False) as file:
             np.save(file, np.ascontiguousarray(verdict.lare, np.float32), allow_pickle=False)
         try:
             image = _load_again(picture, verdict)
@@ -89,7 +89,7 @@ class MapFolder:
         figure = io.BytesIO()
         map_figure(image, verdict).save(figure, "PNG")
         path = self.folder / f"{stem}.png"
-        path.write_bytes(figure.getvalue())
+        write_bytes(path, figure.getvalue(), durable=False)
         return path
 
 

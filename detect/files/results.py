@@ -1,5 +1,6 @@
 """Files of answers: CSV, JSON lines or Parquet, published whole, in constant memory; and JSON lines on a pipe."""
 
+import codecs
 import csv
 import json
 import sys
@@ -8,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import guard_cell, new_file
+from cache_schema import guard_cell, new_opened
 from detect.files.config import STDIN
 from detect.files.journal import Journal
 from detect.files.rows import COLUMNS, Row, join_codes
@@ -111,8 +112,8 @@ class FileResults(Results):
     def finish(self) -> None:
         """Write the file beside its place, publish it, and remove the journal."""
         write = WRITERS[self.path.suffix.lower()]
-        with new_file(self.path, replace=self._replace) as temporary:
-            write(temporary, self.journal, self._settings)
+        with new_opened(self.path, replace=self._replace) as file:
+            write(file, self.journal, self._settings)
         self.journal.remove()
 
     def __exit__(
@@ -155,29 +156,27 @@ def open_results(out: str | None, settings: Mapping[str, Any], *, replace: bool)
     return StdoutResults() if out == STDIN else FileResults(Path(out), settings, replace=replace)
 
 
-def _write_csv(path: Path, journal: Journal, settings: Mapping[str, Any]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in journal.rows():
-            cells = {**row, "notes": join_codes(row)}
-            writer.writerow({name: guard_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
+def _write_csv(file: BinaryIO, journal: Journal, settings: Mapping[str, Any]) -> None:
+    writer = csv.DictWriter(codecs.getwriter("utf-8")(file), COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in journal.rows():
+        cells = {**row, "notes": join_codes(row)}
+        writer.writerow({name: guard_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
 
 
-def _write_jsonl(path: Path, journal: Journal, settings: Mapping[str, Any]) -> None:
-    with path.open("wb") as file:
-        file.writelines(journal.lines())
+def _write_jsonl(file: BinaryIO, journal: Journal, settings: Mapping[str, Any]) -> None:
+    file.writelines(journal.lines())
 
 
-def _write_parquet(path: Path, journal: Journal, settings: Mapping[str, Any]) -> None:
+def _write_parquet(file: BinaryIO, journal: Journal, settings: Mapping[str, Any]) -> None:
     rows = ({**row, "notes": join_codes(row)} for row in journal.rows())
     schema = SCHEMA.with_metadata({"detect": json.dumps(dict(settings))})
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(file, schema) as writer:
         while group := list(islice(rows, ROWS_A_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema), ROWS_A_GROUP)
 
 
-WRITERS: dict[str, Callable[[Path, Journal, Mapping[str, Any]], None]] = {
+WRITERS: dict[str, Callable[[BinaryIO, Journal, Mapping[str, Any]], None]] = {
     ".csv": _write_csv,
     ".jsonl": _write_jsonl,
     ".parquet": _write_parquet,

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cache_schema import Dataset, Sample, open_cache, write_dataset
+from cache_schema import Dataset, Sample, new_opened, open_cache, write_dataset
 from experiments.answers.verdicts import judge
 from experiments.degradation.attack_telling import AGAIN, BEFORE, TITLES
 from experiments.study.image_sets import MAX_ROWS, divide, read_samples, with_pixels
@@ -116,10 +116,9 @@ class Victim:
         index = self.join.dataset.table(COLUMNS)
         folder.mkdir(parents=True)
         for size, parts in logits.items():
-            pq.write_table(
-                prediction_table(index, torch.cat(rows), torch.cat(parts), self.detector.calibration),
-                folder / f"{size}.parquet",
-            )
+            table = prediction_table(index, torch.cat(rows), torch.cat(parts), self.detector.calibration)
+            with new_opened(folder / f"{size}.parquet") as file:
+                pq.write_table(table, file)
 
     def write_images(self, folder: Path) -> Dataset:
         """Write the attacked images as a dataset: canvases as PNG, attacked where the detector sees them.

@@ -5,6 +5,7 @@ squares of them at their own resolution: what a tile shows was 64 … 128 px wid
 """
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from cache_schema import Dataset, decode_image, source_path
+from cache_schema import Dataset, decode_image, new_opened, source_path, write_bytes
 from demo.toy.crops import SHORT_SIDES_PX, list_photographs
 from demo.toy.photos import TILE_PX
 from demo.toy.sources import REAL
@@ -59,15 +60,18 @@ def make_raw_set(data: Path, photos: Path, folder: Path) -> None:
     for row in tqdm(tiles, desc="photographs", disable=None):
         square, quality = cut_square(np.asarray(decode_image(files[row["group"]].read_bytes())), row["key"])
         path = _place(row["split"], "nature", PurePosixPath(source_path(row["key"])).with_suffix(".jpg"))
-        Image.fromarray(square).save(_new_file(folder / path), "JPEG", quality=quality)
+        encoded = io.BytesIO()
+        Image.fromarray(square).save(encoded, "JPEG", quality=quality)
+        write_bytes(folder / path, encoded.getvalue(), durable=False)
         listed.append(_describe(path, 0, REAL, row))
     index = dataset.table(["key", "label"])
     generated = index.filter(pc.equal(index["label"], 1))["key"].to_pylist()
     for sample in read_samples(dataset, set(generated)):
         path = _place(sample.fields.split, "ai", PurePosixPath(source_path(sample.key)))
-        _new_file(folder / path).write_bytes(sample.image)
+        write_bytes(folder / path, sample.image, durable=False)
         listed.append(_describe(path, 1, sample.fields.image_source, asdict(sample.fields)))
-    pq.write_table(pa.Table.from_pylist(listed), folder / MANIFEST)
+    with new_opened(folder / MANIFEST) as file:
+        pq.write_table(pa.Table.from_pylist(listed), file)
 
 
 def cut_square(pixels: np.ndarray, name: str) -> tuple[np.ndarray, int]:
@@ -96,8 +100,3 @@ def _place(split: str, kind: str, path: PurePosixPath) -> str:
 def _describe(path: str, label: int, image_source: str, row: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: row[name] for name in ("split", "group", "class_name")}
     return {"path": path, "label": label, "image_source": image_source, "subset": SUBSET, **kept}
-
-
-def _new_file(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

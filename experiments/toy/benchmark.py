@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset, check_least, write_json
+from cache_schema import Dataset, check_least, write_json, write_text
 from demo.run import CONFIGS, IMAGE_CODE, MODELS, check_model, model_parts
 from demo.toy.crops import SHORT_SIDES_PX, list_photographs
 from demo.toy.images import SourceConfig, load_models
@@ -122,7 +122,7 @@ class ToyBenchmark:
         write_json(self.out / "answers.json", answers)
         shown = as_answer(answers, results)
         shown.save(self.out)
-        (self.out / "RESULTS.md").write_text(as_section(shown), encoding="utf-8")
+        write_text(self.out / "RESULTS.md", as_section(shown))
         return answers
 
     def make_data(self) -> str:

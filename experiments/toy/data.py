@@ -1,12 +1,11 @@
 """The toy benchmark's images, and its two datasets: the same images in the same rows, with other labels."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset, Sample, write_dataset
+from cache_schema import Dataset, Sample, write_bytes, write_dataset
 from demo.toy.images import ToyModel
 from demo.toy.photos import ROLES, Tile
 from demo.toy.sources import (
@@ -95,7 +94,7 @@ def relabel(dataset: Dataset, folder: Path, task: Task) -> Dataset:
     """
     samples = _relabelled(dataset, task)
     written = write_dataset(folder, samples, dataset.settings, max_rows=MAX_ROWS)
-    shutil.copy(dataset.folder / MAKINGS_NAME, folder / MAKINGS_NAME)
+    write_bytes(folder / MAKINGS_NAME, (dataset.folder / MAKINGS_NAME).read_bytes())
     assert written.dataset_id == dataset.dataset_id
     return written
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import Dataset, Sample, decode_image
+from cache_schema import Dataset, Sample, decode_image, new_opened
 from detect import Answer, Detector, Note, Picture
 from detect.decide import Rule
 from detect.domain import CODES
@@ -162,7 +162,8 @@ def load_reseeded(folder: Path, model: str) -> Detector:
 def save(seen: Iterable[Seen], path: Path) -> None:
     """Write a Parquet file, a row a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([asdict(each) for each in seen], SCHEMA), path)
+    with new_opened(path) as file:
+        pq.write_table(pa.Table.from_pylist([asdict(each) for each in seen], SCHEMA), file)
 
 
 def load(path: Path) -> list[Seen]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from cache_schema import format_shards, shard_reports
+from cache_schema import format_shards, own_folder, shard_reports, write_text
 from extract.engines.base import Engine
 from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.engines.registry import make_engine
@@ -83,8 +83,9 @@ class Launch:
         remove_old(config.cache, DEAD_SEC)
         if running := [p.task for p in load_progress(config.cache) if not p.error]:
             logger.warning("%d tasks already work on this cache; tars that they finish are skipped", len(running))
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(text, encoding="utf-8")
+        if config.logs is None:  # another one's name is a person's choice, and may be a link
+            own_folder(settings.parent)
+        write_text(settings, text)
         return self.engine.run(settings, self.tasks)
 
     def _log_plan(self) -> None:

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 
+from cache_schema import open_in_place
 from extract.engines.base import Engine, run_command
 from extract.engines.config import LaunchConfig
 from extract.rejected import EXIT_TOO_MANY_REJECTED
@@ -98,7 +99,7 @@ class LocalEngine(Engine):
             threads = max(1, len(os.sched_getaffinity(0)) // len(self.devices))
             environment.setdefault("OMP_NUM_THREADS", str(threads))
         log = settings.parent / f"local-{os.getpid()}-{shards.replace(',', '_')[:60]}.log"
-        with log.open("wb") as stream:
+        with open_in_place(log, "wb") as stream:
             process = _popen(run_command(settings, shards), environment, stream)
         logger.info("tars %s on %s: process %d, log %s", shards, device or "the CPU", process.pid, log)
         return _Running(shards, device, process, log, time.monotonic())
@@ -122,7 +123,7 @@ def list_devices(config: LaunchConfig) -> list[str]:
     return [names[n % len(names)] for n in range(config.processes or len(names))]
 
 
-def _popen(command: Sequence[str], environment: dict[str, str], stream: BinaryIO) -> "subprocess.Popen[bytes]":
+def _popen(command: Sequence[str], environment: dict[str, str], stream: IO[bytes]) -> "subprocess.Popen[bytes]":
     # In a process group of its own: a Ctrl-C is this process's to hand on, as SIGTERM, which ends a run in order.
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, process_group=0

@@ -5,6 +5,7 @@ stays as it was, silent from then on. No work depends on these files: the stores
 """
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -17,7 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cache_schema import reason_kind, write_text
+from cache_schema import NotPlain, open_folder, own_folder, reason_kind, write_text
+
+logger = logging.getLogger(__name__)
 
 FOLDER = ".progress"
 WRITE_EVERY_SEC = 5.0
@@ -82,6 +85,12 @@ class ProgressFile:
     def __enter__(self) -> Self:
         now = time.time()
         remove_old(self._folder.parent, KEEP_SEC)
+        try:
+            own_folder(self._folder)
+        except NotPlain as error:
+            logger.warning("%s: %s. No progress is told; remove it.", self._folder, error)
+        except OSError:
+            pass  # a full disk, perhaps: as everywhere here, the work continues
         self._change(started=now, updated=now)
         self._write()
         return self
@@ -94,7 +103,8 @@ class ProgressFile:
             self._write()
             return
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            with open_folder(self._folder) as folder:
+                os.unlink(self._path.name, dir_fd=folder)
             self._folder.rmdir()  # fails while there are others
 
     def start_tar(self, name: str) -> None:
@@ -139,6 +149,7 @@ class ProgressFile:
         with self._lock:
             self._state = replace(self._state, updated=time.time())
             with suppress(OSError):
+                own_folder(self._folder)
                 write_text(self._path, json.dumps(asdict(self._state)) + "\n", durable=False)
 
 
@@ -162,8 +173,7 @@ def load_progress(cache: str | Path) -> list[Progress]:
 
 def remove_old(cache: str | Path, age_sec: float) -> None:
     """Remove files of tasks that have not written for so long."""
-    folder = Path(cache) / FOLDER
-    with suppress(OSError):
-        for path in folder.glob("*.json*"):
-            if time.time() - path.stat().st_mtime > age_sec:
-                path.unlink(missing_ok=True)
+    with suppress(OSError), open_folder(Path(cache) / FOLDER) as folder, os.scandir(folder) as entries:
+        for entry in entries:
+            if ".json" in entry.name and time.time() - entry.stat(follow_symlinks=False).st_mtime > age_sec:
+                os.unlink(entry.name, dir_fd=folder)

@@ -117,7 +117,7 @@ def test_a_folder_reaches_the_disk_with_all_in_it(tmp_path: Path, monkeypatch: p
         assert not (tmp_path / "d").exists()
     assert names(tmp_path) == ["d"] and names(tmp_path / "d") == ["below", "two"]
     assert sorted(calls[:3]) == ["sync below", "sync one", "sync two"]
-    assert calls[3:] == ["sync .d.tmp", f"sync {tmp_path.name}"]
+    assert calls[3].startswith("sync .d.") and calls[4:] == [f"sync {tmp_path.name}"]
     calls.clear()
     with new_folder(tmp_path / "e", durable=False) as temporary:
         (temporary / "one").write_text("1")

@@ -84,8 +84,9 @@ def test_failed_packing_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_packing_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".d.tmp").mkdir()
-    (tmp_path / ".d.tmp" / "train-000000.tar").write_bytes(b"half a tar")
+    for name in (".d.tmp", f".d.{'0' * 32}.tmp"):  # the first of a version before
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train-000000.tar").write_bytes(b"half a tar")
     (tmp_path / ".d.lock").touch()  # the lock itself ended with its process
     dataset = write_dataset(tmp_path / "d", [make_sample(0)], {})
     assert {p.name for p in tmp_path.iterdir()} == {"d"}

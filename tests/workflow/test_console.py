@@ -61,3 +61,11 @@ def test_what_the_encoding_lacks_is_no_reason_to_fail(tmp_path: Path) -> None:
         console.say("weights: 100 % ━━")
     assert raw.getvalue().startswith(b"LaRE\\xb2")
     assert "━" in (tmp_path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_log_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear\n")
+    (tmp_path / "log.txt").symlink_to(tmp_path / "letter")
+    with pytest.raises(OSError, match="a symbolic link, which is not followed here"), Console(tmp_path / "log.txt", {}):
+        pass
+    assert (tmp_path / "letter").read_text() == "dear\n"

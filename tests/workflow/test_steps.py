@@ -87,3 +87,23 @@ def test_hash_files_refuses_a_path_that_is_not_there(tmp_path: Path) -> None:
     hash_files(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match=r"moved\.py is not there"):
         hash_files(tmp_path / "empty", tmp_path / "moved.py")
+
+
+def test_no_link_is_followed_to_what_a_step_makes(tmp_path: Path) -> None:
+    somebody, out = tmp_path / "somebody", tmp_path / "out"
+    somebody.mkdir()
+    (somebody / "letter").write_text("dear")
+    out.mkdir()
+    (out / ".steps").symlink_to(somebody, target_is_directory=True)
+    with pytest.raises(OSError, match="a symbolic link, which is not followed here"):
+        Steps(out)
+    (out / ".steps").unlink()
+    Steps(out).run("a", [out / "a"], {"seed": 0}, Work(out / "a"))
+    (out / "a").unlink()
+    (out / "a").symlink_to(somebody, target_is_directory=True)
+
+    def make() -> None:
+        (out / "a").write_text("again")
+
+    Steps(out).run("a", [out / "a"], {"seed": 1}, make)  # what an earlier run left is removed: the link alone
+    assert [path.name for path in somebody.iterdir()] == ["letter"] and (out / "a").read_text() == "again"

@@ -118,13 +118,16 @@ class LareCLI(LightningCLI):
         """Refuse a folder that holds a run, or put the metrics of the run that is resumed out of CSVLogger's way.
 
         Raises:
-            FileExistsError: If there is a run already, and this one does not resume it.
+            FileExistsError: If there is a run already, and this one does not resume it, or a file of a run is a link.
         """
         out = Path(self.trainer.default_root_dir)
         if (out / CONFIG_NAME).exists() and self.config.fit.ckpt_path is None:
             last = out / "checkpoints" / "last.ckpt"
             raise FileExistsError(f"{out} holds a run already: choose another --out, or resume it: --ckpt_path={last}")
         logged = out / "metrics.csv"
+        for path in (out / CONFIG_NAME, logged, out / "hparams.yaml"):
+            if path.is_symlink():  # Lightning writes what it leads to
+                raise FileExistsError(f"{path} is a symbolic link, which a fit does not follow: remove it first")
         if logged.exists():
             number = next(n for n in itertools.count(1) if not (out / f"metrics-{n}.csv").exists())
             logged.rename(out / f"metrics-{number}.csv")

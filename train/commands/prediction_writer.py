@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from cache_schema import new_file
+from cache_schema import new_opened
 from train.scoring.prediction_file import COLUMNS, prediction_table
 from train.task import LareTask
 
@@ -66,8 +66,8 @@ class PredictionWriter(Callback):
         table = prediction_table(index, rows, logits, pl_module.calibration, pl_module.allowed_differences)
         target = self._target(trainer)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(target) as temporary:
-            pq.write_table(table, temporary)
+        with new_opened(target) as file:
+            pq.write_table(table, file)
         logger.info("%d predictions in %s", len(table), target)
 
     def _target(self, trainer: Trainer) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import CacheError, new_file
+from cache_schema import CacheError, new_opened
 from train.data.join import Join
 from train.data.loader import load_canvas
 from train.data.samples import select_samples
@@ -63,6 +63,6 @@ def write_readings(data: str | Path, cache: str | Path, split: str, out_folder: 
     paths = {}
     for name, table in compute_readings(data, cache, split).items():
         paths[name] = folder / f"{name}.parquet"
-        with new_file(paths[name]) as temporary:
-            pq.write_table(table, temporary)
+        with new_opened(paths[name]) as file:
+            pq.write_table(table, file)
     return paths

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from cache_schema import new_opened
 from train.pictures.charts import (
     GREY,
     SHADE,
@@ -46,7 +47,8 @@ def styled_figure(path: Path, title: str, width: float, height: float) -> Iterat
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
         yield figure
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        with new_opened(path, durable=False) as file:
+            figure.savefig(file, format=path.suffix[1:])
 
 
 def draw_roc(name: str, reading: Reading, path: Path) -> None:

@@ -79,3 +79,13 @@ def test_a_folder_that_cannot_be_written_stops_the_work(tmp_path: Path) -> None:
     answer = Answer("a.png", make_verdict(image=FACTS))
     with pytest.raises(FileNotFoundError, match="maps"):
         list(folder.write_all([(Picture.of(SAMPLE.image, "a.png"), answer)]))
+
+
+def test_a_link_that_has_a_maps_name_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear")
+    folder = MapFolder(tmp_path / "maps")
+    for ending in ("png", "npy"):
+        (tmp_path / "maps" / f"a.jpg.{ending}").symlink_to(tmp_path / "letter")
+    folder.write(Picture.of(SAMPLE.image, "a.jpg"), make_verdict(image=FACTS))
+    assert (tmp_path / "letter").read_text() == "dear"
+    assert not any(path.is_symlink() for path in (tmp_path / "maps").iterdir())

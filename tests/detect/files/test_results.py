@@ -249,3 +249,22 @@ def test_rows_on_a_pipe_are_json_lines(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert [unescape_name(json.loads(line)["name"]) for line in lines] == NAMES
     assert all(line.isascii() for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_no_link_is_followed_on_the_way_to_a_file(kind: str, tmp_path: Path) -> None:
+    letter, out = tmp_path / "letter", tmp_path / f"a.{kind}"
+    letter.write_bytes(b"")  # an empty file looks like a journal that was cut
+    journal_path(out).symlink_to(letter)
+    with pytest.raises(OSError, match="a symbolic link, which is not followed here"):
+        open_results(str(out), SETTINGS, replace=True)
+    journal_path(out).unlink()
+    out.symlink_to(letter)
+    write(out, *NAMES, replace=True)
+    assert letter.read_bytes() == b"" and not out.is_symlink() and len(read(out)) == len(NAMES)
+
+
+def test_a_pipe_in_the_journals_place_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(journal_path(tmp_path / "a.csv"))
+    with pytest.raises(OSError, match="it is a named pipe: expected a plain file"):
+        open_results(str(tmp_path / "a.csv"), SETTINGS, replace=True)

@@ -240,6 +240,19 @@ def test_local_processes_give_the_same_as_one_run(
     assert "0 images in 0 tars (2 stores are there)" in caplog.text
 
 
+def test_logs_of_a_launch_do_not_follow_a_link(
+    packed: Dataset, settings: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    somebody = tmp_path / "somebody"
+    somebody.mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / ".logs").symlink_to(somebody, target_is_directory=True)
+    assert main(["launch", *as_flags(settings(engine="local"))]) == 1
+    message = "it is a symbolic link, which is not followed here: expected a folder"
+    assert f"{tmp_path / 'cache' / '.logs'}: {message}" in capsys.readouterr().err
+    assert list(somebody.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_local_task_that_fails_is_reported_and_the_others_go_on(
     packed: Dataset, settings: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path

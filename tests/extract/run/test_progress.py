@@ -100,3 +100,28 @@ def test_a_tar_that_another_job_has_published_meanwhile_is_skipped(
     assert (tmp_path / "cache" / "train-000000.zarr.zip").stat().st_ino == theirs.st_ino
     assert open_cache(tmp_path / "cache").shards() == ["train-000000.zarr.zip", "train-000001.zarr.zip"]
     assert not (tmp_path / "cache" / FOLDER).exists()
+
+
+def test_a_folder_of_progress_that_is_a_link_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    somebody, cache = tmp_path / "somebody", tmp_path / "cache"
+    somebody.mkdir()
+    cache.mkdir()
+    old = somebody / f"{task_name()}.json"
+    old.write_text("{}")
+    os.utime(old, (0, 0))
+    (cache / FOLDER).symlink_to(somebody, target_is_directory=True)
+    remove_old(cache, 60)
+    with ProgressFile(cache, 1, 1) as file:
+        file.add_images(1)
+        assert [path.name for path in somebody.iterdir()] == [old.name]
+    assert old.read_text() == "{}" and "it is a symbolic link" in caplog.text
+
+
+def test_of_a_link_to_an_old_file_the_link_goes(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear")
+    (tmp_path / FOLDER).mkdir()
+    link = tmp_path / FOLDER / "a.json"
+    link.symlink_to(tmp_path / "letter")
+    os.utime(link, (0, 0), follow_symlinks=False)
+    remove_old(tmp_path, 60)
+    assert not link.is_symlink() and (tmp_path / "letter").read_text() == "dear"

@@ -180,6 +180,18 @@ def test_a_folder_that_holds_a_run_is_refused_or_resumed(
     assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv"])
+def test_a_run_does_not_write_through_a_link(
+    name: str, run, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / name).symlink_to(tmp_path / "elsewhere")
+    assert run("fit", "-c", CONFIGS / "lare2.yaml", "-c", small, "--out", out) == 1
+    assert f"{out / name} is a symbolic link, which a fit does not follow" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_cache_of_other_settings_is_refused(
     run, small: Path, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,10 @@ def test_all_pictures_are_drawn(made: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "matrix.json").write_text(json.dumps({"settings": {"seeds": 2}, **add_up(metrics)}))
     named = [f"full={made['p']}", f"full={made['p']}"]
     cases = {"ckpt": str(made["ckpt"]), "cache": str(made["cache"])}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "full-roc.png").symlink_to(tmp_path / "letter")  # is replaced, not followed
     draw_pictures(str(tmp_path / "out"), str(made["data"]), named, matrix=str(tmp_path / "matrix.json"), **cases)
+    assert not (tmp_path / "letter").exists()
     names = {"roc", "precision-recall", "scores", "reliability", "most-certain-right", "most-certain-wrong"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"full-{n}.png" for n in names} | {"matrix.png"}
     for path in (tmp_path / "out").iterdir():
