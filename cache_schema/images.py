@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from cache_schema.file_kinds import file_kind, hide_bytes
 from cache_schema.libtiff import libtiff_damage
 from cache_schema.opening import FORMATS, open_image
 from cache_schema.png_chunks import only_pixels
@@ -121,7 +122,7 @@ def _decode(
             file = io.BytesIO(data)
             image = open_image(file, formats) if open_file is None else open_file(file)
         except UnidentifiedImageError as error:
-            reason = f"cannot identify it as one of {', '.join(formats)}; it begins with {data[:16]!r}"
+            reason = f"cannot identify it as one of {', '.join(formats)}; it is {file_kind(data)}"
             raise ImageRejected(Status.UNREADABLE, reason) from error
         except (ImageRejected, MemoryError):
             raise
@@ -189,7 +190,7 @@ _PILLOW_SETTINGS = _WhileAnyThreadDecodes()
 
 def _cannot_decode(part: str, error: Exception) -> ImageRejected:
     # Pillow's plugins answer hostile bytes with nearly any exception class; each of them means "unreadable".
-    words = " ".join(str(error).split())
+    words = hide_bytes(" ".join(str(error).split()))
     return ImageRejected(Status.UNREADABLE, f"{part} cannot be decoded ({type(error).__name__}: {words})")
 
 

@@ -29,6 +29,8 @@ class PackConfig:
     subset: str = "all"
     """Name of the set that these images are scored in, where the layout does not say it: generated images are
     compared with the photographs of their own subset."""
+    follow_links: bool = False
+    """Follow links that lead out of the source, or out of `root`. Otherwise they are listed in rejected.csv."""
     match: str | None = None
     """Pack copies whose file format and size do not reveal the label: `common` or `select`."""
     degrade: str | None = None
@@ -81,5 +83,7 @@ class PackConfig:
         """What decides the content of the dataset; goes into dataset.json, and must be the same when appending."""
         names = ("subset", "match", "degrade", "seed", "validation_fraction", "test_fraction", "max_rows", "max_bytes")
         # Named where it is not the default only, as datasets from before it was a setting can be appended to.
-        selected = {} if self.select_px == SELECT_PX else {"select_px": list(self.select_px)}
-        return {"layout": layout, **{name: getattr(self, name) for name in names}, **selected}
+        more: dict[str, Any] = {} if self.select_px == SELECT_PX else {"select_px": list(self.select_px)}
+        if self.follow_links:
+            more["follow_links"] = True
+        return {"layout": layout, **{name: getattr(self, name) for name in names}, **more}

@@ -7,6 +7,7 @@ from pathlib import Path
 from cache_schema import SPLITS
 from extract.packing.layouts import Listing, SourceFile, Unused
 from extract.packing.naming import REAL
+from extract.packing.opening import Root
 from extract.packing.walking import hidden_folders, is_image_name, loose_files, subfolders, tell_hidden, walk_files
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def _renames(src: Path, paths: list[str], meant: dict[str, str]) -> str:
     return f". Rename {', '.join(told)}" if told else ""
 
 
-def list_folders(src: Path, subset: str) -> Listing:
+def list_folders(src: Path, subset: str, *, follow_links: bool = False) -> Listing:
     """`real/` and a folder for each image source, directly in the source or below split folders."""
     splits = find_splits(src)
 
@@ -80,7 +81,7 @@ def list_folders(src: Path, subset: str) -> Listing:
                         inner[0],
                         source,
                     )
-                for path in walk_files(src, f"{folder}/{source}" if folder else source):
+                for path in walk_files(Root(src, follow_links), f"{folder}/{source}" if folder else source):
                     yield SourceFile(path, 0 if is_real else 1, REAL if is_real else source, subset, split)
 
     return Listing(src, files(), "validation" in splits.values(), lambda: _find_unused(src, ["", *splits]))

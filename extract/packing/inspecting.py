@@ -3,9 +3,7 @@
 import functools
 import hashlib
 import io
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
@@ -21,13 +19,10 @@ from cache_schema import (
 )
 from extract.packing.copies import CopyRule
 from extract.packing.layouts import SourceFile
+from extract.packing.opening import FileRejected, Root
 
 MAX_FILE_BYTES = 2**30
 """A file above this size is no image that anyone trains on; it would be read into the memory whole."""
-
-
-class FileRejected(Exception):
-    """A file cannot be used; the text is the reason in rejected.csv."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class Facts:
     """Why the file is left out, if it is."""
 
 
-def read_file(root: Path, file: SourceFile) -> bytes:
+def read_file(root: Root, file: SourceFile) -> bytes:
     """The bytes of a file of a source.
 
     Raises:
@@ -52,20 +47,15 @@ def read_file(root: Path, file: SourceFile) -> bytes:
         DatasetError: If it lies in a tar whose bytes are not what the tar's index says.
     """
     if file.tar is not None:
-        data = read_image_bytes(root / file.tar, file.offset, file.size)
+        data = read_image_bytes(root.folder / file.tar, file.offset, file.size)
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise DatasetError(
-                f"{root / file.tar}: the bytes of {file.path} are not those that were packed. Restore the tar."
+                f"{root.folder / file.tar}: the bytes of {file.path} are not those that were packed. Restore the tar."
             )
         return data
     try:
         file.key.encode()
-        status = (root / file.path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise FileRejected("no regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise FileRejected(f"{status.st_size} bytes, at most {MAX_FILE_BYTES}")
-        return (root / file.path).read_bytes()
+        return root.read(file.path, MAX_FILE_BYTES)
     except ValueError as error:  # UnicodeEncodeError is one too
         raise FileRejected(f"its name makes no key: {error}") from error
     except FileNotFoundError as error:
@@ -110,7 +100,7 @@ def inspect_bytes(data: bytes) -> Facts:
     return Facts(sha256, decoded.width, decoded.height, name, jpeg_quality(decoded.opened))
 
 
-def inspect_file(root: Path, rule: CopyRule, file: SourceFile) -> Facts:
+def inspect_file(root: Root, rule: CopyRule, file: SourceFile) -> Facts:
     """Read and decode one file.
 
     Raises:
@@ -146,7 +136,7 @@ class Chosen:
     """What it was made from, where the copy rule needs that."""
 
 
-def make_sample(root: Path, rule: CopyRule, chosen: Chosen) -> Sample:
+def make_sample(root: Root, rule: CopyRule, chosen: Chosen) -> Sample:
     """Read a file again, copy it if the rule says so, and give it as it goes into a tar.
 
     Raises:
@@ -158,10 +148,13 @@ def make_sample(root: Path, rule: CopyRule, chosen: Chosen) -> Sample:
         data = read_file(root, file)
         photograph = read_file(root, chosen.photograph) if chosen.photograph else None
     except FileRejected as error:
-        raise DatasetError(f"{root / file.path} could be read when it was inspected, and now: {error}") from error
+        raise DatasetError(
+            f"{root.folder / file.path} could be read when it was inspected, and now: {error}"
+        ) from error
     if hashlib.sha256(data).hexdigest() != facts.sha256:
         raise DatasetError(
-            f"{root / file.path} has changed since it was inspected. Pack again once the source no longer changes."
+            f"{root.folder / file.path} has changed since it was inspected. Pack again once the source no longer "
+            "changes."
         )
     if rule.is_copy:
         data = rule.make(key, data, label=file.label, photograph=photograph)

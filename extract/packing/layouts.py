@@ -5,12 +5,13 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cache_schema import sample_key
 from extract.packing.naming import REAL, name_generators, source_of, tell_guessed_names
+from extract.packing.opening import Root
 from extract.packing.walking import is_hidden, is_image_name, subfolders, walk_files
 
 logger = logging.getLogger(__name__)
@@ -122,8 +123,12 @@ def _is_imagenet_folder(name: str) -> bool:
     return name.startswith("imagenet_")
 
 
-def list_genimage(src: Path) -> Listing:
+def list_genimage(src: Path, *, follow_links: bool = False) -> Listing:
     """`<generator>/<imagenet_*>/{train,val}/{ai,nature}/…`; the source is the whole tree or one generator's folder.
+
+    Args:
+        src: The tree.
+        follow_links: Whether links that lead out of it are followed.
 
     Raises:
         ValueError: If it is neither, or two generators would share an image source.
@@ -132,6 +137,7 @@ def list_genimage(src: Path) -> Listing:
     if not generators:
         raise ValueError(f"{src}: expected <generator>/imagenet_*/train|val/ai|nature/, found {subfolders(src)}")
     names = name_generators(_imagenet_folders(src, generators), src.absolute().name)
+    root = Root(src, follow_links)
 
     def files() -> Iterator[SourceFile]:
         tell_guessed_names(names)
@@ -139,12 +145,13 @@ def list_genimage(src: Path) -> Listing:
         for folder, others in _others(src, levels):
             logger.warning("%s: %d entries are left out: %s", src / folder, len(others), ", ".join(others[:8]))
         for folder in (path for _, chosen in levels[-1] for path in chosen):
-            for path in walk_files(src, folder):
-                file = parse_genimage_path(path, src.absolute().name, names)
+            for path in walk_files(root, folder):
+                # The folder itself is given where it is a link that leads out.
+                file = parse_genimage_path(f"{folder}/." if path == folder else path, src.absolute().name, names)
                 assert file is not None, path
-                yield file
+                yield replace(file, path=path)
 
-    return Listing(src, files(), unused=lambda: _find_unused(src, generators))
+    return Listing(src, files(), unused=lambda: _find_unused(root, generators))
 
 
 _Level = list[tuple[str, list[str]]]
@@ -169,13 +176,14 @@ def _others(src: Path, levels: list[_Level]) -> Iterator[tuple[str, list[str]]]:
             yield folder, others
 
 
-def _find_unused(src: Path, generators: list[str]) -> Iterator[Unused]:
+def _find_unused(root: Root, generators: list[str]) -> Iterator[Unused]:
+    src = root.folder
     for folder, others in _others(src, _levels(src, generators)):
         for path in (f"{folder}/{name}" if folder else name for name in others if not is_hidden(name)):
             place, is_folder = src / path, (src / path).is_dir()
             meant = _MEANT.get(place.name.lower()) if is_folder else None
             reason = OUTSIDE_GENIMAGE + (f"; rename {place} to {place.with_name(meant)}" if meant else "")
-            inner = walk_files(src, path) if is_folder else iter([path])
+            inner = walk_files(root, path) if is_folder else iter([path])
             yield from (Unused(file, reason) for file in inner if is_image_name(file))
 
 

@@ -61,7 +61,7 @@ def _auto_layout(src: Path) -> Layout:
     return "genimage" if find_generators(src) else "folders"
 
 
-def list_source(src: Path, layout: Layout, root: Path | None, subset: str) -> Listing:
+def list_source(src: Path, layout: Layout, root: Path | None, subset: str, *, follow_links: bool = False) -> Listing:
     """The files of a source.
 
     Args:
@@ -69,6 +69,7 @@ def list_source(src: Path, layout: Layout, root: Path | None, subset: str) -> Li
         layout: What `find_layout` found.
         root: What paths of an annotation file or a table are relative to; None: the folder that it lies in.
         subset: For files whose layout does not say it.
+        follow_links: Whether folders are walked that links outside of the source lead to.
 
     Raises:
         ValueError: If the source is not in this layout; errors of single lines come from the listing's iterator.
@@ -76,8 +77,8 @@ def list_source(src: Path, layout: Layout, root: Path | None, subset: str) -> Li
     """
     below = src.parent if root is None else root
     listings: dict[Layout, Callable[[], Listing]] = {
-        "folders": lambda: list_folders(src, subset),
-        "genimage": lambda: list_genimage(src),
+        "folders": lambda: list_folders(src, subset, follow_links=follow_links),
+        "genimage": lambda: list_genimage(src, follow_links=follow_links),
         "annotation": lambda: list_annotation(src, below, subset),
         "table": lambda: list_table(src, below, subset),
         "dataset": lambda: list_dataset(src),

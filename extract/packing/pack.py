@@ -38,6 +38,7 @@ from extract.packing.corrections import find_corrections
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
 from extract.packing.lists import Layout, find_layout, list_source
+from extract.packing.opening import Root
 from extract.packing.ordered import map_in_processes, map_in_threads, with_progress
 from extract.packing.repeats import share_groups
 from extract.packing.splits import split_of
@@ -87,9 +88,9 @@ class _Source:
 
     @classmethod
     def inspect(cls, config: PackConfig, layout: Layout) -> "_Source":
-        listing = list_source(config.src, layout, config.root, config.subset)
+        listing = list_source(config.src, layout, config.root, config.subset, follow_links=config.follow_links)
         files = collect_files(with_progress(listing.files, "listing", "file"))
-        inspect = functools.partial(inspect_file, listing.root, config.copy_rule)
+        inspect = functools.partial(inspect_file, Root(listing.root, config.follow_links), config.copy_rule)
         facts = map_in_processes(inspect, files_at(files), config.num_workers, INSPECT_CHUNK)
         facts_table = collect_facts(with_progress(facts, "inspecting", "file", len(files)))
         return cls(config, layout, listing, files, facts_table, unused_table(listing.unused()))
@@ -163,7 +164,7 @@ class _Source:
         return tuple(split_of(file.split, group, self.config, has_validation=cut) for cut in cuts)
 
     def _samples(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Sample]:
-        make = functools.partial(make_sample, self.listing.root, self.config.copy_rule)
+        make = functools.partial(make_sample, Root(self.listing.root, self.config.follow_links), self.config.copy_rule)
         chosen, workers = self._chosen(rows, photographs), self.config.num_workers
         if self.config.copy_rule.is_copy:
             samples = map_in_processes(make, chosen, workers, READ_CHUNK)

@@ -79,8 +79,9 @@ def test_packing_records_what_it_leaves_out_and_extraction_rejects_nothing_more(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(case.data())
     (src / "toy" / "zz copy.png").write_bytes(CASES["png palette"].data())
-    (tmp_path / "elsewhere.png").write_bytes(jpeg(noise().resize(SIZE)))
-    (src / "real" / "one pixel.link.png").symlink_to(tmp_path / "elsewhere.png")
+    (src / ".elsewhere").mkdir()
+    (src / ".elsewhere" / "a.png").write_bytes(jpeg(noise().resize(SIZE)))
+    (src / "real" / "one pixel.link.png").symlink_to(src / ".elsewhere" / "a.png")
     command = [sys.executable, "-m", "extract", "pack", f"--src={src}", f"--out={tmp_path / 'data'}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

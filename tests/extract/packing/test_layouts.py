@@ -94,15 +94,17 @@ def test_paths_without_genimages_components_are_none() -> None:
     assert deep is not None and (deep.subset, deep.split, deep.label) == ("BigGAN", "test", 0)
 
 
-def test_folders_follow_links_but_no_loops(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_follow_links_that_are_asked_for_but_no_loops(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     src = tmp_path / "src"
     touch(src / "real" / "a.png", tmp_path / "elsewhere" / "b.png")
     (src / "toy").symlink_to(tmp_path / "elsewhere")
     (src / "real" / "loop").symlink_to(src / "real")
     (src / "real" / "broken.png").symlink_to(tmp_path / "nothing")
     with caplog.at_level(logging.WARNING):
-        assert list(listed(src)) == ["real/a.png", "real/broken.png", "toy/b.png"]
+        listing = list_source(src, "folders", None, "all", follow_links=True)
+        assert [file.path for file in listing.files] == ["real/a.png", "real/broken.png", "toy/b.png"]
     assert "loop" in caplog.text
+    assert list(listed(src)) == ["real/a.png", "real/broken.png", "toy"]
 
 
 def test_annotation_lines_are_split_at_tab_or_last_space(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from extract.packing import inspecting
 from extract.packing.copies import CopyRule
 from extract.packing.inspecting import inspect_bytes
 from extract.packing.layouts import SourceFile
+from extract.packing.opening import Root
 from extract.packing.pack import PackConfig, pack
 
 
@@ -153,14 +154,14 @@ def test_every_kind_of_unusable_file_has_its_reason(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(3):
         save(tmp_path / "src" / "real" / f"{i}.png", i)
-    read_bytes = Path.read_bytes
+    read = Root.read
 
-    def refuse(path: Path) -> bytes:
-        if path.name == "1.png":
+    def refuse(root: Root, path: str, max_bytes: int) -> bytes:
+        if path == "real/1.png":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return read_bytes(path)
+        return read(root, path, max_bytes)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Root, "read", refuse)
     pack(PackConfig(tmp_path / "src", tmp_path / "out", num_workers=1))
     assert rejections(tmp_path / "out") == {"real/1.png": "cannot be read: Input/output error"}
     monkeypatch.setattr(inspecting, "MAX_FILE_BYTES", 10)
@@ -305,10 +306,10 @@ def test_blends_take_the_photograph_from_the_source(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_packed_stops_the_packing(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def inspect_then_change(root: Path, rule: CopyRule, file: SourceFile) -> inspecting.Facts:
+    def inspect_then_change(root: Root, rule: CopyRule, file: SourceFile) -> inspecting.Facts:
         facts = inspecting.inspect_file(root, rule, file)
         if file.path == "sdv5/3.png":
-            save(root / file.path, 999)
+            save(root.folder / file.path, 999)
         return facts
 
     monkeypatch.setattr("extract.packing.pack.inspect_file", inspect_then_change)
