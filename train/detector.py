@@ -1,16 +1,14 @@
 """A detector with all that belongs to its weights: view, calibration, and the features that it was trained on."""
 
-import inspect
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from train.checkpoint import load_checkpoint
 from train.data.datamodule import LareDataModule
+from train.hyperparameters import read_record, read_settings, read_view
 from train.model import LareClassifier
 from train.record import TRAINED_ON, check_same_features, describe_code, describe_features
 from train.scoring.calibration import Calibration
@@ -54,9 +52,7 @@ class Detector:
             ValueError: If the file is no such checkpoint.
         """
         settings, weights, record = _read_checkpoint(path)
-        known = inspect.signature(LareClassifier).parameters
-        changes = {"pretrained": False, "record": record}
-        model = LareClassifier(**{name: value for name, value in settings.items() if name in known} | changes)
+        model = LareClassifier(**settings, pretrained=False, record=record)
         try:
             model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
         except RuntimeError as error:
@@ -94,8 +90,12 @@ class Detector:
 
     @cached_property
     def view(self) -> dict[str, Any]:
-        """`view`, `alignment` and `crop_px` of training, as `LareDataModule` takes them, where set."""
-        view = {name: value for name, value in self.trained_on.get("view", {}).items() if value is not None}
+        """`view`, `alignment` and `crop_px` of training, as `LareDataModule` takes them, where set.
+
+        Raises:
+            ValueError: If the weights do not say what they were trained on, or say what no datamodule takes.
+        """
+        view = read_view(self.trained_on)
         view.setdefault("crop_px", self.model.image_size)  # older checkpoints
         return view
 
@@ -126,18 +126,23 @@ class Detector:
 def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Settings, weights and record of a checkpoint; raises ValueError as `Detector.from_checkpoint` does."""
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        settings, weights = checkpoint["hyper_parameters"], dict(checkpoint["state_dict"])
-        calibration = Calibration.from_tensor(weights.pop("_extra_state"))
+        checkpoint = load_checkpoint(path)
     except FileNotFoundError as error:
-        raise ValueError(f"there is no checkpoint {path}") from error
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(str(error)) from error
+    try:
+        found, weights = checkpoint["hyper_parameters"], dict(checkpoint["state_dict"])
+        calibration = Calibration.from_tensor(weights.pop("_extra_state"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is no checkpoint of python -m train fit: it has no {error}") from error
+    try:
+        settings, trained_on = read_settings(found, LareClassifier), read_record(checkpoint.get(TRAINED_ON))
+        if not all(isinstance(name, str) for name in weights):
+            raise ValueError("its weights have no names")
+    except ValueError as error:
+        raise ValueError(f"{path} is no checkpoint of python -m train fit: {error}") from error
     record = {
         "calibration": calibration.to_dict(),
-        TRAINED_ON: checkpoint.get(TRAINED_ON),
+        TRAINED_ON: trained_on,
         "exported_by": describe_code(),
     }
     return settings, weights, record

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from train.backbone import ImageBackbone, Normalization
 from train.egre import ErrorGuidedChannelRefinement, ErrorGuidedSpatialRefinement
+from train.hyperparameters import read_record, read_settings
 
 WEIGHTS_NAME = "model.safetensors"
 
@@ -156,7 +157,11 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
             path = Path(str(downloaded))
         if not path.is_file():
             raise ValueError(f"{model_id} has no {WEIGHTS_NAME}")
-        model = cls(**model_kwargs | {"pretrained": False})
+        try:
+            settings, record = read_settings(model_kwargs, cls), read_record(model_kwargs.get("record"))
+        except ValueError as error:
+            raise ValueError(f"{model_id}: config.json is none of a LareClassifier: {error}") from error
+        model = cls(**settings, record=record)
         try:
             model.load_state_dict(load_file(path, device=map_location), strict=strict)
         except (SafetensorError, RuntimeError) as error:

@@ -246,7 +246,8 @@ class LareTask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store with the weights what they were trained on."""
         if self.trainer.state.fn == TrainerFn.FITTING:
-            checkpoint[TRAINED_ON] = describe_training(self.trainer.datamodule)  # type: ignore[attr-defined]
+            trained_on = describe_training(self.trainer.datamodule)  # type: ignore[attr-defined]
+            checkpoint[TRAINED_ON] = trained_on | {"precision": str(self.trainer.precision)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on within an epoch that was stopped, and refuse features of other settings than in training.

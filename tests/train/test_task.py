@@ -126,6 +126,7 @@ def test_checkpoint_says_what_it_was_trained_on(fitted: SimpleNamespace) -> None
         "view": {"view": "canvas", "alignment": None, "crop_px": 16},
         "image_sources": None,
         "code": describe_code(),
+        "precision": "32-true",
     }
     assert checkpoint["hyper_parameters"]["map_channels"] == 2
 

@@ -2,30 +2,36 @@
 
 import itertools
 import json
-import pickle
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
 from cache_schema import write_json
-from cache_schema.program import OneSentence, expand_home
+from cache_schema.program import expand_home
+from train.checkpoint import CheckpointFiles, load_checkpoint
 from train.commands.prediction_writer import PredictionWriter
 from train.commands.scoring import COMMANDS
+from train.commands.settings_files import LimitedClasses, limit_classes
 from train.data.datamodule import LareDataModule
 from train.data.random_state import RandomState
-from train.record import describe_code, describe_features
+from train.hyperparameters import read_precision, read_settings, read_view
+from train.model import LareClassifier
+from train.record import TRAINED_ON, describe_code, describe_features
 from train.task import LareTask
 
 CONFIG_NAME = "config.yaml"
+_FROM_DATA = {"image_size", "map_channels"}
+"""Settings of the detector that are linked to those of the data."""
+_READS_MAP = {"spatial": True, "channel": True, "concat": False}
+"""Settings by which a detector of images reads maps too, with their defaults."""
 
 
 class SaveRun(SaveConfigCallback):
@@ -47,26 +53,22 @@ class SaveRun(SaveConfigCallback):
         write_json(Path(checkpoints.dirpath) / "provenance.json", content)
 
 
-class Parser(OneSentence, LightningArgumentParser):
+class Parser(LimitedClasses, LightningArgumentParser):
     """Tells what is wrong in one sentence."""
 
 
-def check_checkpoint(path: str) -> None:
-    """Refuse a file that no fit has written, before anything is built.
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a checkpoint that a fit has written, before anything is built.
 
     Raises:
         FileNotFoundError: If it is not there.
         ValueError: If it cannot be read, or lacks what a fit writes.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        missing = {"state_dict", "hyper_parameters", "pytorch-lightning_version"} - content.keys()
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint of a fit") from error
+    content = load_checkpoint(path)
+    missing = {"state_dict", "hyper_parameters", "pytorch-lightning_version"} - content.keys()
     if missing:
         raise ValueError(f"{path} is no checkpoint of a fit: it has no {' and no '.join(sorted(missing))}")
+    return content
 
 
 def _expand(settings: Any) -> Any:
@@ -78,20 +80,68 @@ def _expand(settings: Any) -> Any:
     return [_expand(each) for each in settings] if isinstance(settings, list) else expand_home(settings)
 
 
+def describe_inputs(detector: Mapping[str, Any], trained_on: Any) -> dict[str, Any]:
+    """Settings of a command that scores, as far as a checkpoint says them: what its detector sees, and how precisely.
+
+    Args:
+        detector: Its settings, from `read_settings`.
+        trained_on: What it says about its training; from a file, so that anything may be in it.
+
+    Raises:
+        ValueError: If a value in it is of another kind.
+    """
+    image = detector.get("image", True)
+    refines = any(detector.get(name, default) for name, default in _READS_MAP.items())
+    found = {"maps": refines or not image, "images": image}
+    if "image_size" in detector:
+        found["crop_px"] = detector["image_size"]
+    found |= read_view(trained_on)
+    precision = read_precision(trained_on)
+    return {f"data.{name}": value for name, value in found.items()} | (
+        {"trainer.precision": precision} if precision else {}
+    )
+
+
 class LareCLI(LightningCLI):
     """Settings from YAML and flags; everything a run writes lies below `--out`."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, put paths in full, and look whether the checkpoint is one.
+        """Parse, put paths in full, and take what the checkpoint says of its detector.
+
+        The detector's settings are those of the checkpoint. Unless a fit goes on from it, what it was trained to see
+        takes the place of the defaults too; what settings files and flags say stands.
 
         Raises:
-            FileNotFoundError, ValueError: As `check_checkpoint`.
+            FileNotFoundError, ValueError: As `read_checkpoint`, and if a value in it is of another kind.
         """
-        super().parse_arguments(parser, args)
+        self._parse(parser, args)
+        command = self.config.subcommand
+        ckpt = self.config[command].get("ckpt_path")
+        if not ckpt or ckpt in ("best", "last", "hpc"):
+            return
+        content = read_checkpoint(str(ckpt))
+        try:
+            detector = read_settings(content["hyper_parameters"], LareTask, LareClassifier, others=False)
+            seen = {} if command == "fit" else describe_inputs(detector, content.get(TRAINED_ON))
+        except ValueError as error:
+            raise ValueError(f"{ckpt} is no checkpoint of a fit: {error}") from error
+        if seen:
+            self._parser(command).set_defaults(seen)
+            self._parse(parser, args)
+        for name in detector.keys() - _FROM_DATA:
+            self.config[command].model[name] = detector[name]
+        if command != "fit":  # its weights are those of the checkpoint
+            self.config[command].model.pretrained = False
+
+    def _parse(self, parser: LightningArgumentParser, args: Any) -> None:
+        try:
+            super().parse_arguments(parser, args)
+        except ImportError as error:  # jsonargparse lets it through where a setting is a dataclass
+            parser.error(str(error))
         _expand(self.config)
-        ckpt = self.config[self.config.subcommand].get("ckpt_path")
-        if ckpt and ckpt not in ("best", "last", "hpc"):
-            check_checkpoint(str(ckpt))
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing in place of Lightning, which lets a checkpoint name classes: `parse_arguments` has read it."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -110,8 +160,14 @@ class LareCLI(LightningCLI):
         parser.link_arguments("data", "model.map_channels", lambda data: data.map_channels, apply_on="instantiate")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer; only a fit has loggers, because CSVLogger deletes what an earlier command logged."""
-        return super().instantiate_trainer(**kwargs if self.subcommand == "fit" else kwargs | {"logger": False})
+        """The trainer, which reads checkpoints as data.
+
+        Only a fit has loggers, because CSVLogger deletes what an earlier command logged.
+        """
+        plugins = self._get(self.config_init, "trainer").get("plugins") or []
+        plugins = [*plugins] if isinstance(plugins, list) else [plugins]
+        loggers = {} if self.subcommand == "fit" else {"logger": False}
+        return super().instantiate_trainer(**kwargs, **loggers, plugins=[*plugins, CheckpointFiles()])
 
     @rank_zero_only
     def before_fit(self) -> None:
@@ -141,7 +197,7 @@ def run_lightning(args: Sequence[str] | None = None) -> None:
     """
     # It warns of a program that has arguments of its own, as `lare` has.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # the help of settings that are dataclasses
+    limit_classes()
     LareCLI(
         LareTask,
         LareDataModule,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, auto_cli
 
 from cache_schema import Dataset, check_dataset, open_cache, write_json
-from cache_schema.program import OneSentence, expand_home
+from cache_schema.program import expand_home
+from train.commands.settings_files import LimitedClasses, limit_classes
 from train.record import describe_code
 
 if TYPE_CHECKING:
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Parser(OneSentence, ArgumentParser):
-    """Tells what is wrong in one sentence; `~` in a setting is the home folder."""
+class Parser(LimitedClasses, ArgumentParser):
+    """Tells what is wrong in one sentence; `~` in a setting is the home folder; builds no class that a file names."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        """As jsonargparse's."""
+        limit_classes()
+        super().__init__(*args, **how)
 
     def parse_args(self, *args: Any, **how: Any) -> Any:
         """Parse, and put paths in full."""

@@ -20,6 +20,7 @@ COVERAGES = (0.95, 0.9, 0.8, 0.7, 0.5)
 """Shares of the validation samples that the bands leave answered."""
 TEMPERATURES = 0.05, 20.0
 """Lowest and highest temperature. Validation scores without a single mistake ask for the lowest one."""
+_MOST_NUMBERS = 100
 _EDGE = 1e-15  # keeps log-odds finite: ±34.5 at most
 
 
@@ -70,11 +71,16 @@ class Calibration:
 
     @classmethod
     def from_tensor(cls, values: Tensor) -> "Calibration":
-        """Read what `to_tensor` gave, or the lone threshold (no dimension) that older checkpoints hold."""
-        if values.dim() == 0:
-            return cls(values.item())
-        threshold, temperature, *edges = values.tolist()
-        return cls(threshold, temperature, tuple(zip(edges[::2], edges[1::2], strict=True)))
+        """Read what `to_tensor` gave, or the lone threshold (no dimension) that older checkpoints hold.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        if not isinstance(values, Tensor) or values.numel() not in range(1, _MOST_NUMBERS):
+            raise ValueError("its calibration cannot be read: it is no short list of numbers")
+        threshold, temperature, *edges = [*values.flatten().tolist(), cls.temperature][: max(2, values.numel())]
+        pairs = list(zip(edges[::2], edges[1::2], strict=True))
+        return cls.from_dict({"threshold": threshold, "temperature": temperature, "bands": pairs})
 
     def to_tensor(self) -> Tensor:
         """Threshold, temperature, then low and high of each band: (2 + 2 · bands,), float64."""
