@@ -28,7 +28,7 @@ from cache_schema.fingerprint import Fingerprint
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
-from cache_schema.locks import lock_folder
+from cache_schema.locks import claim, lock_folder
 from cache_schema.opening import open_image
 from cache_schema.plain_files import NotPlain, open_folder, open_in_place, open_plain, own_folder, read_plain
 from cache_schema.png_chunks import walk_chunks
@@ -97,6 +97,7 @@ __all__ = [
     "check_least",
     "check_new",
     "check_rows",
+    "claim",
     "commonest_reasons",
     "contents_table",
     "count_images",

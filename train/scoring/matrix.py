@@ -44,6 +44,26 @@ def choose_rows(index: pa.Table, sources: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(sources))
 
 
+def select_training(index: pa.Table, row: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images that a row is trained, or validated, on: masks of the real and of the generated ones of all splits.
+
+    Args:
+        index: label, image_source and subset of all samples.
+        row: As `choose_rows` gives it.
+    """
+    labels = pc.fill_null(index["label"], -1).to_numpy()
+    source, subset = (index[name].to_numpy() for name in ("image_source", "subset"))
+    is_all = row == name_all(np.unique(source))
+    generated = (labels == 1) & ((source == row) | is_all)
+    return (labels == 0) & (np.isin(subset, np.unique(subset[generated])) | is_all), generated
+
+
+def count_training(index: pa.Table, row: str) -> int:
+    """Number of images that a row is trained on."""
+    real, generated = select_training(index, row)
+    return int(((real | generated) & (index["split"].to_numpy() == "train")).sum())
+
+
 def check_rows(index: pa.Table, rows: Sequence[str], predict_split: str) -> None:
     """Check before the first fit what the fits and the last step would refuse.
 
@@ -60,10 +80,9 @@ def check_rows(index: pa.Table, rows: Sequence[str], predict_split: str) -> None
     split, source, subset = (index[name].to_numpy() for name in ("split", "image_source", "subset"))
     missing = []
     for row in rows:
-        fake = (labels == 1) & ((source == row) | (row == ALL))
-        real = (labels == 0) & (np.isin(subset, np.unique(subset[fake])) | (row == ALL))
+        kinds = dict(zip(("real", "generated"), select_training(index, row), strict=True))
         for name in ("train", "validation"):
-            for kind, chosen in (("real", real), ("generated", fake)):
+            for kind, chosen in kinds.items():
                 if not (chosen & (split == name)).any():
                     missing.append(f"{row} has no {kind} images in {name}")
     scored = split == predict_split
@@ -81,33 +100,45 @@ def check_rows(index: pa.Table, rows: Sequence[str], predict_split: str) -> None
 
 
 def add_up(
-    scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], together: str | None = None
+    scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
+    together: str | None = None,
+    seeds: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Means and standard deviations over seeds.
 
     Args:
         scored: Row (trained on) → column (tested on) → metrics of each seed.
         together: The row of all sources; None: as `name_all` says for the columns.
+        seeds: Row → its seeds, in the order of the metrics; None: all rows have the same ones.
 
     Returns:
         "rows", "columns", and under "metrics" for each of `METRICS`: "cells" (rows × columns), "row_means" (over
-        columns), "diagonal" and "off_diagonal" (over cells whose row is, is not their column; null without such
-        cells); each a {"mean", "sd"} over seeds, sd null for one seed. A row of all sources is not off the diagonal.
+        columns), "diagonal" and "off_diagonal" (over cells whose row is, is not their column, and the seeds that all
+        rows have; null without such); each a {"mean", "sd"} over seeds, sd null for one seed. A row of all sources is
+        not off the diagonal.
     """
     rows, columns = list(scored), sorted({column for row in scored.values() for column in row})
     together = name_all(columns) if together is None else together
+    of_row = {row: list((seeds or {}).get(row, range(len(next(iter(scored[row].values()), ()))))) for row in rows}
+    common = sorted(set.intersection(*map(set, of_row.values()))) if rows else []
     is_same = np.array([[row == column for column in columns] for row in rows])
     is_other = ~is_same & np.array([[row != together] for row in rows])
     result = {}
     for name in METRICS:
-        values = np.array([[[seed[name] for seed in scored[row][column]] for column in columns] for row in rows])
-        if values.dtype == object:  # a metric that is not defined
+        values = [[[seed[name] for seed in scored[row][column]] for column in columns] for row in rows]
+        if any(value is None for row in values for cell in row for value in cell):  # a metric that is not defined
             continue
+        shared = np.array(
+            [
+                [[cell[of_row[row].index(seed)] for seed in common] for cell in cells]
+                for row, cells in zip(rows, values, strict=True)
+            ]
+        )
         result[name] = {
-            "cells": [[_mean_and_sd(cell) for cell in row] for row in values],
-            "row_means": [_mean_and_sd(row.mean(axis=0)) for row in values],
-            "diagonal": _mean_and_sd(values[is_same].mean(axis=0)) if is_same.any() else None,
-            "off_diagonal": _mean_and_sd(values[is_other].mean(axis=0)) if is_other.any() else None,
+            "cells": [[_mean_and_sd(np.array(cell)) for cell in row] for row in values],
+            "row_means": [_mean_and_sd(np.mean(row, axis=0)) for row in values],
+            "diagonal": _mean_and_sd(shared[is_same].mean(axis=0)) if common and is_same.any() else None,
+            "off_diagonal": _mean_and_sd(shared[is_other].mean(axis=0)) if common and is_other.any() else None,
         }
     return {"rows": rows, "columns": columns, "metrics": result}
 
@@ -131,6 +162,9 @@ def format_matrix(matrix: Mapping[str, Any]) -> str:
         for key, text in (("diagonal", "mean of the diagonal"), ("off_diagonal", "mean off the diagonal")):
             if values[key]:
                 lines.append(f"{text:<{first}}  {format_cell(values[key]):>{widths[0]}}")
+    counts = {row: len(seeds) for row, seeds in matrix.get("seeds", {}).items()}
+    if len(set(counts.values())) > 1:
+        lines.append(f"\nseeds so far: {', '.join(f'{row} {count}' for row, count in counts.items())}")
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

@@ -204,7 +204,7 @@ VERBS: dict[str, Verb] = {
         "Train on each image source and test on all.",
         ("train", "matrix"),
         (("", f"{_SCORING}:run_matrix"), ("", f"{_SCORING}:matrix_command")),
-        ("seeds", "sources"),
+        ("seeds", "sources", "dry_run", "only"),
         has_config=False,
         example="--recipe lare2 --data DATA --cache CACHE --out FOLDER",
     ),

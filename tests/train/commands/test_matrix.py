@@ -16,6 +16,7 @@ from tests.train.commands.test_lightning import _create_cache
 from train.__main__ import main
 from train.commands import matrix
 from train.commands.matrix import check_settings, make_run
+from train.runs import TIME_NAME, Run
 from train.scoring.matrix import check_rows
 
 
@@ -30,20 +31,24 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
 def test_a_run_is_skipped_resumed_or_started_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[tuple[str, ...]] = []
     monkeypatch.setattr(matrix, "_train", lambda *arguments: called.append(arguments))
+    run = Run("toy, seed 0", tmp_path, num_images=10, num_epochs=2, is_done=False)
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
     (tmp_path / "config.yaml").touch()
     with pytest.raises(ValueError, match=r"the recipe wrote no .*best\.ckpt"):
-        make_run(tmp_path, ["-c=x"])
+        make_run(run, ["-c=x"])
     assert called.pop() == ("fit", "-c=x", f"--out={tmp_path}")
     assert not (tmp_path / "config.yaml").exists()
+    assert json.loads((tmp_path / TIME_NAME).read_text())["images"] == 20
+    (tmp_path / TIME_NAME).unlink()
     (checkpoints / "last.ckpt").touch()
     (checkpoints / "best.ckpt").touch()
-    make_run(tmp_path, ["-c=x"])
+    assert make_run(run, ["-c=x"])
     assert called[0] == ("fit", "-c=x", f"--out={tmp_path}", f"--ckpt_path={checkpoints / 'last.ckpt'}")
     assert called[1][:2] == ("predict", f"-c={tmp_path / 'config.yaml'}")
+    assert not (tmp_path / TIME_NAME).exists()  # a part of a fit tells nothing about a whole one
     (tmp_path / "predictions.parquet").touch()
-    make_run(tmp_path, ["-c=x"])
+    assert make_run(run, ["-c=x"])
     assert len(called) == 2
 
 
@@ -122,13 +127,11 @@ def test_a_matrix_is_refused_before_its_first_fit(
     ],
 )
 def test_the_split_that_is_scored_is_the_last_one_named(recipes: list[object], fit_args: list[str], split: str) -> None:
-    assert matrix._predict_split(recipes, fit_args) == split
+    assert matrix._find_setting(recipes, fit_args, "data", "predict_split", "test") == split
 
 
-@pytest.mark.slow
-def test_a_matrix_from_data_to_picture(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def write_recipe(path: Path) -> None:
+    """A fit of one epoch, on the CPU, of maps alone."""
     checkpoints = {"monitor": "val_auroc", "mode": "max", "filename": "best", "save_last": True}
     recipe = {
         "trainer": {
@@ -142,7 +145,14 @@ def test_a_matrix_from_data_to_picture(
         "model": {"backbone": "resnet_tiny_clip", "image": False},
         "data": {"batch_size": 4, "num_workers": 0, "crop_px": 16},
     }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    path.write_text(yaml.safe_dump(recipe))
+
+
+@pytest.mark.slow
+def test_a_matrix_from_data_to_picture(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recipe(tmp_path / "recipe.yaml")
     cache, out = _create_cache(tmp_path / "cache", dataset), tmp_path / "out"
     options = {"data": dataset.folder, "cache": cache, "out": out, "recipe": tmp_path / "recipe.yaml"}
     arguments = ["matrix", *(f"--{name}={value}" for name, value in options.items()), "--sources", "toy", "all"]
@@ -168,3 +178,17 @@ def test_a_matrix_from_data_to_picture(
     assert json.loads((out / "matrix.json").read_text())["metrics"]["auroc"]["cells"][0][0]["sd"] is not None
     monkeypatch.setattr(sys, "argv", ["train", *arguments, "--fit_args=--trainer.max_epochs=2"])
     assert main() == 1
+
+
+@pytest.mark.slow
+def test_two_tasks_at_once_leave_one_table(dataset: Dataset, tmp_path: Path) -> None:
+    write_recipe(tmp_path / "recipe.yaml")
+    options = {"data": dataset.folder, "cache": _create_cache(tmp_path / "cache", dataset), "out": tmp_path / "out"}
+    options["recipe"] = tmp_path / "recipe.yaml"
+    call = [sys.executable, "-m", "train", "matrix", *(f"--{name}={value}" for name, value in options.items())]
+    tasks = [subprocess.Popen([*call, "--sources", "toy", "all", f"--only={n}"]) for n in range(2)]
+    assert [task.wait(timeout=300) for task in tasks] == [0, 0]
+    result = json.loads((tmp_path / "out" / "matrix.json").read_text())
+    assert (result["rows"], result["seeds"]) == (["toy", "all"], {"toy": [0], "all": [0]})
+    times = [json.loads(path.read_text()) for path in (tmp_path / "out").glob(f"runs/*/seed-0/{TIME_NAME}")]
+    assert len(times) == 2 and all(each["seconds"] > 0 and each["images"] > 0 for each in times)
