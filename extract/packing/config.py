@@ -31,6 +31,9 @@ class PackConfig:
     compared with the photographs of their own subset."""
     follow_links: bool = False
     """Follow links that lead out of the source, or out of `root`. Otherwise they are listed in rejected.csv."""
+    max_per_source: int | None = None
+    """Most images of each image source in each subset: whole groups, chosen by a hash of seed and group, each split
+    with its share. Others are not even inspected."""
     match: str | None = None
     """Pack copies whose file format and size do not reveal the label: `common` or `select`."""
     degrade: str | None = None
@@ -62,6 +65,8 @@ class PackConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
         for name in ("max_rows", "max_bytes", "num_workers"):
             check_least(name, getattr(self, name), 1)
+        if self.max_per_source is not None:
+            check_least("max_per_source", self.max_per_source, 1)
         if self.update_labels and not self.append:
             raise ValueError(
                 "update_labels is true and append is false: only a dataset that is there has labels to update"
@@ -86,4 +91,6 @@ class PackConfig:
         more: dict[str, Any] = {} if self.select_px == SELECT_PX else {"select_px": list(self.select_px)}
         if self.follow_links:
             more["follow_links"] = True
+        if self.max_per_source is not None:
+            more["max_per_source"] = self.max_per_source
         return {"layout": layout, **{name: getattr(self, name) for name in names}, **more}

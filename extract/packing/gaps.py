@@ -49,6 +49,10 @@ class CopySettings(Protocol):
         """As `CopyRule` has it."""
 
     @property
+    def max_per_source(self) -> int | None:
+        """Most images of a source; None: all."""
+
+    @property
     def validation_fraction(self) -> float:
         """Share of the groups that becomes `validation`."""
 
@@ -79,6 +83,9 @@ def find_remedies(config: CopySettings, *, has_validation: bool, is_cut: bool) -
         "validation": said.format("validation") if has_validation else raised,
         "test": f"Raise --test_fraction (now {test}), or change --seed." if is_cut else said.format("test"),
     }
+    if config.max_per_source is not None:
+        more = f"Or raise --max_per_source (now {config.max_per_source})."
+        splits = {split: f"{text} {more}" for split, text in splits.items()}
     return Remedies(splits, lost)
 
 

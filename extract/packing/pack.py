@@ -37,12 +37,13 @@ from extract.packing.config import PackConfig
 from extract.packing.corrections import find_corrections
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
+from extract.packing.limiting import limit_files
 from extract.packing.lists import Layout, find_layout, list_source
 from extract.packing.opening import Root
 from extract.packing.ordered import map_in_processes, map_in_threads, with_progress
 from extract.packing.repeats import share_groups
 from extract.packing.splits import split_of
-from extract.packing.telling import refuse_nothing_usable, tell_contents, tell_gaps, tell_rejected
+from extract.packing.telling import refuse_nothing_usable, tell_contents, tell_gaps, tell_limit, tell_rejected
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def pack(config: PackConfig) -> Dataset:
             dataset.check_settings(config.settings(layout))
         else:
             check_new(config.out)
-        source = _Source.inspect(config, layout)
+        source = _Source.inspect(config, layout, dataset)
         source = replace(source, files=share_groups(source.files, source.facts, dataset))
         return source.write(dataset, config.settings(layout))
 
@@ -87,9 +88,14 @@ class _Source:
     """Rows of rejected.csv of what belongs to nothing in the source."""
 
     @classmethod
-    def inspect(cls, config: PackConfig, layout: Layout) -> "_Source":
+    def inspect(cls, config: PackConfig, layout: Layout, dataset: Dataset | None) -> "_Source":
         listing = list_source(config.src, layout, config.root, config.subset, follow_links=config.follow_links)
         files = collect_files(with_progress(listing.files, "listing", "file"))
+        if (most := config.max_per_source) is not None:
+            cut = functools.partial(_split_of, config=config, has_validation=listing.has_validation)
+            num_offered = len(files)
+            files, num_left_out = limit_files(files, most, config.seed, cut, dataset)
+            tell_limit(most, num_left_out, num_offered)
         inspect = functools.partial(inspect_file, Root(listing.root, config.follow_links), config.copy_rule)
         facts = map_in_processes(inspect, files_at(files), config.num_workers, INSPECT_CHUNK)
         facts_table = collect_facts(with_progress(facts, "inspecting", "file", len(files)))
@@ -160,8 +166,7 @@ class _Source:
     def _splits_of(self, file: SourceFile) -> tuple[str, ...]:
         """The splits that a file may have, whatever the rest of its source says; the one in this source first."""
         cuts = (self.listing.has_validation, not self.listing.has_validation)
-        group = file.group or file.key
-        return tuple(split_of(file.split, group, self.config, has_validation=cut) for cut in cuts)
+        return tuple(_split_of(file, self.config, has_validation=cut) for cut in cuts)
 
     def _samples(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Sample]:
         make = functools.partial(make_sample, Root(self.listing.root, self.config.follow_links), self.config.copy_rule)
@@ -179,3 +184,7 @@ class _Source:
             if row in photographs:
                 photograph = next(files_at(self.files, np.array([photographs[row]])))
             yield Chosen(file, facts, self._split_of(file), photograph)
+
+
+def _split_of(file: SourceFile, config: PackConfig, *, has_validation: bool) -> str:
+    return split_of(file.split, file.group or file.key, config, has_validation=has_validation)

@@ -31,6 +31,16 @@ def refuse_nothing_usable(src: Path, out: Path, num_files: int, rejected: pa.Tab
     )
 
 
+def tell_limit(max_per_source: int, num_left_out: int, num_offered: int) -> None:
+    """Log how many files are beyond `max_per_source`."""
+    logger.info(
+        "max_per_source %s: %s of %s files are left out, not inspected and not in rejected.csv",
+        f"{max_per_source:,}",
+        f"{num_left_out:,}",
+        f"{num_offered:,}",
+    )
+
+
 def tell_rejected(files: pa.Table, choice: Choice, rejected: pa.Table) -> None:
     """Log the commonest reasons, and each image source of which nothing is left."""
     for line in commonest_reasons(rejected):
