@@ -143,6 +143,10 @@ bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE
 bench-scale: .venv/.installed  ## metadata of 2.68 million samples: opening, planning, status, an epoch's plan
 	$(PY) -m bench.measures.scale $(ARGS)
 
+.PHONY: gpu-check
+gpu-check: .venv/.installed  ## every claim about a GPU, measured on one in ten minutes → runs/gpu-check.md
+	$(PY) -m bench.gpu $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)
+
 # One worker a core, one thread a worker; each begins with a run of neighbouring modules, so that most fixtures are built once.
 IN_PARALLEL := -n auto --maxprocesses=8 --dist=worksteal
 

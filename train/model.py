@@ -106,9 +106,8 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
             if lare is None:
                 raise ValueError("this classifier reads the LaRE map, and got none")
             lare = lare.log1p() if self.map_transform == "log" else lare
-        logits: Tensor
         if not self.needs_image:
-            logits = self.map_net(lare)
+            logits: Tensor = self.map_net(lare)
             return logits
         if image is None:
             raise ValueError("this classifier reads the image, and got none")
@@ -117,8 +116,7 @@ class LareClassifier(nn.Module, PyTorchModelHubMixin, paper_url="https://arxiv.o
         parts += [refine(feature_map, lare) for refine in (self.spatial, self.channel) if refine is not None]
         if self.concat is not None:
             parts.append(self.concat(lare))
-        logits = self.head(torch.cat(parts, dim=1))
-        return logits
+        return _apply_head(self.head, torch.cat(parts, dim=1))
 
     @classmethod
     def _from_pretrained(
@@ -197,5 +195,11 @@ class MapNet(nn.Module):
 
     def forward(self, lare: Tensor) -> Tensor:
         """Compute logits (batch, 2) of maps (batch, map_channels, any height, any width)."""
-        logits: Tensor = self.head(self.stages(self.stem(self.norm(lare))).mean(dim=(2, 3)))
-        return logits
+        return _apply_head(self.head, self.stages(self.stem(self.norm(lare))).mean(dim=(2, 3)))
+
+
+def _apply_head(head: nn.Linear, features: Tensor) -> Tensor:
+    """Logits (batch, 2), float32 also under autocast: in bfloat16 100,000 images have 2,700 distinct scores."""
+    with torch.autocast(features.device.type, enabled=False):
+        logits: Tensor = head(features.to(head.weight.dtype)).float()
+    return logits

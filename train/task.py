@@ -58,7 +58,10 @@ class LareTask(LightningModule):
         calibration: Threshold, temperature and unsure bands, fitted on validation for the weights of this moment.
             A checkpoint holds the calibration of its own weights. Not `is_fitted` until the first validation.
         allowed_differences: Differences between these features and the trained ones that `allow_difference` permits.
+        class_weights: Of the loss, (2,), float32; None where classes are not balanced.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class LareTask(LightningModule):
         self.allow_difference = frozenset(allow_difference or ())
         self.model = LareClassifier(**classifier)
         self.collected = LogitsAndLabels()
-        self.class_weights: Tensor | None = None
+        self.register_buffer("class_weights", None, persistent=False)  # goes to the device with the weights, once
         self.calibration = Calibration()
         self.allowed_differences: list[str] = []
         self._limit_val_batches: int | float | None = None
@@ -264,8 +267,7 @@ class LareTask(LightningModule):
     def _shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         """Logits and logged loss of a labelled batch."""
         logits = self(batch)
-        weights = None if self.class_weights is None else self.class_weights.to(logits)
-        loss = F.cross_entropy(logits, batch["label"], weight=weights)
+        loss = F.cross_entropy(logits, batch["label"], weight=self.class_weights)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "train", batch_size=len(logits), sync_dist=stage != "train")
         return logits, loss
 

@@ -45,7 +45,12 @@ def make_jpegs(num_pictures: int, long_side_px: int) -> Iterator[bytes]:
 
 
 def pack_jpegs(
-    folder: Path, jpegs: Sequence[bytes], rows_per_tar: int, changes: Callable[[int], dict[str, Any]] = lambda _: {}
+    folder: Path,
+    jpegs: Sequence[bytes],
+    rows_per_tar: int,
+    changes: Callable[[int], dict[str, Any]] = lambda _: {},
+    *,
+    last_first: bool = False,
 ) -> Dataset:
     """A new dataset of the pictures, in their order.
 
@@ -54,8 +59,10 @@ def pack_jpegs(
         jpegs: The pictures.
         rows_per_tar: Most of them a tar.
         changes: Number of a picture → fields that differ from a training photograph's.
+        last_first: Whether the order is turned round; each picture keeps its key.
     """
-    samples = (_sample(number, data, changes(number)) for number, data in enumerate(jpegs))
+    numbered = [*enumerate(jpegs)][:: -1 if last_first else 1]
+    samples = (_sample(number, data, changes(number)) for number, data in numbered)
     return write_dataset(folder, samples, {"made_by": "python -m bench"}, max_rows=rows_per_tar)
 
 

@@ -104,3 +104,13 @@ def test_the_whole_classifier_traces_as_one_graph(options: dict, inputs: tuple) 
 def test_batch_of_one_trains(inputs: tuple) -> None:
     model = LareClassifier(**TINY)
     assert model(inputs[0][:1], inputs[1][:1]).shape == (1, 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"image": False}])
+def test_logits_are_float32_under_autocast_so_that_scores_stay_distinct(options: dict) -> None:
+    torch.manual_seed(0)
+    model = LareClassifier(**TINY, **options).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.rand(200, 3, 16, 16), torch.rand(200, 2, 8, 8))
+    assert logits.dtype == torch.float32
+    assert len(torch.unique(logits[:, 1] - logits[:, 0])) > 190

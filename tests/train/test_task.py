@@ -183,6 +183,7 @@ def test_balanced_loss_weighs_both_classes_alike() -> None:
     task._trainer = SimpleNamespace(datamodule=TinyDataModule())
     task.setup("fit")
     torch.testing.assert_close(task.class_weights, torch.tensor([2.0, 12 / 18]))
+    assert "class_weights" in dict(task.named_buffers()) and "class_weights" not in task.state_dict()
     assert LareTask(**TINY, image=False).class_weights is None
 
 
