@@ -56,7 +56,7 @@ help:
 	@$(call quote,$(PYTHON)) scripts/setup_env.py
 
 .PHONY: setup
-setup: .venv/.installed  ## install .venv with the pinned versions (TORCH=cpu|cuda)
+setup: .venv/.installed  ## install .venv with the pinned versions (TORCH=cpu|cuda|cu126…)
 
 .PHONY: demo
 demo: .venv/.installed  ## both stages on real photographs with two toy diffusion models → runs/demo (OUT=)

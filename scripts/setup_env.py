@@ -3,13 +3,15 @@
 What is installed already is left alone until constraints.txt or pyproject.toml changes.
 
 TORCH=cpu or TORCH=cuda chooses the build of torch. By default it is cpu where no NVIDIA driver is found, if that build
-can be had, and otherwise what the package index gives.
+can be had, and otherwise what the package index gives. TORCH=cu126 takes the build for CUDA 12.6 from torch's own
+index, for drivers that are too old for the usual one.
 """
 
 import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 STAMP = ENVIRONMENT / ".installed"
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_INDEX = "https://download.pytorch.org/whl"
 
 
 def pinned(package: str) -> str:
@@ -35,13 +37,20 @@ def pip(*arguments: str, check: bool = True) -> int:
 
 
 def install_torch(build: str) -> None:
-    """Install torch and torchvision in the chosen build."""
+    """Install torch and torchvision in the chosen build.
+
+    Raises:
+        SystemExit: If a build for one CUDA is asked for, and there is none.
+    """
     packages = [pinned("torch"), pinned("torchvision")]
-    if build == "cpu" and platform.system() == "Linux":
-        sys.stderr.write("setup: looking for the CPU build of torch\n")
-        local = [f"{p}+cpu" for p in packages]
-        if pip("--retries=0", "--timeout=15", "--extra-index-url", CPU_INDEX, *local, check=False) == 0:
+    if build != "cuda" and (build != "cpu" or platform.system() == "Linux"):
+        sys.stderr.write(f"setup: looking for the {build} build of torch\n")
+        local = [f"{package}+{build}" for package in packages]
+        index = f"{TORCH_INDEX}/{build}"
+        if pip("--retries=0", "--timeout=15", "--extra-index-url", index, *local, check=False) == 0:
             return
+        if build != "cpu":
+            raise SystemExit(f"setup: {index} has no {' and no '.join(packages)}: choose another TORCH")
         sys.stderr.write(
             "setup: no CPU build to be had here; taking the index's default, which runs on a CPU as well\n"
         )
@@ -59,8 +68,8 @@ def main() -> None:
     if sys.version_info < (3, 11):
         raise SystemExit(f"setup: Python 3.11 or newer is needed, this is {platform.python_version()}")
     build = os.environ.get("TORCH") or ("cuda" if shutil.which("nvidia-smi") else "cpu")
-    if build not in ("cpu", "cuda"):
-        raise SystemExit(f"setup: TORCH is {build!r}, expected cpu or cuda")
+    if not re.fullmatch(r"cpu|cuda|cu\d{3}", build):
+        raise SystemExit(f"setup: TORCH is {build!r}, expected cpu, cuda, or the build for one CUDA, such as cu126")
     with (ROOT / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = hash_requirements()
