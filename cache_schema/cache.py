@@ -75,16 +75,21 @@ class Cache:
         self._check_fingerprint(name, attributes)
         return attributes
 
-    def read(self, name: str) -> ShardData:
+    def read(self, name: str, num_rows: int | None = None) -> ShardData:
         """Read a whole store.
+
+        Args:
+            name: The store.
+            num_rows: Of its tar, if that is known: a store of other rows is refused before it is decoded.
 
         Raises:
             ShardMissing: If it was never written.
             ShardCorrupt: If it is damaged.
+            ShardStale: If it has another number of rows.
             FormatVersionError: If another version of the format wrote it.
             FingerprintMismatch: If its features were made with other settings than the folder's.
         """
-        shard = read_store(self.path(name))
+        shard = read_store(self.path(name), num_rows)
         self._check_fingerprint(name, shard.attributes)
         return shard
 

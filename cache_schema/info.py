@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.storage import ZipStore
 
 from cache_schema.cache import MANIFEST, Cache, open_cache
 from cache_schema.dataset_info import DATASET_MANIFEST, Rows, describe_dataset, describe_variants
 from cache_schema.errors import CacheError, ShardMissing
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import is_ok
-from cache_schema.store import ShardData, read_store
+from cache_schema.store import ShardData, read_array_layouts, read_store
 
 MAX_REASONS = 5
 
@@ -106,16 +104,11 @@ def _store_rows(path: Path, cache: Cache | None) -> Rows:
 
 
 def _array_rows(path: Path) -> Rows:
-    with ZipStore(path, mode="r") as store:
-        group = zarr.open_group(store, mode="r")
-        arrays: dict[str, tuple[dict[str, Any], Any]] = {
-            name: (array.metadata.to_dict(), array.dtype) for name, array in sorted(group.arrays())
-        }
     rows = []
-    for name, (metadata, dtype) in arrays.items():
-        shape, chunks = (_shape(metadata["shape"]), _shape(metadata["chunk_grid"]["configuration"]["chunk_shape"]))
-        codecs = " → ".join(_codec(codec) for codec in metadata["codecs"])
-        rows.append((f"array {name}", f"{shape} {dtype}, chunks {chunks}, {codecs}"))
+    for name, layout in sorted(read_array_layouts(path).items()):
+        codecs = " → ".join(_codec(codec) for codec in layout.codecs)
+        text = f"{_shape(layout.shape)} {layout.data_type}, chunks {_shape(layout.chunks)}, {codecs}"
+        rows.append((f"array {name}", text))
     return rows
 
 

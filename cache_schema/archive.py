@@ -1,0 +1,110 @@
+"""A store's zip file as a closed box: no member is inflated, none stands twice, none lies over another.
+
+The file may come from strangers. It is opened without waiting, and its directory is bounded before it is read.
+"""
+
+import os
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from cache_schema.plain_files import open_plain
+from cache_schema.shown import shown
+
+MAX_DIRECTORY_BYTES = 2**24
+"""Of a zip file's directory: what lists some 100,000 chunks, and takes ten times as much memory."""
+_END, _END_64, _LOCATOR = b"PK\5\6", b"PK\6\6", b"PK\6\7"
+_END_BYTES, _LOCATOR_BYTES, _END_64_BYTES = 22, 20, 56
+_ENCRYPTED = 1
+
+
+class Archive:
+    """An open zip file, as a context.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If there is no such file, or it is a named pipe, a device or a folder.
+        ValueError, zipfile.BadZipFile: If it is none, or holds what a store does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open_plain(path)
+        try:
+            self.num_bytes = os.fstat(self._file.fileno()).st_size
+            _check_directory(self._file, self.num_bytes)
+            self._zip = zipfile.ZipFile(self._file)
+            self._members = _check_members(self._zip.infolist(), self.num_bytes)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._zip.close()
+        self._file.close()
+
+    @property
+    def names(self) -> set[str]:
+        """Names of its members."""
+        return set(self._members)
+
+    def size(self, name: str) -> int:
+        """Bytes of a member.
+
+        Raises:
+            ValueError: If there is no such member.
+        """
+        if name not in self._members:
+            raise ValueError(f"it holds no {name}")
+        return self._members[name].file_size
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """All bytes of a member.
+
+        Raises:
+            ValueError: If there is no such member, or it is larger.
+        """
+        if self.size(name) > max_bytes:
+            raise ValueError(f"{name} has {self.size(name):,} bytes: expected {max_bytes:,} at most")
+        return self._zip.read(self._members[name])
+
+
+def _check_directory(file: BinaryIO, num_bytes: int) -> None:
+    """Raise ValueError if the directory is larger than any store's: zipfile makes an object of each entry."""
+    tail_bytes = min(num_bytes, _END_BYTES + _LOCATOR_BYTES + _END_64_BYTES)
+    file.seek(num_bytes - tail_bytes)
+    tail = file.read(tail_bytes).rjust(_END_BYTES + _LOCATOR_BYTES + _END_64_BYTES, b"\0")
+    end_64, locator, end = tail[:_END_64_BYTES], tail[_END_64_BYTES:-_END_BYTES], tail[-_END_BYTES:]
+    if not end.startswith(_END) or end[-2:] != b"\0\0":
+        raise zipfile.BadZipFile("expected a whole zip file without a comment, and nothing behind it")
+    size = int.from_bytes(end[12:16], "little")
+    if locator.startswith(_LOCATOR):
+        size = int.from_bytes(end_64[40:48], "little") if end_64.startswith(_END_64) else num_bytes
+    if size > MAX_DIRECTORY_BYTES:
+        raise ValueError(f"its directory has {size:,} bytes: expected {MAX_DIRECTORY_BYTES:,} at most")
+    file.seek(0)
+
+
+def _check_members(infos: list[zipfile.ZipInfo], num_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        if info.is_dir() and not info.file_size:  # of a program that has zipped the store again
+            continue
+        name = shown(info.filename)
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise ValueError(f"{name} is compressed: expected a zip file without compression")
+        if info.flag_bits & _ENCRYPTED:
+            raise ValueError(f"{name} is encrypted")
+        if info.filename in members:
+            raise ValueError(f"{name} stands in it twice")
+        members[info.filename] = info
+    if sum(info.file_size for info in infos) > num_bytes:
+        raise ValueError("its members have more bytes than the file: they lie over one another")
+    return members
