@@ -1,10 +1,12 @@
 """CLIP ResNets of timm, giving the feature map that LaRE refines and the globally pooled vector in one pass."""
 
+import pickle
 from pathlib import Path
 from typing import Literal
 
 import timm
 import torch
+from safetensors import SafetensorError, safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from torch import Tensor, nn
@@ -137,9 +139,22 @@ def _build_net(name: str, pretrained: bool | str, image_size: int) -> ByobNet:
     if isinstance(pretrained, str):
         if not Path(pretrained).is_file():
             raise ValueError(f"pretrained is {pretrained!r}, which is neither true, false nor a file of weights")
+        _check_weights(Path(pretrained))
         registered = timm.get_pretrained_cfg(name)
         assert registered is not None
         overlay = {"file": pretrained, "num_classes": registered.num_classes}
     net = timm.create_model(name, pretrained=bool(pretrained), pretrained_cfg_overlay=overlay)
     assert isinstance(net, ByobNet)
     return net
+
+
+def _check_weights(path: Path) -> None:
+    """Raise ValueError unless a file holds tensors and plain values alone: older versions of timm run its pickle."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                return
+        torch.load(path, map_location="meta", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = " ".join(str(error).partition("\n")[0].split())[:200]
+        raise ValueError(f"pretrained is {str(path)!r}, which cannot be read as weights alone: {reason}") from error

@@ -1,12 +1,15 @@
 """The backbone: shapes, one pass, normalisation, local weights, freezing."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import load_state_dict
 from torch import Tensor
 
 from train.backbone import ImageBackbone, normalize
@@ -76,6 +79,38 @@ def test_local_weights_are_loaded_by_timm(tmp_path: Path) -> None:
     backbone = ImageBackbone("resnet50_clip", pretrained=str(weights))
     for name, value in source.state_dict().items():
         assert torch.equal(backbone.net.state_dict()[name], value), name
+
+
+class Marking:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_stranger_s_weights_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, legacy: bool) -> None:
+    # As in older versions of timm.
+    monkeypatch.setattr("timm.models._builder.load_state_dict", partial(load_state_dict, weights_only=False))
+    weights, mark = tmp_path / "weights.pth", tmp_path / "program-ran"
+    torch.save({"state_dict": {}, "epoch": Marking(mark)}, weights, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ValueError, match=r"weights\.pth', which cannot be read as weights alone: Weights only load"):
+        ImageBackbone("resnet50_clip", pretrained=str(weights), image_size=64)
+    assert not mark.exists()
+    with pytest.raises(RuntimeError):
+        timm.create_model("resnet50_clip", pretrained=True, pretrained_cfg_overlay={"file": str(weights)})
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04", b"\xff" * 100])
+def test_files_that_are_no_weights_are_told_in_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}', which cannot be read as weights alone: [^\n]*$"):
+        ImageBackbone("resnet50_clip", pretrained=str(tmp_path / name), image_size=64)
 
 
 def test_frozen_backbone_neither_learns_nor_moves_its_statistics() -> None:
