@@ -16,6 +16,8 @@ FIELDS = {
     "text_encoder_config_sha256": "hash of its configuration, or `none`",
     "tokenizer_sha256": "hash of the tokenizer's files, or `none`",
     "alphas_cumprod_sha256": "hash of the noise schedule",
+    "num_train_timesteps": "length of the noise schedule, where it is not 1000",
+    "trained_betas_sha256": "hash of its values, where they are a list",
     "prediction_type": "`epsilon` or `v_prediction`",
     "timestep": "scheduler index of the noised latents",
     "ensemble_size": "number of noise draws that are averaged",

@@ -4,14 +4,13 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import ShardReport
 from extract.models.folder import Component, ModelFolder
-from extract.models.stable_diffusion import MODEL_CLASSES
+from extract.models.loading import build, settings_of
 
 ASSUMED_MACS_PER_SECOND = {"cuda": 40e12, "cpu": 0.1e12}
 """Assumed rate of a task before any store is finished: a quarter of an A100's bf16 peak of 156e12
@@ -46,14 +45,14 @@ def count_macs_by_part(folder: ModelFolder, image_size: int) -> dict[str, int]:
     No weights are read. Without a UNet its count is 0. Each configuration is counted once in a process.
     """
     text_encoder = folder.text_encoder
-    num_tokens = None if text_encoder is None else int(text_encoder.config["max_position_embeddings"])
+    num_tokens = None if text_encoder is None else int(text_encoder.config.get("max_position_embeddings", 77))
     unet = None if folder.unet is None else _as_text(folder.unet)
     return dict(_count_parts(_as_text(folder.vae), unet, num_tokens, folder.latent_shape(image_size), image_size))
 
 
 def _as_text(part: Component) -> tuple[str, str]:
-    """Class and configuration of a part, as a key."""
-    return part.class_name, json.dumps(part.config, sort_keys=True)
+    """Class and settings of a part, as a key."""
+    return part.class_name, json.dumps(settings_of(part), sort_keys=True)
 
 
 @lru_cache(maxsize=64)
@@ -65,11 +64,8 @@ def _count_parts(
     image_size: int,
 ) -> dict[str, int]:
     # Kept, since every layer is run without numbers: that takes longer than extraction by a tiny model.
-    def build(class_name: str, config: str) -> Any:
-        return MODEL_CLASSES[class_name].from_config(json.loads(config))
-
     with torch.device("meta"), torch.no_grad():  # shapes without numbers
-        vae = build(*vae_text)
+        vae = build(vae_text[0], json.loads(vae_text[1]))
         images, latents = torch.empty(1, 3, image_size, image_size), torch.empty(1, *latent_shape)
         macs = {
             "vae_encoder": _count(lambda: vae.encode(images)),
@@ -77,7 +73,7 @@ def _count_parts(
             "unet": 0,
         }
         if unet_text is not None:
-            unet = build(*unet_text)
+            unet = build(unet_text[0], json.loads(unet_text[1]))
             condition = {}
             if num_tokens is not None:
                 condition["encoder_hidden_states"] = torch.empty(1, num_tokens, unet.config.cross_attention_dim)

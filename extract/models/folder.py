@@ -12,7 +12,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from cache_schema import read_json
+from extract.models.settings import MAX_JSON_BYTES, check_shapes, read_settings, schedule_settings, shown
 from extract.models.weights import STEMS, MissingFile, check_no_pointer, check_weights, weight_files
 
 UNETS = ("UNet2DConditionModel", "UNet2DModel")
@@ -54,13 +54,16 @@ class Component:
         path = folder / "config.json"
         if not path.is_file():
             raise MissingFile(f"{path} does not exist: expected a folder of {' or '.join(supported)}")
-        config = read_json(path)
-        class_name = config.get("_class_name") or (config.get("architectures") or ["unknown"])[0]
+        config = read_settings(path)
+        named = config.get("architectures")
+        class_name = config.get("_class_name") or (named[0] if named and isinstance(named, list) else "unknown")
         if class_name not in supported:
-            raise ValueError(f"{folder} holds a {class_name}: supported are {', '.join(supported)}")
+            raise ValueError(f"{folder} holds a {shown(class_name)}: supported are {', '.join(supported)}")
         if missing := [name for name in _NEEDED.get(class_name, ()) if name not in config]:
             raise ValueError(f"{path} has no {' and no '.join(missing)}: download it again")
-        return cls(folder, class_name, config, weight_files(folder, variant), variant)
+        check_shapes(path, config)
+        stem = STEMS[class_name in TEXT_ENCODERS]
+        return cls(folder, class_name, config, weight_files(folder, stem, variant), variant)
 
     @cached_property
     def sha256(self) -> str:
@@ -82,7 +85,7 @@ class ModelFolder:
     """None where the autoencoder alone was asked for."""
     vae: Component
     scheduler_config: dict[str, Any]
-    """Empty without a UNet."""
+    """What the noise schedule follows from; empty without a UNet."""
     text_encoder: Component | None
     """None for a `UNet2DModel`, which has no text condition."""
     tokenizer: Path | None
@@ -146,7 +149,7 @@ class ModelFolder:
                 if vae is None
                 else _open_vae(vae, vae_revision, None, local_files_only)
             ),
-            scheduler_config=read_json(scheduler),
+            scheduler_config=schedule_settings(scheduler, read_settings(scheduler)),
             text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS, variant) if has_text else None,
             tokenizer=folder / "tokenizer" if has_text else None,
         )
@@ -154,17 +157,23 @@ class ModelFolder:
         result._check_vae()
         return result
 
+    @property
+    def parts(self) -> list[Component]:
+        """The networks that there are."""
+        return [part for part in (self.unet, self.vae, self.text_encoder) if part is not None]
+
     def check_files(self) -> None:
         """Check that the files of all parts can be read, without reading weights.
 
         Raises:
             ValueError: If one is a pointer of a large-file store, is cut short or damaged.
         """
-        for part in (self.unet, self.vae, self.text_encoder):
-            check_weights(part.weights if part else ())
-        for file in self.tokenizer.iterdir() if self.tokenizer else ():
-            if file.is_file():
-                check_no_pointer(file)
+        for part in self.parts:
+            check_weights(part.weights)
+        for file in _tokenizer_files(self.tokenizer):
+            check_no_pointer(file)
+            if file.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError(f"{file} has {file.stat().st_size:,} bytes: expected at most {MAX_JSON_BYTES:,}")
 
     def _check_vae(self) -> None:
         vae = self.vae.config
@@ -178,7 +187,7 @@ class ModelFolder:
         for name in ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
             if unet.get(name) is not None:
                 raise ValueError(
-                    f"{part.folder} needs a further condition ({name}: {unet[name]}): "
+                    f"{part.folder} needs a further condition ({name}: {shown(unet[name])}): "
                     "supported are UNets with a text condition alone, or none"
                 )
         channels = (unet.get("in_channels"), unet.get("out_channels"), vae.get("latent_channels"))
@@ -193,7 +202,7 @@ class ModelFolder:
             width = self.text_encoder.config.get("hidden_size")
             if unet.get("cross_attention_dim") != width:
                 raise ValueError(
-                    f"{part.folder} takes text of width {unet.get('cross_attention_dim')}, "
+                    f"{part.folder} takes text of width {shown(unet.get('cross_attention_dim'))}, "
                     f"{self.text_encoder.folder} gives {width}"
                 )
 
@@ -231,10 +240,15 @@ class ModelFolder:
         for name, part in parts.items():
             fields[f"{name}_sha256"] = weights_of(part) if part else "none"
             fields[f"{name}_config_sha256"] = part.config_sha256 if part else "none"
-        files = self.tokenizer.iterdir() if self.tokenizer else ()
-        texts = sorted(f for f in files if f.suffix in (".json", ".txt"))
+        texts = _tokenizer_files(self.tokenizer)
         fields["tokenizer_sha256"] = hash_files(texts) if texts else "none"
         return fields
+
+
+def _tokenizer_files(folder: Path | None) -> list[Path]:
+    """Files of a tokenizer in the order of their names: all that may be read of it."""
+    files = folder.iterdir() if folder else ()
+    return sorted(file for file in files if file.suffix in (".json", ".txt") and file.is_file())
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -8,23 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import DDPMScheduler
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from extract.config import ComputeDtype
 from extract.lare import PREDICTION_TYPES, NoiseLevel, UNetPredictor
-from extract.models.folder import Component, ModelFolder
+from extract.models.folder import ModelFolder
+from extract.models.loading import load_part, load_tokenizer
 from extract.models.prompts import PromptTable
+from extract.models.settings import USUAL_TIMESTEPS
 
 _TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-MODEL_CLASSES: dict[str, Any] = {
-    "UNet2DConditionModel": UNet2DConditionModel,
-    "UNet2DModel": UNet2DModel,
-    "AutoencoderKL": AutoencoderKL,
-    "AutoencoderTiny": AutoencoderTiny,
-}
 
 
 def load_scheduler(folder: ModelFolder, timesteps: Iterable[int]) -> Any:
@@ -57,6 +52,21 @@ def alphas_cumprod_sha256(scheduler: Any) -> str:
     return hashlib.sha256(np.rint(probes * 10_000).astype("<i4").tobytes()).hexdigest()
 
 
+def schedule_identity(scheduler: Any) -> dict[str, int | str]:
+    """Fingerprint fields of a noise schedule. Those of an unusual one were added later."""
+    config = scheduler.config
+    fields: dict[str, int | str] = {
+        "alphas_cumprod_sha256": alphas_cumprod_sha256(scheduler),
+        "prediction_type": config.prediction_type,
+    }
+    if config.num_train_timesteps != USUAL_TIMESTEPS:
+        fields["num_train_timesteps"] = config.num_train_timesteps
+    if config.trained_betas is not None:  # ten values say all of a formula, and little of a list
+        betas = np.asarray(config.trained_betas, dtype="<f8")
+        fields["trained_betas_sha256"] = hashlib.sha256(betas.tobytes()).hexdigest()
+    return fields
+
+
 class StableDiffusion:
     """A model's parts on one device; a `DiffusionModel`.
 
@@ -86,8 +96,8 @@ class StableDiffusion:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.unet: Any = None
         if folder.unet is not None:
-            self.unet = _load(folder.unet, dtype).to(device, memory_format=layout)
-        vae = _load(folder.vae, torch.float32 if compute_dtype == "fp16" else dtype)
+            self.unet = load_part(folder.unet, dtype).to(device, memory_format=layout)
+        vae = load_part(folder.vae, torch.float32 if compute_dtype == "fp16" else dtype)
         if not with_decoder:
             vae.decoder = nn.Identity()
         self.vae: Any = vae.to(device, memory_format=layout)
@@ -103,14 +113,8 @@ class StableDiffusion:
     @cached_property
     def _text(self) -> tuple[Any, Any]:
         assert self.folder.tokenizer is not None and self.folder.text_encoder is not None
-        tokenizer: Any = CLIPTokenizer.from_pretrained(self.folder.tokenizer, local_files_only=True)
-        encoder: Any = CLIPTextModel.from_pretrained(
-            self.folder.text_encoder.folder,
-            use_safetensors=True,
-            local_files_only=True,
-            variant=self.folder.text_encoder.variant,
-        )
-        return tokenizer, encoder.float().to(self.device).eval().requires_grad_(False)
+        encoder = load_part(self.folder.text_encoder, torch.float32)
+        return load_tokenizer(self.folder.tokenizer), encoder.to(self.device)
 
     @cached_property
     def in_fp32(self) -> "StableDiffusion":
@@ -198,18 +202,6 @@ class StableDiffusion:
     def denoise(self, noisy_latents: Tensor, prediction: Tensor, level: NoiseLevel) -> Tensor:
         """The clean latents that a prediction implies."""
         return self._predictor.denoise(noisy_latents, prediction, level)
-
-
-def _load(part: Component, dtype: torch.dtype) -> Any:
-    model = MODEL_CLASSES[part.class_name].from_pretrained(
-        part.folder,
-        torch_dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        variant=part.variant,
-        low_cpu_mem_usage=False,  # True needs accelerate
-    )
-    return model.eval().requires_grad_(False)
 
 
 @contextmanager

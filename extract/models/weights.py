@@ -1,15 +1,19 @@
 """Which files hold the weights of a model's part, and whether they can be read: told before anything is loaded."""
 
 import json
+import math
+import operator
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from cache_schema import read_json
+from extract.models.settings import read_settings
 
 STEMS = ("diffusion_pytorch_model", "model")
 """File names of weights, in diffusers and in transformers."""
-MAX_HEADER_BYTES = 100_000_000
-"""Of a safetensors file, as its library has it."""
+MAX_HEADER_BYTES = 2**23
+"""Of a safetensors file; a tensor takes some 100 bytes in it."""
+_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4}
 _POINTERS = (b"version https://git-lfs", b"/annex/objects/")
 
 
@@ -17,28 +21,34 @@ class MissingFile(ValueError):
     """A file of the model is not on the disk."""
 
 
-def weight_files(folder: Path, variant: str | None = None) -> tuple[Path, ...]:
+def weight_files(folder: Path, stem: str, variant: str | None = None) -> tuple[Path, ...]:
     """The safetensors files of a part, in the order of their names.
 
     Args:
         folder: Of the part.
+        stem: What its library calls them, one of `STEMS`.
         variant: As in `diffusion_pytorch_model.fp16.safetensors`; None: without one.
 
     Raises:
         MissingFile: If there are none, or one of several is missing.
-        ValueError: If the list of several is damaged, or names a file of another folder.
+        ValueError: If there are two candidates, or the list of several is damaged or names a file of another folder.
     """
     mark = f".{variant}" if variant else ""
-    for stem in STEMS:
-        index, whole = folder / f"{stem}.safetensors.index{mark}.json", folder / f"{stem}{mark}.safetensors"
-        if index.is_file():
-            return _listed_files(index)
-        if whole.is_file():
-            return (whole,)
+    names = [(f"{each}.safetensors.index{mark}.json", f"{each}{mark}.safetensors") for each in STEMS]
+    found = [name for pair in names for name in pair if (folder / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder} holds weights twice, {' and '.join(found)}: keep those that are meant, and no others"
+        )
+    index, whole = names[STEMS.index(stem)]
+    if found == [index]:
+        return _listed_files(folder / index)
+    if found == [whole]:
+        return (folder / whole,)
     if variant:
-        raise MissingFile(f"{folder} holds no {STEMS[0]}.{variant}.safetensors: leave --variant out, or name another")
+        raise MissingFile(f"{folder} holds no {stem}.{variant}.safetensors: leave --variant out, or name another")
     raise MissingFile(
-        f"{folder} holds no {STEMS[0]}.safetensors: pickled weights (.bin, .pt, .ckpt) are not loaded, and "
+        f"{folder} holds no {stem}.safetensors: pickled weights (.bin, .pt, .ckpt) are not loaded, and "
         f"*.{_variant_of(folder)}.safetensors only with --variant {_variant_of(folder)}"
     )
 
@@ -51,10 +61,25 @@ def check_weights(files: Iterable[Path]) -> None:
     """
     for path in files:
         check_no_pointer(path)
+        read_tensors([path])
+
+
+def read_tensors(files: Iterable[Path]) -> dict[str, int]:
+    """Names of the tensors in safetensors files → how many numbers they have. Only headers are read.
+
+    Raises:
+        ValueError: If a file is damaged, cut short or longer than it says, or two hold a tensor of the same name.
+    """
+    counts: dict[str, int] = {}
+    for path in files:
+        tensors, num_bytes = _read_header(path)
         found = path.stat().st_size
-        expected = _expected_bytes(path)
-        if found != expected:
-            raise ValueError(f"{path} has {found:,} bytes, its header says {expected:,}: download it again")
+        if found != num_bytes:
+            raise ValueError(f"{path} has {found:,} bytes, its header says {num_bytes:,}: download it again")
+        if twice := sorted(counts.keys() & tensors.keys()):
+            raise ValueError(f"{path} holds {twice[0]}, which another file of the part holds too: download them again")
+        counts |= tensors
+    return counts
 
 
 def check_no_pointer(path: Path) -> None:
@@ -75,7 +100,7 @@ def _variant_of(folder: Path) -> str:
 
 def _listed_files(index: Path) -> tuple[Path, ...]:
     try:
-        names = sorted(set(read_json(index)["weight_map"].values()))
+        names = sorted(set(read_settings(index)["weight_map"].values()))
         files = tuple(index.parent / name for name in names if Path(name).name == name)
     except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{index} has no weight_map of file names: download it again") from error
@@ -87,13 +112,25 @@ def _listed_files(index: Path) -> tuple[Path, ...]:
     return files
 
 
-def _expected_bytes(path: Path) -> int:
-    """Length of a safetensors file by its header."""
+def _read_header(path: Path) -> tuple[dict[str, int], int]:
+    """Tensors of a safetensors file with their counts of numbers, and the length that it must have."""
     with path.open("rb") as file:
         num_header = int.from_bytes(file.read(8), "little")
         header = file.read(num_header) if 2 <= num_header <= MAX_HEADER_BYTES else b""
     try:
-        tensors = [entry for name, entry in json.loads(header).items() if name != "__metadata__"]
-        return 8 + num_header + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError) as error:
+        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        counts = {name: _count_numbers(entry) for name, entry in entries.items()}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path} is damaged or cut short: its header cannot be read. Download it again") from error
+    return counts, 8 + num_header + end
+
+
+def _count_numbers(entry: dict[str, Any]) -> int:
+    """How many numbers a tensor has, by its shape and its bytes alike."""
+    start, end = entry["data_offsets"]
+    shape = [operator.index(side) for side in entry["shape"]]
+    count = math.prod(shape)
+    if not 0 <= start <= end or min(shape, default=1) < 0 or count * _DTYPE_BYTES[entry["dtype"]] != end - start:
+        raise ValueError("shape and bytes differ")
+    return count

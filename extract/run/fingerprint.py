@@ -8,7 +8,7 @@ from typing import Any
 
 from cache_schema import RULES, Fingerprint
 from extract.config import ExtractConfig, Variant
-from extract.models.stable_diffusion import alphas_cumprod_sha256
+from extract.models.stable_diffusion import schedule_identity
 from extract.run.methods import Method
 from extract.run.model import Model
 
@@ -40,11 +40,7 @@ def compute_fingerprint(
         "mantissa_bits": config.stored_mantissa_bits,
     }
     if model.needs.unet:
-        fields |= {
-            "alphas_cumprod_sha256": alphas_cumprod_sha256(model.scheduler),
-            "prediction_type": model.scheduler.config.prediction_type,
-            "prompt_policy": model.policy.identity,
-        }
+        fields |= {**schedule_identity(model.scheduler), "prompt_policy": model.policy.identity}
     return Fingerprint(fields)
 
 

@@ -10,6 +10,7 @@ from cache_schema import Dataset
 from extract.config import ModelConfig
 from extract.models.base import DiffusionModel
 from extract.models.folder import ModelFolder
+from extract.models.loading import check_part
 from extract.models.prompts import PromptPolicy
 from extract.models.stable_diffusion import StableDiffusion, load_scheduler
 from extract.needs import Needs
@@ -45,6 +46,8 @@ class Model:
             config.model, config.pinned_revision, config.vae, config.vae_revision, needs.unet, config.variant
         )
         folder.check_files()
+        for part in folder.parts:
+            check_part(part)
         folder.latent_shape(config.image_size)
         scheduler = load_scheduler(folder, timesteps) if needs.unet else None
         policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)

@@ -45,6 +45,7 @@ def test_config_hash_ignores_notes_of_the_saving_library(copy: Path) -> None:
 
 
 def test_weights_in_several_files_are_hashed_in_the_order_of_their_names(copy: Path) -> None:
+    (copy / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     (copy / "unet" / "b.safetensors").write_bytes(b"b")
     (copy / "unet" / "a.safetensors").write_bytes(b"a")
     index = {"weight_map": {"one": "b.safetensors", "two": "a.safetensors", "three": "b.safetensors"}}
@@ -178,6 +179,7 @@ def test_damaged_settings_are_named(copy: Path, file: str) -> None:
 
 
 def test_a_damaged_list_of_weights_is_named(copy: Path) -> None:
+    (copy / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     for content, message in (("{", "cannot be read as JSON"), ("{}", "has no weight_map of file names")):
         (copy / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(content)
         with pytest.raises(ValueError, match=rf"index\.json {message}"):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from extract.config import ExtractConfig
 from extract.models.folder import ModelFolder, _hub_patterns
-from extract.models.stable_diffusion import _load
+from extract.models.loading import load_part
 from extract.run.job import Job
 from tests.extract.conftest import Run
 
@@ -129,8 +129,9 @@ def test_a_missing_file_of_several_is_told_and_downloaded_again(
     assert calls == [True, False]
 
 
-@pytest.mark.parametrize("name", ["../vae/diffusion_pytorch_model.safetensors", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["../vae/diffusion_pytorch_model.safetensors", "/etc/passwd", "/dev/zero", "a/b"])
 def test_a_list_leads_out_of_no_folder(copy: Path, name: str) -> None:
+    (copy / "unet" / WEIGHTS["unet"]).unlink()
     (copy / "unet" / INDEX).write_text(json.dumps({"weight_map": {"one": name}}))
     with pytest.raises(ValueError, match="names files of other folders, or none"):
         ModelFolder.open(str(copy))
@@ -150,7 +151,7 @@ def test_a_configuration_without_its_entries_is_told(copy: Path, part: str) -> N
 
 
 def test_half_precision_copies_are_named_with_their_setting_and_read(copy: Path) -> None:
-    expected = _load(ModelFolder.open(str(copy)).unet, torch.float32).state_dict()
+    expected = load_part(ModelFolder.open(str(copy)).unet, torch.float32).state_dict()
     for part, name in WEIGHTS.items():
         path = copy / part / name
         path.rename(path.with_name(name.replace(".safetensors", ".fp16.safetensors")))
@@ -158,7 +159,7 @@ def test_half_precision_copies_are_named_with_their_setting_and_read(copy: Path)
         ModelFolder.open(str(copy))
     folder = ModelFolder.open(str(copy), variant="fp16")
     folder.check_files()
-    loaded = _load(folder.unet, torch.float32).state_dict()
+    loaded = load_part(folder.unet, torch.float32).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in expected.items())
     with pytest.raises(ValueError, match=r"holds no diffusion_pytorch_model\.bf16\.safetensors: leave --variant out"):
         ModelFolder.open(str(copy), variant="bf16")
