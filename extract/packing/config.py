@@ -26,6 +26,9 @@ class PackConfig:
     a packed dataset. `auto`: the layout that the source has."""
     root: Path | None = None
     """What the paths in an annotation file or a table lie below; null: the folder that the file lies in."""
+    classes: Path | None = None
+    """File with the class of images whose names say none, for class prompts: CSV with a file and its class, or a public
+    list of ImageNet's validation images (docs/your-data.md names them). What the source says stays."""
     subset: str = "all"
     """Name of the set that these images are scored in, where the layout does not say it: generated images are
     compared with the photographs of their own subset."""
@@ -77,6 +80,8 @@ class PackConfig:
                 raise ValueError(f"root is {self.root}, but layout is {layout}: only lists of paths have a root")
             if not self.root.is_dir():
                 raise ValueError(f"root is {self.root}: no such folder")
+        if self.classes is not None and not self.classes.is_file():
+            raise ValueError(f"classes is {self.classes}: no such file")
         _ = self.copy_rule
 
     @property

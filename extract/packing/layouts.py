@@ -1,15 +1,14 @@
 """What lies in a source, and how it is labelled: one small function a layout, one record a file."""
 
-import functools
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cache_schema import sample_key
+from extract.packing.imagenet import class_name_of
 from extract.packing.naming import REAL, name_generators, source_of, tell_guessed_names
 from extract.packing.opening import Root
 from extract.packing.walking import is_hidden, is_image_name, subfolders, walk_files
@@ -29,10 +28,6 @@ _MEANT = {
     **{name: name for name in ("train", "val", "ai", "nature")},
 }
 """Names that are probably meant for another of the layout, in small letters → what to call the folder."""
-
-_REAL_NAME = re.compile(r"(n\d{8})_")
-_FIFTH_TOKEN_NAME = re.compile(r"(?:GLIDE|VQDM)_\d+_\d+_\d+_(\d+)_")
-_FIRST_TOKEN_NAME = re.compile(r"(\d+)_[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,28 +228,3 @@ def parse_genimage_path(path: str, root_name: str, names: Mapping[str, str] | No
     source = source_of(generator) if label else REAL
     split = GENIMAGE_SPLITS[parts[i + 1]]
     return SourceFile(path, label, source, generator, split, class_name=class_name_of(parts[-1], label))
-
-
-def class_name_of(file_name: str, label: int) -> str | None:
-    """ImageNet class by GenImage's file name, for example "tench"; None if the name holds none."""
-    if label == 0:
-        match = _REAL_NAME.match(file_name)
-        return _name_of_synset().get(match[1]) if match else None
-    match = _FIFTH_TOKEN_NAME.match(file_name) or _FIRST_TOKEN_NAME.match(file_name)
-    if match is None or int(match[1]) >= len(_class_names()):
-        return None
-    return _class_names()[int(match[1])]
-
-
-@functools.cache
-def _name_of_synset() -> dict[str, str]:
-    from timm.data.imagenet_info import ImageNetInfo  # loads torch: seconds that other layouts do not need
-
-    info = ImageNetInfo()
-    synsets: list[str] = info.label_names()  # type: ignore[no-untyped-call]
-    return {synset: info.label_name_to_description(synset).split(",")[0] for synset in synsets}
-
-
-@functools.cache
-def _class_names() -> tuple[str, ...]:
-    return tuple(_name_of_synset().values())

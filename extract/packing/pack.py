@@ -33,6 +33,7 @@ from extract.packing.choosing import (
     rejected_table,
     unused_table,
 )
+from extract.packing.class_names import ClassNames
 from extract.packing.config import PackConfig
 from extract.packing.corrections import find_corrections
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
@@ -43,7 +44,14 @@ from extract.packing.opening import Root
 from extract.packing.ordered import map_in_processes, map_in_threads, with_progress
 from extract.packing.repeats import share_groups
 from extract.packing.splits import split_of
-from extract.packing.telling import refuse_nothing_usable, tell_contents, tell_gaps, tell_limit, tell_rejected
+from extract.packing.telling import (
+    refuse_nothing_usable,
+    tell_classes,
+    tell_contents,
+    tell_gaps,
+    tell_limit,
+    tell_rejected,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -89,13 +97,17 @@ class _Source:
 
     @classmethod
     def inspect(cls, config: PackConfig, layout: Layout, dataset: Dataset | None) -> "_Source":
+        classes = None if config.classes is None else ClassNames.read(config.classes)
         listing = list_source(config.src, layout, config.root, config.subset, follow_links=config.follow_links)
-        files = collect_files(with_progress(listing.files, "listing", "file"))
+        found = listing.files if classes is None else map(classes.complete, listing.files)
+        files = collect_files(with_progress(found, "listing", "file"))
         if (most := config.max_per_source) is not None:
             cut = functools.partial(_split_of, config=config, has_validation=listing.has_validation)
             num_offered = len(files)
             files, num_left_out = limit_files(files, most, config.seed, cut, dataset)
             tell_limit(most, num_left_out, num_offered)
+        if config.classes is not None:
+            tell_classes(config.classes, files)
         inspect = functools.partial(inspect_file, Root(listing.root, config.follow_links), config.copy_rule)
         facts = map_in_processes(inspect, files_at(files), config.num_workers, INSPECT_CHUNK)
         facts_table = collect_facts(with_progress(facts, "inspecting", "file", len(files)))

@@ -1,21 +1,25 @@
 """What a packing tells: why files are left out, what training or evaluation will refuse, and what was packed."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cache_schema import Dataset, commonest_reasons, contents_table, count_images, new_file, write_rejected
-from extract.packing.catalogue import files_at
+from extract.packing.catalogue import escape, files_at
 from extract.packing.choosing import Choice
 from extract.packing.config import PackConfig
 from extract.packing.counting import count_offered, count_used
-from extract.packing.gaps import find_gaps, find_remedies
+from extract.packing.gaps import CLASSES, find_gaps, find_remedies
 from extract.packing.layouts import SourceFile
 
 logger = logging.getLogger(__name__)
 
+NUM_NAMED = 3
+"""Files that a line names."""
 NONE_USABLE = ".rejected.csv"
 """What the list's name ends in, beside the folder that is not made, where no file can be used."""
 
@@ -39,6 +43,25 @@ def tell_limit(max_per_source: int, num_left_out: int, num_offered: int) -> None
         f"{num_left_out:,}",
         f"{num_offered:,}",
     )
+
+
+def tell_classes(classes: Path, files: pa.Table) -> None:
+    """Log how many files of each class have no class name, and the first of them."""
+    for label, name in enumerate(CLASSES):
+        of_label = files.filter(pc.equal(files["label"], label))
+        unknown = of_label.filter(pc.is_null(of_label["class_name"]))["path"]
+        if not len(unknown):
+            continue
+        first = ", ".join(escape(os.fsdecode(path)) for path in unknown[:NUM_NAMED].to_pylist())
+        logger.warning(
+            "%s of %s %s images have no class name, neither by the source nor by %s: %s%s",
+            f"{len(unknown):,}",
+            f"{len(of_label):,}",
+            name,
+            classes,
+            first,
+            ", …" if len(unknown) > NUM_NAMED else "",
+        )
 
 
 def tell_rejected(files: pa.Table, choice: Choice, rejected: pa.Table) -> None:

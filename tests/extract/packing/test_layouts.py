@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cache_schema import Dataset, DatasetError, write_dataset
-from extract.packing.layouts import SourceFile, class_name_of, parse_genimage_path, path_below
+from extract.packing.imagenet import class_name_of
+from extract.packing.layouts import SourceFile, parse_genimage_path, path_below
 from extract.packing.lists import find_layout, list_source
 from tests.samples import make_sample
 
