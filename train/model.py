@@ -201,5 +201,5 @@ class MapNet(nn.Module):
 def _apply_head(head: nn.Linear, features: Tensor) -> Tensor:
     """Logits (batch, 2), float32 also under autocast: in bfloat16 100,000 images have 2,700 distinct scores."""
     with torch.autocast(features.device.type, enabled=False):
-        logits: Tensor = head(features.to(head.weight.dtype)).float()
-    return logits
+        logits: Tensor = head(features.to(head.weight.dtype))
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

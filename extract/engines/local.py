@@ -113,10 +113,9 @@ def list_devices(config: LaunchConfig) -> list[str]:
     """
     import torch  # takes seconds, which --help does not need
 
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
-        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
-    if config.device == "cpu" or not has_gpu:
+    from extract.run.device import find_device
+
+    if find_device(config.device).type == "cpu":
         return [""] * (config.processes or 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]

@@ -14,6 +14,7 @@ from extract.models.loading import check_part
 from extract.models.prompts import PromptPolicy
 from extract.models.stable_diffusion import StableDiffusion, load_scheduler
 from extract.needs import Needs
+from extract.run.device import find_device
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Model:
         Raises:
             ValueError: If a setting does not fit.
         """
-        device = _find_device(config.device)
+        device = find_device(config.device)
         folder = ModelFolder.open(
             config.model, config.pinned_revision, config.vae, config.vae_revision, needs.unet, config.variant
         )
@@ -61,11 +62,3 @@ class Model:
         return StableDiffusion(
             self.folder, self.scheduler, config.compute_dtype, self.device, config.channels_last, self.needs.decoder
         )
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch finds no GPU: pass --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
