@@ -114,12 +114,12 @@ train: .venv/.installed  ## train the detector from tars and cache (CONFIG=lare2
 	    $(call flag,--out,$(OUT)) $(ARGS)
 
 .PHONY: eval
-eval: .venv/.installed  ## score the test tars: CKPT=<run>/checkpoints/best.ckpt DATA= CACHE= → <run>/results.json
-	run="$$(dirname "$$(dirname $(call quote,$(CKPT)))")"; \
-	$(LARE) predict $(call flag,--ckpt,$(CKPT)) --out "$$run" $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
-	    --overwrite $(ARGS) && \
+eval: .venv/.installed  ## score the test tars: CKPT=<run>/checkpoints/best.ckpt DATA= CACHE= → <run>/results.json (OUT=)
+	out=$(call quote,$(OUT)); out="$${out:-$$(dirname "$$(dirname $(call quote,$(CKPT)))")}"; \
+	$(LARE) predict $(call flag,--ckpt,$(CKPT)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	    --overwrite $(ARGS) --out "$$out" --predictions.path predictions.parquet && \
 	$(LARE) evaluate $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
-	    --readings detector="$$run/predictions.parquet" --out "$$run/results.json"
+	    --readings detector="$$out/predictions.parquet" --out "$$out/results.json"
 
 .PHONY: detect
 detect: .venv/.installed  ## a verdict on a picture, folder or tar: IMG= DETECTOR=folder (MODEL= OUT=results.csv)

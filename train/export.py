@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import yaml
@@ -21,6 +21,7 @@ from train.model import WEIGHTS_NAME
 logger = logging.getLogger(__name__)
 
 CONFIG_NAME = "config.json"
+_MAX_CONFIG_BYTES = 2**20
 _MODEL_FILES = (".json", ".txt", ".safetensors")
 """What a diffusers folder needs; pickles and images stay behind."""
 
@@ -134,14 +135,27 @@ def _find_features(
 ) -> tuple[str, list[str]] | tuple[None, list[str]]:
     """Dataset and caches of a training: as named, or by its config.yaml."""
     config = run / "config.yaml"
-    settings: dict[str, Any] = {}
-    if config.is_file() and (data is None or caches is None):
-        settings = yaml.safe_load(config.read_text(encoding="utf-8")).get("data") or {}
-    data = data or settings.get("data")
-    found = caches or settings.get("cache") or []
+    named = _read_names(config) if config.is_file() and (data is None or caches is None) else (None, [])
+    data, found = data or named[0], list(caches or named[1])
     if data is not None and not found:
         raise ValueError(f"the caches of the training are unknown: {config} names none. Name --cache.")
-    return (None, []) if data is None else (data, [found] if isinstance(found, str) else list(found))
+    return (None, []) if data is None else (data, found)
+
+
+def _read_names(config: Path) -> tuple[str | None, list[str]]:
+    """Dataset and caches in a run's config.yaml, as texts: nothing that it names is built."""
+    try:
+        if config.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"it has more than {_MAX_CONFIG_BYTES} bytes")
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
+        data, caches = settings.get("data"), settings.get("cache") or []
+        caches = [caches] if isinstance(caches, str) else caches
+        if not all(isinstance(name, str) for name in (data or "", *caches)):
+            raise TypeError("a folder is no text")
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{config} does not name dataset and caches ({reason}): name --data and --cache") from error
+    return data, caches
 
 
 def _find_device(name: str) -> torch.device:

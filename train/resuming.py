@@ -4,11 +4,49 @@ A fit is stopped by a number of steps, by a time, by a signal or by a callback. 
 so as a whole one, validates in its middle where a time ended it, and skips an epoch where a number of steps is set.
 """
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
 
+logger = logging.getLogger(__name__)
+
 _LOOP = "fit_loop"
+_NO_MODELS: dict[str, Any] = {
+    "best_model_path": "",
+    "kth_best_model_path": "",
+    "last_model_path": "",
+    "best_k_models": {},
+}
+"""What a ModelCheckpoint knows of files before it wrote one."""
+
+
+def forget_files_elsewhere(checkpoint: dict[str, Any], out: Path) -> None:
+    """Take from callbacks the files that are no checkpoints below the output folder: they would remove or load them.
+
+    Args:
+        checkpoint: As Lightning wrote it, perhaps a stranger's or of a folder that was moved; changed in place.
+        out: The output folder.
+    """
+    states = checkpoint.get("callbacks")
+    for name, state in states.items() if isinstance(states, dict) else ():
+        if not isinstance(state, dict) or not _NO_MODELS.keys() & state.keys():
+            continue
+        models = state.get("best_k_models") or {}
+        named = [state.get(field) for field in _NO_MODELS if field != "best_k_models"]
+        named += list(models) if isinstance(models, dict) else [models]
+        if not all(_is_checkpoint_below(out, path) for path in named if path not in (None, "")):
+            state |= {field: empty for field, empty in _NO_MODELS.items() if field in state}
+            logger.warning(
+                "The checkpoint names files outside %s as those of %s: they are not touched.", out, str(name)[:60]
+            )
+
+
+def _is_checkpoint_below(out: Path, path: Any) -> bool:
+    if not isinstance(path, str) or not path.endswith(".ckpt") or "\0" in path:
+        return False
+    return Path(path).resolve().is_relative_to(out.resolve())
 
 
 def reopen_epoch(checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -260,6 +261,9 @@ class LareTask(LightningModule):
         """
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             resuming.reopen_epoch(checkpoint)
+            resuming.forget_files_elsewhere(checkpoint, Path(self.trainer.default_root_dir))
+        elif self._trainer is not None:
+            checkpoint["callbacks"] = {}  # of a fit: they have no part in scoring
         if self._trainer is not None and TRAINED_ON in checkpoint:
             here = describe_features(self.trainer.datamodule)  # type: ignore[attr-defined]
             self.allowed_differences = check_same_features(checkpoint[TRAINED_ON], here, self.allow_difference)

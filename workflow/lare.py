@@ -73,7 +73,9 @@ def _run(called: str, verb: Verb, args: Sequence[str]) -> int:
 
 
 def complete_predict(arguments: Sequence[str]) -> list[str]:
-    """Add what the checkpoint's run tells: its settings, and its folder as the place of the predictions.
+    """Add the folder of the checkpoint's run as the place of the predictions.
+
+    Its config.yaml is not read: settings are code, and the run may be a stranger's. The checkpoint says what it is.
 
     Raises:
         WrongFlags: If the checkpoint is not there.
@@ -87,9 +89,8 @@ def complete_predict(arguments: Sequence[str]) -> list[str]:
         raise WrongFlags(f"--ckpt is {ckpt}: no such file")
     run = ckpt.absolute().parent.parent
     is_run = (run / "config.yaml").is_file()
-    settings = ["--config", str(run / "config.yaml")] if is_run and "--config" not in arguments else []
     place = [f"--out={run}"] if is_run and "out" not in given else []
-    return [*settings, *place, *arguments, *added]
+    return [*place, *arguments, *added]
 
 
 def _load_checkout_questions() -> Mapping[str, Verb]:

@@ -200,9 +200,10 @@ def predict_arguments(
         target: Predictions file.
         *changes: What differs from the settings, "--data.predict_split=test".
     """
-    _, *common = fit_arguments(settings, data, cache, folder)
-    weights, path = folder / "checkpoints" / "best.ckpt", target.resolve()
-    scoring = (f"--ckpt_path={weights}", f"--predictions.path={path}", "--return_predictions=false")
+    place = target.resolve()
+    _, *common = fit_arguments(settings, data, cache, place.parent)
+    weights = folder / "checkpoints" / "best.ckpt"
+    scoring = (f"--ckpt_path={weights}", f"--predictions.path={place.name}", "--return_predictions=false")
     return ["predict", *common, *scoring, *changes]
 
 

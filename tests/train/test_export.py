@@ -72,6 +72,18 @@ def test_a_dataset_without_its_caches_is_refused(checkpoint: Path, tmp_path: Pat
         export_checkpoint(str(checkpoint), str(tmp_path / "out"), data=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", "data: [x]", "data: {data: {a: b}, cache: c}", "data: {data: d, cache: 3}", "\0", "x" * 2**21]
+)
+def test_a_run_that_names_no_folders_is_refused(checkpoint: Path, tmp_path: Path, text: str) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    checkpoint.rename(run / "checkpoints" / "best.ckpt")
+    (run / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.yaml does not name dataset and caches .*: name --data and --cache"):
+        export_checkpoint(str(run / "checkpoints" / "best.ckpt"), str(tmp_path / "out"))
+
+
 def test_saved_and_loaded_again_it_is_still_the_same(checkpoint: Path, tmp_path: Path) -> None:
     export_checkpoint(str(checkpoint), str(tmp_path / "first"))
     LareClassifier.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")

@@ -207,8 +207,7 @@ def test_predict_takes_what_the_run_says(tmp_path: Path) -> None:
     run, given = ckpt.parents[1], f"--ckpt_path={ckpt}"
     assert lare.complete_predict([given]) == [given, "--return_predictions=false"]  # a checkpoint of nowhere
     (run / "config.yaml").write_text(yaml.safe_dump({"out": "elsewhere"}))
-    settings = ["--config", str(run / "config.yaml")]
-    assert lare.complete_predict([given]) == [*settings, f"--out={run}", given, "--return_predictions=false"]
+    assert lare.complete_predict([given]) == [f"--out={run}", given, "--return_predictions=false"]
     own = ["--config", "x", given, "--out=y", "--return_predictions=true"]
     assert lare.complete_predict(own) == own
     with pytest.raises(WrongFlags, match="no such file"):

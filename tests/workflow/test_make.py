@@ -95,9 +95,10 @@ def test_a_folder_of_photographs_is_a_word(tmp_path: Path) -> None:
 def test_scoring_a_checkpoint_in_a_folder_with_spaces(tmp_path: Path) -> None:
     predict, evaluate = run_make(tmp_path, "eval", CKPT="runs/it's my run/checkpoints/best.ckpt", **PLACES)
     run = "runs/it's my run"
-    ckpt = [f"--ckpt={run}/checkpoints/best.ckpt", "--out", run]
+    ckpt = [f"--ckpt={run}/checkpoints/best.ckpt"]
     places = [f"--data={DATA}", f"--cache={CACHE}"]
-    assert predict[2:] == ["predict", *ckpt, *places, "--overwrite"]
+    to = ["--out", run, "--predictions.path", "predictions.parquet"]
+    assert predict[2:] == ["predict", *ckpt, *places, "--overwrite", *to]
     assert evaluate[2:] == [
         *("evaluate", *places, "--readings", f"detector={run}/predictions.parquet", "--out", f"{run}/results.json")
     ]

@@ -26,8 +26,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         if words[1] == "fit":
             Path(named["out"]).mkdir(parents=True)
         if words[1] == "predict":
-            Path(named["predictions.path"]).parent.mkdir(parents=True, exist_ok=True)
-            Path(named["predictions.path"]).touch()
+            Path(named["out"]).mkdir(parents=True, exist_ok=True)
+            Path(named["out"], named["predictions.path"]).touch()
 
     monkeypatch.setattr(stages, "run_module", record)
     return run
@@ -56,7 +56,7 @@ def test_each_seed_has_detectors_and_predictions_of_its_own(commands: list[list[
     read = [word.split("=")[1] for word in evaluation if word.startswith(f"{stages.PERMUTED}=")]
     assert read == [str(path) for path in made.files(stages.PERMUTED)] and len(read) == 3
     permuted = [c for c in commands if "--data.permute_maps=true" in c]
-    assert [options(c, "--predictions.path") for c in permuted] == [[path] for path in read]
+    assert [str(Path(*options(c, "--out"), *options(c, "--predictions.path"))) for c in permuted] == read
     assert all(Path(*options(c, "--ckpt_path")).parts[-3].startswith("full-seed-") for c in permuted)
     assert evaluation[-2:] == ["--differences", "full:image_only"]
 

@@ -41,7 +41,7 @@ class Parser(LimitedClasses, ArgumentParser):
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Write results.json from saved predictions, and a short table to the standard output."""
     from train.scoring.evaluate import compare_readings, evaluate
-    from train.scoring.prediction_file import COLUMNS
+    from train.scoring.prediction_file import COLUMNS, check_origin, hash_predictions
     from train.scoring.scores import load_reading, parse_named_files
 
     parser = Parser(prog="python -m train evaluate", description=evaluate_command.__doc__)
@@ -72,6 +72,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     dataset, cache = Dataset.open(settings.data), open_cache(settings.cache)
     check_dataset(cache, dataset.dataset_id)
     index = dataset.table([*COLUMNS])
+    for path in (path for named in (files, validation) for paths in named.values() for path in paths):
+        check_origin(path, dataset.dataset_id, cache.fingerprint)
+    hashes = {name: [hash_predictions(path) for path in paths] for name, paths in files.items()}
     readings = {name: load_reading(index, paths, validation.get(name, ())) for name, paths in files.items()}
     for name, reading in readings.items():
         if None in reading.calibrations:
@@ -84,7 +87,13 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     how = {"num_resamples": settings.num_resamples, "seed": settings.seed}
     record = {
         **{"dataset_id": dataset.dataset_id, "fingerprint": cache.fingerprint, "fields": dict(cache.fields)},
-        **{"readings": _as_text(files), "validation": _as_text(validation), **_describe_readings(readings), **how},
+        **{
+            "readings": _as_text(files),
+            "readings_sha256": hashes,
+            "validation": _as_text(validation),
+            **_describe_readings(readings),
+            **how,
+        },
         **describe_code(),
     }
     results = {"settings": record, **evaluate(readings, **how)}

@@ -8,11 +8,14 @@
 | `score` | float64 | higher for generated; a detector's is a probability |
 | `probability` | float64 | a detector: the score with the temperature applied; null where none was fitted |
 
-The metadata keeps what was fitted on validation for the weights, and how features differed from training.
+The metadata keeps what was fitted on validation for the weights, how features differed from training, and of which
+dataset, caches and weights the predictions are.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,18 @@ COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_
 THRESHOLD = b"threshold"
 CALIBRATION = b"calibration"
 ALLOWED_DIFFERENCES = b"allowed_differences"
+ORIGIN = b"origin"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What predictions were made from."""
+
+    dataset_id: str
+    fingerprints: tuple[str, ...]
+    """Of the caches, in their order."""
+    checkpoint_sha256: str | None = None
+    """Of the file of the weights."""
 
 
 def generated_score(logits: Tensor) -> Tensor:
@@ -50,6 +65,7 @@ def prediction_table(
     logits: Tensor,
     calibration: Calibration,
     allowed_differences: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> pa.Table:
     """Predictions joined with the index.
 
@@ -59,6 +75,7 @@ def prediction_table(
         logits: (n, 2), float32, column 1 generated.
         calibration: What was fitted on validation, kept in the table's metadata if anything was.
         allowed_differences: How the features differ from training, kept in the metadata too.
+        origin: What the predictions were made from, kept in the metadata too.
 
     Returns:
         `row`, `COLUMNS`, logit_real, logit_generated (float32), score and probability (float64); each row once, sorted.
@@ -79,6 +96,8 @@ def prediction_table(
     for name, values in (("logit_real", logits[:, 0]), ("logit_generated", logits[:, 1]), ("score", scores)):
         table = table.append_column(name, pa.array(values.numpy()))
     metadata = {ALLOWED_DIFFERENCES: json.dumps(list(allowed_differences)).encode()}
+    if origin is not None:
+        metadata[ORIGIN] = json.dumps(asdict(origin)).encode()
     probability = pa.nulls(len(table), pa.float64())
     if calibration.is_fitted:
         probability = pa.array(calibration.scale(scores).numpy())
@@ -116,6 +135,46 @@ def read_predictions(index: pa.Table, path: Path) -> pa.Table:
     if num_bad:
         raise ValueError(f"{path}: {num_bad} of {len(table)} scores are not finite")
     return table
+
+
+def read_origin(path: Path) -> Origin | None:
+    """What a prediction file was made from; None where it does not say: older files, and scores without weights.
+
+    Raises:
+        ValueError: If it is no prediction file, or says something else.
+    """
+    try:
+        stored = (pq.read_schema(path).metadata or {}).get(ORIGIN)
+        if stored is None:
+            return None
+        content = json.loads(stored)
+        dataset_id, checkpoint = content["dataset_id"], content.get("checkpoint_sha256")
+        fingerprints = tuple(content["fingerprints"])
+        if not all(isinstance(text, str) for text in (dataset_id, checkpoint or "", *fingerprints)):
+            raise TypeError("a name is no text")
+    except (pa.ArrowException, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as predictions: {error}") from error
+    return Origin(dataset_id, fingerprints, checkpoint)
+
+
+def check_origin(path: Path, dataset_id: str, fingerprint: str) -> None:
+    """Refuse predictions of another dataset or cache, where the file says so. Copies of a dataset have its keys.
+
+    Raises:
+        ValueError: If they are, or the file cannot be read.
+    """
+    origin = read_origin(path)
+    if origin is None:
+        return
+    what = "dataset" if origin.dataset_id != dataset_id else "cache" if fingerprint not in origin.fingerprints else None
+    if what:
+        raise ValueError(f"{path} holds predictions of another {what}: name theirs, or predict again")
+
+
+def hash_predictions(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hexadecimal digits: by it results name the predictions that they are of."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_probability(predictions: pa.Table) -> bool:

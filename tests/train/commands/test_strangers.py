@@ -1,18 +1,16 @@
 """A stranger's checkpoint, run folder and settings file: no command makes the marker file that they name."""
 
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 
-from cache_schema import write_dataset
-from tests.samples import make_sample
-from tests.train.commands.test_lightning import CONFIGS, _create_cache
-from train.__main__ import main
+from tests.train.commands.conftest import Strange
+from workflow import lare
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"),
@@ -20,77 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),
     pytest.mark.filterwarnings("ignore:.*dirpath has changed from"),
 ]
-
-
-class Strange:
-    """A real run, whose files a test changes into a stranger's, and the user's own commands on them."""
-
-    def __init__(self, folder: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.out, self.marker = folder, folder / "run", folder / "marker"
-        self._patch = monkeypatch
-        self.own = made / "own.yaml"
-        self.data = [f"--data={made / 'data'}", f"--cache={made / 'cache'}"]
-        shutil.copytree(made / "run", self.out)
-        self.last, self.best = (self.out / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
-
-    def run(self, *arguments: object) -> int:
-        self._patch.setattr(sys, "argv", ["train", *map(str, arguments)])
-        return _main()
-
-    def spec(self) -> dict[str, Any]:
-        """What jsonargparse takes for an object: one that makes the marker when it is built."""
-        return {"class_path": "logging.FileHandler", "init_args": {"filename": str(self.marker)}}
-
-    def change(self, name: str, value: Any) -> None:
-        """Change an entry of both checkpoints."""
-        for path in (self.last, self.best):
-            content = torch.load(path, weights_only=True)
-            content[name].update(value)
-            torch.save(content, path)
-
-    def command(self, name: str) -> tuple[object, ...]:
-        """A command that takes a checkpoint, with the user's own settings."""
-        own = ("-c", self.own, "--ckpt_path", self.last)
-        if name == "fit":
-            return ("fit", "-c", CONFIGS / "lare2.yaml", *own, "--trainer.max_epochs=2", "--out", self.out)
-        if name == "export":
-            return ("export", f"--ckpt={self.last}", f"--out={self.folder / 'exported'}", *self.data)
-        return (name, *own, "--out", self.folder / name)
-
-
-def _main() -> int:
-    try:
-        return main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dataset, cache, the user's own settings, and a run of an epoch."""
-    folder = tmp_path_factory.mktemp("made")
-    splits = ["train"] * 16 + ["validation"] * 4 + ["test"] * 4
-    samples = [make_sample(i, split=split) for i, split in enumerate(splits)]
-    dataset = write_dataset(folder / "data", samples, {"made_by": "a test"}, max_rows=8)
-    cache = _create_cache(folder / "cache", dataset)
-    places = {"data": str(dataset.folder), "cache": str(cache)}
-    settings = {
-        "trainer": {"max_epochs": 1, "accelerator": "cpu", "log_every_n_steps": 1, "enable_model_summary": False},
-        "model": {"backbone": "resnet_tiny_clip", "pretrained": False, "image": False},
-        "data": {**places, "batch_size": 4, "num_workers": 0, "crop_px": 16},
-    }
-    settings["trainer"]["precision"] = "32-true"
-    (folder / "own.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.MonkeyPatch.context() as patch:
-        fit = ("fit", "-c", CONFIGS / "lare2.yaml", "-c", folder / "own.yaml", "--out", folder / "run")
-        patch.setattr(sys, "argv", ["train", *map(str, fit)])
-        assert _main() == 0
-    return folder
-
-
-@pytest.fixture
-def strange(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Strange:
-    return Strange(tmp_path, made, monkeypatch)
 
 
 COMMANDS = ("fit", "validate", "test", "predict", "export")
@@ -137,3 +64,58 @@ def test_a_settings_file_names_no_class_of_others(
     if place != "model.record.x":  # a fact that stays as it is
         assert status == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_run_folder_decides_nothing_but_its_weights(strange: Strange) -> None:
+    """Its settings name a class, other data and another place; its predictions and results are lies."""
+    assert strange.run(*strange.command("predict"), "--out", strange.folder / "honest") == 0
+    honest = pq.read_table(strange.folder / "honest" / "predictions.parquet")
+    lie = honest.set_column(honest.column_names.index("score"), "score", pa.array([1.0, 0.0] * (len(honest) // 2)))
+    pq.write_table(lie, strange.out / "predictions.parquet")
+    (strange.out / "results.json").write_text("{}")
+    settings = yaml.safe_load((strange.out / "config.yaml").read_text())
+    settings["trainer"]["callbacks"] = [strange.spec()]
+    settings["predictions"]["path"] = "elsewhere.parquet"
+    settings["data"] |= {"data": "/nowhere", "predict_split": "train"}
+    (strange.out / "config.yaml").write_text(yaml.safe_dump(settings))
+
+    flags = ["--trainer.accelerator", "cpu", "--data.num_workers", "0"]
+    places = [part for flag in strange.data for part in flag.split("=", 1)]
+    assert lare.main(["predict", "--ckpt", str(strange.last), *places, "--overwrite", *flags]) == 0
+    assert not strange.marker.exists() and not (strange.out / "elsewhere.parquet").exists()
+    found = pq.read_table(strange.out / "predictions.parquet")
+    assert found["split"].unique().to_pylist() == ["test"]
+    assert found["score"].to_pylist() == honest["score"].to_pylist() != lie["score"].to_pylist()
+
+
+@pytest.mark.parametrize("path", ["../elsewhere.parquet", "/tmp/elsewhere.parquet", "link/elsewhere.parquet", ".."])
+def test_predictions_stay_below_the_output_folder(
+    strange: Strange, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = strange.folder / "predict"
+    out.mkdir()
+    (out / "link").symlink_to(strange.folder)
+    assert strange.run(*strange.command("predict"), "--predictions.path", path) == 1
+    assert f"predictions.path is {path}: expected a file below --out" in capsys.readouterr().err
+    assert not list(strange.folder.glob("*.parquet")) and not Path("/tmp/elsewhere.parquet").exists()
+
+
+@pytest.mark.parametrize("form", ["{out}/checkpoints/../../precious", "{folder}/precious", "file://{folder}/precious"])
+def test_a_checkpoint_removes_nothing_outside_its_run(strange: Strange, form: str) -> None:
+    precious = strange.folder / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").touch()
+    (strange.folder / "precious.ckpt").touch()
+    named = form.format(out=strange.out, folder=strange.folder)
+    content = torch.load(strange.last, weights_only=True)
+    for state in content["callbacks"].values():
+        if "best_model_path" in state:
+            state["dirpath"] = str(strange.out / "checkpoints")
+            state["best_model_path"] = state["kth_best_model_path"] = named
+            state["last_model_path"] = f"{named}.ckpt"
+            state["best_k_models"] = {named: torch.tensor(-1.0)}
+            state["kth_value"] = state["best_model_score"] = torch.tensor(-1.0)
+    torch.save(content, strange.last)
+    assert strange.run(*strange.command("fit")) == 0
+    assert (precious / "thesis.tex").exists() and (strange.folder / "precious.ckpt").exists()
+    assert torch.load(strange.last, weights_only=True)["epoch"] == 1
