@@ -79,7 +79,7 @@ def main() -> None:
         sys.stderr.write("setup: installing into .venv, a few minutes\n")
         venv.create(ENVIRONMENT, with_pip=True, clear=False)
         install_torch(build)
-        pip("--constraint", "constraints.txt", "--editable", ".[demo,cluster,bench,formats,marks,serve,docs,dev]")
+        pip("--constraint", "constraints.txt", "--editable", ".[demo,bench,formats,marks,serve,docs,dev]")
         STAMP.write_text(wanted)
 
 

@@ -3,7 +3,6 @@
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from extract.engines.config import LaunchConfig
@@ -38,15 +37,15 @@ class Engine(ABC):
         return 1
 
     @abstractmethod
-    def describe(self, settings: Path, tasks: Sequence[str]) -> str:
+    def describe(self, flags: Sequence[str], tasks: Sequence[str]) -> str:
         """What a dry run shows besides the plan; "" for nothing. Arguments as in `run`."""
 
     @abstractmethod
-    def run(self, settings: Path, tasks: Sequence[str]) -> bool:
+    def run(self, flags: Sequence[str], tasks: Sequence[str]) -> bool:
         """Run the tasks, or hand them over to what runs them.
 
         Args:
-            settings: YAML file of the run's settings.
+            flags: The run's settings, as flags. No file holds them: others might write to it before a task reads it.
             tasks: Tars of each task, "0-25"; at least one.
 
         Returns:
@@ -57,11 +56,10 @@ class Engine(ABC):
         """
 
 
-def run_command(settings: Path, shards: str) -> list[str]:
-    """The command line of a task.
+def run_command(flags: Sequence[str]) -> list[str]:
+    """The command line of a task, without its tars.
 
     Args:
-        settings: YAML file of the run's settings.
-        shards: Positions of tars, "0-25".
+        flags: The run's settings, as flags.
     """
-    return [sys.executable, "-u", "-m", "extract", "run", f"--config={settings}", f"--shard={shards}"]
+    return [sys.executable, "-u", "-m", "extract", "run", *flags]

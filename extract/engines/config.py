@@ -34,8 +34,7 @@ class LaunchConfig(ExtractConfig):
     """Images a second that a device is expected to process, for tars_per_task and the estimated cost. If not given:
     the mean of the finished stores, or an assumed share of a GPU's peak."""
     logs: str | None = None
-    """Folder of the tasks' logs and batch files, which every node can write to; .logs in the cache folder if not
-    given."""
+    """Folder of the tasks' logs, which every node can write to; .logs in the cache folder if not given."""
     dry_run: bool = False
     """Show the plan, its cost and the batch file, and start nothing."""
     processes: int | None = None

@@ -1,14 +1,12 @@
 """An extraction as many tasks: which tars are missing, how many a task gets, what they cost; an engine runs them."""
 
-import hashlib
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
-import yaml
-
-from cache_schema import format_shards, own_folder, shard_reports, write_text
+from cache_schema import format_shards, own_folder, shard_reports
 from extract.engines.base import Engine
 from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.engines.registry import make_engine
@@ -75,18 +73,18 @@ class Launch:
         config = self.config
         if not self.tasks:
             return False
-        text = yaml.safe_dump(config.run_settings(self.engine.device), allow_unicode=True)
-        settings = settings_path(config.logs_folder, text)
+        flags = as_flags(config.run_settings(self.engine.device))
         if config.dry_run:
-            logger.info("dry run: nothing is started\n%s", self.engine.describe(settings, self.tasks))
+            logger.info("dry run: nothing is started\n%s", self.engine.describe(flags, self.tasks))
             return False
         remove_old(config.cache, DEAD_SEC)
         if running := [p.task for p in load_progress(config.cache) if not p.error]:
             logger.warning("%d tasks already work on this cache; tars that they finish are skipped", len(running))
-        if config.logs is None:  # another one's name is a person's choice, and may be a link
-            own_folder(settings.parent)
-        write_text(settings, text)
-        return self.engine.run(settings, self.tasks)
+        if config.logs is None:
+            own_folder(config.logs_folder)
+        else:  # its name is a person's choice, and may be a link
+            config.logs_folder.mkdir(parents=True, exist_ok=True)
+        return self.engine.run(flags, self.tasks)
 
     def _log_plan(self) -> None:
         config, rate = self.config, self.rate.images_per_second
@@ -108,9 +106,9 @@ class Launch:
         logger.info("%s tasks, at most %d at a time → %s", f"{len(self.tasks):,}", at_once, config.cache)
 
 
-def settings_path(folder: Path, text: str) -> Path:
-    """The file with the settings of every task, named after its content: a task can be run again by hand with it."""
-    return folder / f"settings-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+def as_flags(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as a command line has them, `--timesteps=[200, 400]`."""
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()]
 
 
 def _tars_per_task(job: Job, rate: Rate, num_processes: int) -> int:

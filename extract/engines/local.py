@@ -55,11 +55,11 @@ class LocalEngine(Engine):
         """One for each device."""
         return len(self.devices)
 
-    def describe(self, settings: Path, tasks: Sequence[str]) -> str:
+    def describe(self, flags: Sequence[str], tasks: Sequence[str]) -> str:
         """Nothing besides the plan."""
         return ""
 
-    def run(self, settings: Path, tasks: Sequence[str]) -> bool:
+    def run(self, flags: Sequence[str], tasks: Sequence[str]) -> bool:
         """Run tasks until all are done; one that fails does not keep the others from running.
 
         Raises:
@@ -71,7 +71,7 @@ class LocalEngine(Engine):
         try:
             while waiting or running:
                 while waiting and free:
-                    running.append(self._start(settings, waiting.popleft(), free.pop(0)))
+                    running.append(self._start(flags, waiting.popleft(), free.pop(0)))
                 time.sleep(POLL_SEC)
                 for task in [task for task in running if task.process.poll() is not None]:
                     running.remove(task)
@@ -90,7 +90,7 @@ class LocalEngine(Engine):
             )
         return above
 
-    def _start(self, settings: Path, shards: str, device: str) -> _Running:
+    def _start(self, flags: Sequence[str], shards: str, device: str) -> _Running:
         environment = {**os.environ}
         if device:
             environment["CUDA_VISIBLE_DEVICES"] = device
@@ -98,9 +98,9 @@ class LocalEngine(Engine):
             # Processes that take all processors each would wait for one another.
             threads = max(1, len(os.sched_getaffinity(0)) // len(self.devices))
             environment.setdefault("OMP_NUM_THREADS", str(threads))
-        log = settings.parent / f"local-{os.getpid()}-{shards.replace(',', '_')[:60]}.log"
+        log = self.config.logs_folder / f"local-{os.getpid()}-{shards.replace(',', '_')[:60]}.log"
         with open_in_place(log, "wb") as stream:
-            process = _popen(run_command(settings, shards), environment, stream)
+            process = _popen([*run_command(flags), f"--shard={shards}"], environment, stream)
         logger.info("tars %s on %s: process %d, log %s", shards, device or "the CPU", process.pid, log)
         return _Running(shards, device, process, log, time.monotonic())
 

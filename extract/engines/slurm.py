@@ -1,66 +1,46 @@
-"""Tasks as an array of SLURM jobs, by submitit. Light to import: every task does it before its work begins."""
+"""Tasks as an array of SLURM jobs: a batch file that sbatch reads from its input, so that nothing that runs is stored.
+
+A job array's elements start hours later, from what SLURM has kept. Whoever else may write to the cache folder, or to
+the logs, changes nothing in them.
+"""
 
 import logging
-import signal
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from extract.engines.base import Engine, run_command
 from extract.engines.config import LaunchConfig
 
 logger = logging.getLogger(__name__)
 
-# The signal that SLURM sends before the time limit goes to every process of a task. It is for submitit's handler alone,
-# and an ignored signal stays ignored in what is started.
-_WITHOUT_USR2 = ("/bin/sh", "-c", "trap '' USR2; exec \"$@\"", "sh")
+SECONDS_BEFORE_LIMIT = 90
+MAX_RESTARTS = 3
+"""A task that has been started anew so often, for whatever reason, is ended at its time limit."""
 
-
-class ExtractTask:
-    """One element of the array, called by submitit on its node: `python -m extract run` over some tars.
-
-    SIGTERM (scancel, preemption) reaches the run itself, which ends in order with 143. Before the time limit submitit's
-    handler puts the job back into the queue and leaves by SystemExit. Either way the published stores stay, and the
-    next attempt skips them.
-
-    Args:
-        settings: YAML file of the run's settings.
-        num_gpus: GPUs of the task; several share its tars by a launch of their own.
-    """
-
-    def __init__(self, settings: Path, num_gpus: int) -> None:
-        self.settings, self.num_gpus = settings, num_gpus
-
-    def __call__(self, shards: str) -> None:
-        """Run, and exit with the run's status if it is not 0, so that SLURM records it.
-
-        Args:
-            shards: Positions of tars, "0-25".
-        """
-        process = subprocess.Popen([*_WITHOUT_USR2, *self.command(shards)])
-        try:
-            status = process.wait()
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
-        if status:
-            sys.exit(status if status > 0 else 128 - status)
-
-    def command(self, shards: str) -> list[str]:
-        """The command line of the task's work."""
-        if self.num_gpus <= 1:
-            return run_command(self.settings, shards)
-        python = [sys.executable, "-u", "-m", "extract"]
-        return [*python, "launch", f"--config={self.settings}", f"--shard={shards}", "--engine=local"]
-
-    def checkpoint(self, shards: str) -> Any:
-        """What the requeued job does: the same call, which skips finished stores."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, shards)
+# srun, so that scancel's SIGTERM reaches the run; it does not take the number of CPUs over by itself. The signal before
+# the time limit is for this shell alone. An element is named as one: its bare number may be that of the whole array.
+_WORK = """\
+srun --unbuffered --cpus-per-task={cpus} {command} "--shard=$shards" &
+work=$!
+put_back() {{
+    signalled=yes
+    if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
+        echo "the time limit is near: the task goes back into the queue"
+        scontrol requeue "${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
+    fi
+}}
+trap put_back USR2
+signalled=yes
+while [ "$signalled" ]; do  # a signal ends a wait early
+    signalled=
+    wait "$work"
+    status=$?
+done
+exit "$status"
+"""
 
 
 class SlurmEngine(Engine):
@@ -76,18 +56,11 @@ class SlurmEngine(Engine):
         """As `concurrency` says."""
         return self.config.concurrency
 
-    def describe(self, settings: Path, tasks: Sequence[str]) -> str:
-        """The text that would be given to sbatch, and the command of the first task."""
-        from submitit.slurm import slurm
+    def describe(self, flags: Sequence[str], tasks: Sequence[str]) -> str:
+        """The batch file that would be given to sbatch."""
+        return batch_file(self.config, flags, tasks)
 
-        config = self.config
-        command = f"{sys.executable} -u -m submitit.core._submit {config.logs_folder}"
-        count: dict[str, Any] = {"map_count": len(tasks)} if len(tasks) > 1 else {}
-        text = slurm._make_sbatch_string(command, config.logs_folder, **slurm_parameters(config), **count)
-        work = " ".join(ExtractTask(settings, config.gpus_per_task).command("…"))
-        return f"{text}\n# each task: {work}\n"
-
-    def run(self, settings: Path, tasks: Sequence[str]) -> bool:
+    def run(self, flags: Sequence[str], tasks: Sequence[str]) -> bool:
         """Submit the tasks.
 
         Returns:
@@ -96,18 +69,14 @@ class SlurmEngine(Engine):
         Raises:
             OSError: If SLURM is not there, or refuses the job.
         """
-        import submitit
-
-        config = self.config
+        config, text = self.config, batch_file(self.config, flags, tasks)
         try:
-            executor = submitit.SlurmExecutor(config.logs_folder)
-            executor.update_parameters(**slurm_parameters(config))
-            jobs: Any = executor.map_array(ExtractTask(settings, config.gpus_per_task), tasks)
-        except submitit.core.utils.FailedJobError as error:
-            raise OSError(f"sbatch refuses the job: {str(error).strip()}") from error
-        except RuntimeError as error:
-            raise OSError(f"this machine submits no SLURM jobs: {error}") from error
-        number = jobs[0].job_id.partition("_")[0]
+            done = subprocess.run(["sbatch", "--parsable"], input=text, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise OSError("this machine submits no SLURM jobs: there is no sbatch") from error
+        if done.returncode:
+            raise OSError(f"sbatch refuses the job: {done.stderr.strip()}")
+        number = done.stdout.strip().partition(";")[0]
         logger.info(
             "job %s: %d tasks, logs in %s. Watch them: make status WATCH=1 DATA=%s CACHE=%s; end them: scancel %s",
             number,
@@ -120,21 +89,61 @@ class SlurmEngine(Engine):
         return False
 
 
-def slurm_parameters(config: LaunchConfig) -> dict[str, Any]:
-    """The launch's settings in submitit's words."""
-    parameters: dict[str, Any] = {
-        "job_name": "lare-extract",
+def batch_file(config: LaunchConfig, flags: Sequence[str], tasks: Sequence[str]) -> str:
+    """The text for sbatch: SLURM's options, the setup, the list of tasks, and the work of each.
+
+    Args:
+        config: The launch's settings.
+        flags: The run's settings, as flags.
+        tasks: Tars of each task, "0-25".
+
+    Raises:
+        ValueError: If an option of sbatch is no single line.
+    """
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *(_option(name, value) for name, value in slurm_options(config, len(tasks)).items()),
+            *(config.setup or ()),
+            f"tasks=({' '.join(map(shlex.quote, tasks))})",
+            "shards=${tasks[${SLURM_ARRAY_TASK_ID:-0}]}",
+            'echo "task $shards on $(hostname)"',
+            _WORK.format(cpus=config.num_cpus, command=shlex.join(task_command(config, flags)), restarts=MAX_RESTARTS),
+        ]
+    )
+
+
+def task_command(config: LaunchConfig, flags: Sequence[str]) -> list[str]:
+    """The command line of a task's work, without its tars; several GPUs share them by a launch of their own."""
+    if config.gpus_per_task <= 1:
+        return run_command(flags)
+    logs = [f"--logs={config.logs_folder}"]
+    return [sys.executable, "-u", "-m", "extract", "launch", *flags, *logs, "--engine=local"]
+
+
+def slurm_options(config: LaunchConfig, num_tasks: int) -> dict[str, object]:
+    """Options of sbatch by name; True is one without a value. A person's own (`sbatch`) come last and win."""
+    logs = str(config.logs_folder).replace("%", "%%")
+    options: dict[str, object] = {
+        "job-name": "lare-extract",
         "time": config.time_limit,
-        "cpus_per_task": config.num_cpus,
-        "mem": f"{int(config.memory_gb * 1024)}MB",
-        "array_parallelism": config.concurrency,
+        "cpus-per-task": config.num_cpus,
+        "mem": f"{int(config.memory_gb * 1024)}M",
+        "gpus-per-node": config.gpus_per_task or None,
         "partition": config.partition,
         "account": config.account,
-        "gpus_per_node": config.gpus_per_task or None,
-        "setup": config.setup,
-        "additional_parameters": {"requeue": True, **(config.sbatch or {})},
-        # Since SLURM 22.05 srun does not take the batch job's number, and a step would have one CPU.
-        "srun_args": [f"--cpus-per-task={config.num_cpus}"],
+        "array": f"0-{num_tasks - 1}%{min(num_tasks, config.concurrency)}" if num_tasks > 1 else None,
+        "output": f"{logs}/slurm-{'%A_%a' if num_tasks > 1 else '%j'}.log",
+        "open-mode": "append",
+        "requeue": True,
+        "signal": f"B:USR2@{SECONDS_BEFORE_LIMIT}",
     }
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return {**given, "wckey": None}  # submitit's own is refused by clusters that keep a list of them
+    own = {name.replace("_", "-"): value for name, value in (config.sbatch or {}).items()}
+    return {name: value for name, value in {**options, **own}.items() if value is not None}
+
+
+def _option(name: str, value: object) -> str:
+    text = f"#SBATCH --{name}" if value is True else f"#SBATCH --{name}={shlex.quote(str(value))}"
+    if not text.isprintable():
+        raise ValueError(f"{text!r} cannot be an option of sbatch: expected one line of plain text")
+    return text

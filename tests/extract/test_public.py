@@ -41,7 +41,7 @@ def test_another_name_is_an_attribute_error() -> None:
 
 
 def test_importing_the_package_or_its_settings_loads_no_torch() -> None:
-    heavy = ("torch", "diffusers", "transformers", "submitit")
+    heavy = ("torch", "diffusers", "transformers")
     assert loaded_after("import extract", *heavy) == set()
     light = "ExtractConfig, LaunchConfig, PackConfig, WatchConfig, ImportConfig, sample_noise, pack, CopyRule"
     assert loaded_after(f"from extract import {light}", *heavy) == set()

@@ -161,7 +161,7 @@ def test_a_task_before_its_time_limit_goes_back_into_the_queue_and_goes_on(
     cache = tmp_path / "cache"
     job = launch(shard="0-5", tars_per_task=6)
     cluster.wait(lambda: bool(published(cache)), 240, "the first store")
-    cluster.run("scancel", "--signal=USR2", job)  # what SLURM sends 90 s before the time limit
+    cluster.run("scancel", "--batch", "--signal=USR2", job)  # what SLURM sends 90 s before the time limit
     cluster.wait(lambda: "Restarts=1" in cluster.run("scontrol", "show", "job", job), 60, "the job in the queue")
     before = published(cache)
     inodes = {n: (cache / f"train-{n:06d}.zarr.zip").stat().st_ino for n in before}

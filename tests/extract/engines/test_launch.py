@@ -12,14 +12,13 @@ from typing import Any, get_args
 
 import pytest
 import torch
-import yaml
 
 from cache_schema import Dataset, open_cache
 from extract.__main__ import main
 from extract.engines.config import EngineName, LaunchConfig
 from extract.engines.launch import Launch
 from extract.engines.registry import ENGINES, make_engine
-from extract.engines.slurm import ExtractTask
+from extract.engines.slurm import batch_file, task_command
 from extract.lare import reconstruction_error
 from extract.models.costs import count_macs, expected_rate
 from extract.models.folder import ModelFolder
@@ -71,9 +70,11 @@ def test_a_dry_run_tells_batch_file_and_costs_and_starts_nothing(
         "#SBATCH --constraint=a100",
         "#SBATCH --gpus-per-node=1",
         "#SBATCH --requeue",
-        "#SBATCH --signal=USR2@90",
+        "#SBATCH --signal=B:USR2@90",
         " --cpus-per-task=2 ",
-        f"# each task: {sys.executable} -u -m extract run --config={tmp_path / 'cache' / '.logs'}/settings-",
+        f"#SBATCH --output={tmp_path / 'cache' / '.logs'}/slurm-%A_%a.log",
+        f"{sys.executable} -u -m extract run --data={tmp_path / 'data'} --model=",
+        "tasks=(0 1)",
     ):
         assert words in caplog.text
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["cache.json"]
@@ -177,7 +178,7 @@ def test_every_engine_that_can_be_chosen_is_there_and_plans_tasks(name: EngineNa
     assert type(engine) is ENGINES[name] and len(ENGINES) == len(get_args(EngineName))
     assert engine.device == "cpu"
     assert engine.max_at_once >= engine.min_tasks >= 1
-    assert isinstance(engine.describe(Path("settings.yaml"), ["0-3"]), str)
+    assert isinstance(engine.describe(["--image_size=64"], ["0-3"]), str)
 
 
 def test_tasks_are_told_absolute_paths_and_a_device_that_must_be_there(
@@ -198,28 +199,88 @@ def test_sbatch_that_is_not_there_is_an_error(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert main(["launch", *as_flags(settings())]) == 1
-    assert 'this machine submits no SLURM jobs: Could not detect "srun"' in capsys.readouterr().err
+    assert "this machine submits no SLURM jobs: there is no sbatch" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("status", "expected"), [(0, None), (3, 3), (1, 1), (-9, 137)])
-def test_a_task_exits_as_its_run_does(
-    status: int, expected: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of programs called sbatch, srun and scontrol, which keep what they are given."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name, text in {
+        "sbatch": f'cat > "{folder}/submitted"; echo "17;cluster"',
+        "srun": f'printf "%s\\n" "$@" > "{folder}/work"; exec /bin/sh "{folder}/task"',
+        "scontrol": f'echo "$@" >> "{folder}/requeued"',
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def submit(settings: dict[str, Any], slurm: Path) -> str:
+    assert main(["launch", *as_flags(settings)]) == 0
+    return (slurm / "submitted").read_text()
+
+
+def test_what_runs_lies_in_no_folder_and_its_settings_survive_the_shell(
+    packed: Dataset, settings: Arguments, slurm: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    end = f"kill {status} $$" if status < 0 else f"exit {status}"
-    monkeypatch.setattr(ExtractTask, "command", lambda self, shards: ["/bin/sh", "-c", end])
-    task = ExtractTask(tmp_path / "settings.yaml", num_gpus=1)
-    if expected is None:
-        task("0")
-        return
-    with pytest.raises(SystemExit) as ended:
-        task("0")
-    assert ended.value.code == expected
+    caplog.set_level("INFO")
+    prompt = "a 'photo' of \"$HOME\" `id` $(id); é\\n"
+    text = submit(settings(tars_per_task=1, prompt=prompt, prompt_policy="fixed", timesteps="[100, 200]"), slurm)
+    assert "job 17: 2 tasks" in caplog.text
+    assert [*(tmp_path / "cache" / ".logs").iterdir()] == []
+    (slurm / "task").write_text("exit 3")
+    done = subprocess.run(["bash", "-c", text], env={**os.environ, "SLURM_ARRAY_TASK_ID": "1"}, capture_output=True)
+    assert done.returncode == 3
+    given = (slurm / "work").read_text().splitlines()
+    assert given[-1] == "--shard=1" and f"--prompt={prompt}" in given and "--timesteps=[100, 200]" in given
+    run = [*given[given.index("run") + 1 :], f"--cache={tmp_path / 'again'}", "--device=cpu", "--overwrite=true"]
+    assert main(["run", *run]) == 0  # the flags are those of a run
+    for timestep in (100, 200):
+        assert open_cache(tmp_path / "again" / f"t{timestep}-e2").fields["timestep"] == timestep
 
 
-def test_a_task_with_several_gpus_deals_its_tars_to_them(tmp_path: Path) -> None:
-    one, eight = (ExtractTask(tmp_path / "s.yaml", n).command("0-3")[3:] for n in (1, 8))
-    assert one == ["extract", "run", f"--config={tmp_path / 's.yaml'}", "--shard=0-3"]
-    assert eight == ["extract", "launch", f"--config={tmp_path / 's.yaml'}", "--shard=0-3", "--engine=local"]
+@pytest.mark.parametrize(("end", "status"), [("exit 0", 0), ("exit 3", 3), ("exit 1", 1), ("kill -9 $$", 137)])
+def test_a_task_exits_as_its_run_does(end: str, status: int, packed: Dataset, settings: Arguments, slurm: Path) -> None:
+    text = submit(settings(), slurm)
+    (slurm / "task").write_text(end)
+    assert subprocess.run(["bash", "-c", text]).returncode == status
+
+
+@pytest.mark.parametrize(("restarts", "expected"), [(0, ["requeue 5_7"]), (3, [])])
+def test_before_its_time_limit_a_task_goes_back_into_the_queue_a_few_times(
+    restarts: int, expected: list[str], packed: Dataset, settings: Arguments, slurm: Path
+) -> None:
+    text = submit(settings(), slurm).replace("tasks=(", "tasks=(0 0 0 0 0 0 0 ")
+    (slurm / "task").write_text(f"touch {slurm}/begun; while [ ! -e {slurm}/stop ]; do sleep 0.1; done; exit 143")
+    job = {"SLURM_JOB_ID": "12", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "7"}
+    environment = {**os.environ, **job, "SLURM_RESTART_COUNT": str(restarts)}
+    process = subprocess.Popen(["bash", "-c", text], env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (slurm / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR2)
+    time.sleep(0.5)
+    (slurm / "stop").touch()
+    assert process.wait(60) == 143
+    requeued = slurm / "requeued"
+    assert (requeued.read_text().splitlines() if requeued.exists() else []) == expected
+
+
+def test_a_task_with_several_gpus_deals_its_tars_to_them(settings: Arguments, tmp_path: Path) -> None:
+    one, eight = (task_command(LaunchConfig(**settings(gpus_per_task=n)), ["--image_size=64"])[3:] for n in (1, 8))
+    assert one == ["extract", "run", "--image_size=64"]
+    logs = f"--logs={tmp_path / 'cache' / '.logs'}"
+    assert eight == ["extract", "launch", "--image_size=64", logs, "--engine=local"]
+
+
+def test_an_option_of_sbatch_is_one_line(settings: Arguments) -> None:
+    config = LaunchConfig(**settings(sbatch={"comment": "a\n#SBATCH --uid=0"}))
+    with pytest.raises(ValueError, match="cannot be an option of sbatch: expected one line of plain text"):
+        batch_file(config, [], ["0"])
 
 
 @pytest.mark.slow
@@ -233,8 +294,7 @@ def test_local_processes_give_the_same_as_one_run(
     ours, theirs = (read_maps(tmp_path / name) for name in ("cache", "one"))
     assert ours.keys() == theirs.keys() and all((ours[key] == theirs[key]).all() for key in ours)
     assert "tars 0: done in" in caplog.text and "tars 1: done in" in caplog.text
-    (config,) = (tmp_path / "cache" / ".logs").glob("settings-*.yaml")
-    assert yaml.safe_load(config.read_text())["max_reject_fraction"] == 0
+    assert {path.suffix for path in (tmp_path / "cache" / ".logs").iterdir()} == {".log"}
     caplog.clear()
     assert main(["launch", *as_flags(given)]) == 0
     assert "0 images in 0 tars (2 stores are there)" in caplog.text
