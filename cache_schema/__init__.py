@@ -30,7 +30,7 @@ from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import claim, lock_folder
 from cache_schema.opening import open_image
-from cache_schema.plain_files import NotPlain, open_folder, open_in_place, open_plain, own_folder, read_plain
+from cache_schema.plain_files import NotPlain, load_json, open_folder, open_in_place, open_plain, own_folder, read_plain
 from cache_schema.png_chunks import walk_chunks
 from cache_schema.reasons import commonest_reasons
 from cache_schema.rejected import REJECTED_SCHEMA, read_rejected, write_rejected
@@ -112,6 +112,7 @@ __all__ = [
     "format_status",
     "guard_cell",
     "is_ok",
+    "load_json",
     "lock_folder",
     "new_file",
     "new_folder",

@@ -15,6 +15,7 @@ from cache_schema.files import write_text
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.index import TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
+from cache_schema.plain_files import load_json
 from cache_schema.store import (
     FORMAT_VERSION,
     FULL_MANTISSA_BITS,
@@ -27,6 +28,7 @@ from cache_schema.store import (
 from cache_schema.tars import rows_sha256
 
 MANIFEST = "cache.json"
+MAX_MANIFEST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def open_cache(folder: str | Path) -> Cache:
     folder = Path(folder)
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path, MAX_MANIFEST_BYTES)
         version = content["format_version"]
         if not isinstance(content["fields"], dict) or not isinstance(content["dataset_id"], str):
             raise ValueError("expected fields by their names, and dataset_id as text")
@@ -178,7 +180,7 @@ def open_cache(folder: str | Path) -> Cache:
         stored, computed = content["fingerprint"], cache.fingerprint
     except FileNotFoundError as error:
         raise CacheError(f"{folder} is no cache: it holds no {MANIFEST}. Run the extraction first.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise CacheError(f"{path} cannot be read ({error}).") from error
     if version != FORMAT_VERSION:
         raise FormatVersionError(f"{path} has format version {version}, this code reads {FORMAT_VERSION}.")

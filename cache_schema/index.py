@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from cache_schema.errors import DatasetError, FormatVersionError
 from cache_schema.keys import parse_tar_name
+from cache_schema.plain_files import load_json, open_plain
 
 DATASET_VERSION = 1
 MAX_FOOTERS = 8
@@ -83,13 +84,13 @@ class Dataset:
         folder = Path(folder)
         path = folder / "dataset.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = load_json(path)
             version = content["format_version"]
         except FileNotFoundError as error:
             raise DatasetError(
                 f"{folder} holds no dataset.json. Pack one first: make shards SRC=… OUT={folder}"
             ) from error
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise DatasetError(f"{path} cannot be read ({error}). Pack the dataset again.") from error
         if version != DATASET_VERSION:
             raise FormatVersionError(f"{path} has format version {version}, this code reads {DATASET_VERSION}.")
@@ -110,7 +111,7 @@ class Dataset:
 
     def _check_index(self) -> None:
         try:
-            with self.index_path.open("rb") as opened:
+            with open_plain(self.index_path) as opened:
                 metadata = _parse_footer(opened)
         except (OSError, UnicodeError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
@@ -149,7 +150,7 @@ class Dataset:
 
     def _read(self, read: Any) -> pa.Table:
         try:
-            with self.index_path.open("rb") as opened:
+            with open_plain(self.index_path) as opened:
                 footer = _parse_footer(opened)
                 with pq.ParquetFile(opened, metadata=footer, page_checksum_verification=True) as file:
                     return read(file)

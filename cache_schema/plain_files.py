@@ -79,12 +79,27 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
         OSError: If it is not there, or cannot be read.
     """
     try:
-        content = json.loads(read_plain(path, max_bytes).decode("utf-8"))
-        check_depth(content)
-    except (ValueError, RecursionError, NotPlain) as error:  # UnicodeDecodeError is a ValueError too
+        content = load_json(path, max_bytes)
+    except (ValueError, NotPlain) as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}): restore it, or make it again") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object: restore it, or make it again")
+    return content
+
+
+def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """What a JSON file holds, for callers that have words of their own.
+
+    Raises:
+        ValueError: If it is damaged or too deep; the error does not name it.
+        NotPlain: If it is no plain file, or larger than `max_bytes`.
+        OSError: If it is not there, or cannot be read.
+    """
+    try:
+        content = json.loads(read_plain(path, max_bytes).decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("lists and objects lie in one another too often") from error
+    check_depth(content)
     return content
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from cache_schema.checks import check_choice
 from cache_schema.errors import DatasetError
-from cache_schema.files import sync_file
 from cache_schema.keys import SPLITS, source_path
+from cache_schema.plain_files import NotPlain, open_plain
+from cache_schema.syncing import sync_file
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
 
@@ -104,9 +105,11 @@ def read_image_bytes(tar: Path, offset: int, size: int) -> bytes:
         DatasetError: If the tar is missing or shorter than that.
     """
     try:
-        with tar.open("rb") as f:
+        with open_plain(tar) as f:
             f.seek(offset)
             data = f.read(size)
+    except NotPlain as error:
+        raise DatasetError(f"{tar} cannot be read ({error}). Restore it or pack the dataset again.") from error
     except FileNotFoundError as error:
         raise DatasetError(
             f"{tar} is missing, but the index lists it. Restore it or pack the dataset again."
@@ -137,7 +140,7 @@ def read_members(tar: Path) -> Iterator[Member]:
         DatasetError: If the tar cannot be read to its end.
     """
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with open_plain(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 yield Member(info.name, info.offset_data, info.size)
     except (tarfile.TarError, OSError, ValueError) as error:

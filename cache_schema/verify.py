@@ -14,6 +14,7 @@ from cache_schema.cache import MANIFEST, Cache, check_join
 from cache_schema.errors import CacheError
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import is_store_name, store_name
+from cache_schema.plain_files import open_plain
 from cache_schema.report import state_of
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import Status, is_ok
@@ -175,7 +176,7 @@ def _check_tar(
         problems.append(f"{path} has {len(members)} members, the index expects {2 * len(rows)}")
     problems += _limit(_check_places(members, rows))
     if deep:
-        with path.open("rb") as f:
+        with open_plain(path) as f:
             problems += _limit(list(_check_images(f, rows, shard)))
             problems += _limit(list(_check_copies(f, members, rows, updated)))
     return problems

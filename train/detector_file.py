@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cache_schema import Fingerprint, FormatVersionError, write_json
+from cache_schema import Fingerprint, FormatVersionError, NotPlain, load_json, write_json
 from train.facts import TrainingFacts
 from train.scoring.calibration import Calibration
 from train.scoring.false_alarms import Photographs
@@ -187,15 +187,13 @@ def _hash(content: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    try:
+        content = load_json(path, MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(
             f"{path.parent} holds no {NAME}: it is no detector. Make one with lare export or lare calibrate."
-        )
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes: expected at most {MAX_BYTES}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        ) from error
+    except (ValueError, NotPlain) as error:
         raise ValueError(f"{path} is damaged: it cannot be read as JSON ({error}). Copy it again.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no description of a detector: expected an object")

@@ -3,17 +3,20 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_schema import Cache, CacheError, Dataset, check_dataset, open_cache, reason_kind
-from extract.run.progress import Progress, load_progress
+from cache_schema import Cache, CacheError, Dataset, check_dataset, open_cache, reason_kind, shown
+from cache_schema.shown import MAX_SENTENCE
+from extract.run.progress import Progress, read_progress
 
 SILENT_SEC = 60.0
 """A running task writes every few seconds; a task that is silent for this long hangs, or was killed."""
 MAX_LINES = 20
+MAX_NAME = 100
+"""Characters of a task's or a tar's name."""
 MAX_REASONS = 10
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -53,6 +56,8 @@ class Finished:
         self._seen: set[str] = set()
         self.num_images = 0
         self.rejected: Counter[str] = Counter()
+        self.problems: list[str] = []
+        """What is wrong with stores, a line each; `verify` says more."""
 
     @property
     def num_tars(self) -> int:
@@ -65,10 +70,15 @@ class Finished:
         for name in names:
             if name not in self._seen:
                 self._seen.add(name)
-                with suppress(CacheError, AttributeError):  # `verify` says what is wrong with a store
+                try:
                     attributes = self._cache.attributes(name)
-                    self.num_images += sum(attributes["counts"].values())
-                    self.rejected.update(map(reason_kind, attributes["reasons"].values()))
+                    num_images = sum(attributes["counts"].values())
+                    rejected = Counter(map(reason_kind, attributes.get("reasons", {}).values()))
+                except (CacheError, OSError, KeyError, TypeError, AttributeError) as error:
+                    self.problems.append(f"{name} cannot be read: {error}")
+                    continue
+                self.num_images += num_images
+                self.rejected += rejected
 
 
 class Watch:
@@ -112,16 +122,17 @@ class Watch:
             now: Seconds since 1970.
         """
         self._finished.update()
-        tasks = load_progress(self.config.cache)
+        tasks, problems = read_progress(self.config.cache)
         failed = [task for task in tasks if task.error]
         silent = [task for task in tasks if not task.error and now - task.updated > SILENT_SEC]
         running = [task for task in tasks if not task.error and now - task.updated <= SILENT_SEC]
         lines = [self._total(running), *self._rejections(), *_table(running)]
-        for task in silent:
-            minutes = format_seconds(now - task.updated)
-            lines.append(f"silent for {minutes}: {task.task}, at {task.tar or 'its start'}: hangs, or was killed")
-        lines += [f"failed: {task.task}, at {task.tar or 'its start'}: {task.error}" for task in failed]
-        return "\n".join(lines) + "\n"
+        lines += _first(
+            f"silent for {format_seconds(now - task.updated)}: {_place(task)}: hangs, or was killed" for task in silent
+        )
+        lines += _first(f"failed: {_place(task)}: {task.error}" for task in failed)
+        lines += _first([*self._finished.problems, *problems])
+        return "".join(f"{shown(line, MAX_SENTENCE)}\n" for line in lines)
 
     def _total(self, running: Sequence[Progress]) -> str:
         finished, rate = self._finished, sum(task.images_per_second for task in running)
@@ -145,14 +156,25 @@ class Watch:
 
 
 def _open_any(folder: Path) -> Cache:
-    """The cache in a folder, or the first one of a sweep below it."""
+    """The cache in a folder, or the first one of a sweep below it that can be read."""
     try:
         return open_cache(folder)
-    except CacheError:
-        below = sorted(folder.glob("*/cache.json"))
-        if not below:
-            raise
-        return open_cache(below[0].parent)
+    except CacheError as error:
+        for below in sorted(folder.glob("*/cache.json")):
+            with suppress(CacheError):
+                return open_cache(below.parent)
+        raise error
+
+
+def _place(task: Progress) -> str:
+    return f"{shown(task.task, MAX_NAME)}, at {shown(task.tar, MAX_NAME) or 'its start'}"
+
+
+def _first(lines: Iterable[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    found = list(lines)
+    rest = len(found) - MAX_LINES
+    return [*found[:MAX_LINES], *([f"… and {rest:,} more like these"] if rest > 0 else [])]
 
 
 def _table(running: Sequence[Progress]) -> list[str]:
@@ -160,12 +182,13 @@ def _table(running: Sequence[Progress]) -> list[str]:
     if not running:
         return []
     tasks = sorted(running, key=lambda task: task.images_per_second)
-    width = max(len("task (slowest first)"), *(len(task.task) for task in tasks[:MAX_LINES]))
+    names = [shown(task.task, MAX_NAME) for task in tasks[:MAX_LINES]]
+    width = max(len("task (slowest first)"), *map(len, names))
     lines = [f"{'task (slowest first)':{width}}  {'tars':>11}  {'images/s':>8}  {'left':>8}  {'rejected':>8}  at"]
-    for task in tasks[:MAX_LINES]:
+    for name, task in zip(names, tasks, strict=False):
         left = "?" if task.seconds_left is None else format_seconds(task.seconds_left)
         tars, rejected = f"{task.tars_done} of {task.num_tars}", f"{sum(task.rejected.values()):,}"
-        line = f"{task.task:{width}}  {tars:>11}  {task.images_per_second:>8,.1f}  {left:>8}  {rejected:>8}  {task.tar}"
+        line = f"{name:{width}}  {tars:>11}  {task.images_per_second:>8,.1f}  {left:>8}  {rejected:>8}  {task.tar}"
         lines.append(line.rstrip())
     return lines + ([f"… and {len(tasks) - MAX_LINES} faster tasks"] if len(tasks) > MAX_LINES else [])
 

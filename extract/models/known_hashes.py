@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cache_schema import write_json
+from cache_schema import load_json, write_json
 from extract.models.folder import hash_files
 
 MAX_ENTRIES = 256
@@ -50,9 +50,7 @@ class KnownHashes:
 
     def _read(self) -> dict[str, str]:
         try:
-            if self.path.stat().st_size > MAX_BYTES:
-                return {}
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = load_json(self.path, MAX_BYTES)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) and all(isinstance(v, str) for v in content.values()) else {}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import tar_file_iterator
 
-from cache_schema import ImageRejected, Status, decode_image, resize_canvas
+from cache_schema import ImageRejected, Status, decode_image, open_plain, resize_canvas
 from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
 
 
@@ -129,7 +129,7 @@ class TarRows(IterableDataset[Row]):
             number += 1
             return number // self.batch_size % step == first
 
-        with self.tar.open("rb") as file:
+        with open_plain(self.tar) as file:
             # skip_meta=None: webdataset would pass over keys that begin with two underscores.
             for member in tar_file_iterator(file, skip_meta=None, select_files=is_mine):
                 row = load_row(member["fname"].rpartition(".")[0], member["data"], self.settings)

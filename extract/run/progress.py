@@ -16,14 +16,19 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from cache_schema import NotPlain, open_folder, own_folder, reason_kind, write_text
+from cache_schema import NotPlain, load_json, open_folder, own_folder, reason_kind, write_text
 
 logger = logging.getLogger(__name__)
 
 FOLDER = ".progress"
 WRITE_EVERY_SEC = 5.0
+MAX_BYTES = 2**20
+"""Of a file; a task's has a thousand."""
+MAX_NUMBER = 2**53
+_NEEDED = {"task", "num_tars", "num_images"}
+_TEXTS = {"task": str, "tar": str, "error": str}
 KEEP_SEC = 24 * 3600.0
 """How long a file of a task that no longer writes is kept."""
 
@@ -162,13 +167,52 @@ def task_name() -> str:
 
 
 def load_progress(cache: str | Path) -> list[Progress]:
-    """What the tasks of a cache say, by name; a file that cannot be read is left out."""
-    found = []
-    for path in sorted(Path(cache, FOLDER).glob("[!.]*.json")):
-        with suppress(OSError, ValueError, TypeError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found.append(Progress(**{f.name: content[f.name] for f in fields(Progress) if f.name in content}))
-    return found
+    """What the tasks of a cache say, by name; a file that cannot be read is left out (`read_progress` names it)."""
+    return read_progress(cache)[0]
+
+
+def read_progress(cache: str | Path) -> tuple[list[Progress], list[str]]:
+    """What the tasks of a cache say, by name, and a line for each file that cannot be read.
+
+    The files may come from strangers: they are plain files of a bounded size, and their values what `Progress` says.
+    """
+    path = Path(cache, FOLDER)
+    found: list[Progress] = []
+    problems: list[str] = []
+    try:
+        with open_folder(path) as folder:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [f"{path} cannot be read ({error})"]
+    for name in names:
+        try:
+            found.append(_parse(load_json(path / name, MAX_BYTES)))
+        except FileNotFoundError:
+            continue  # its task has ended meanwhile
+        except (OSError, ValueError) as error:
+            problems.append(f"{path / name} cannot be read ({error})")
+    return found, problems
+
+
+def _parse(content: Any) -> Progress:
+    """A task's state from JSON; names of a later version are left out.
+
+    Raises:
+        ValueError: If a value is missing or not of its kind.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("expected an object")
+    given = {f.name: content[f.name] for f in fields(Progress) if f.name in content}
+    if missing := _NEEDED - given.keys():
+        raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
+    for name, value in given.items():
+        counts = value.values() if name == "rejected" and isinstance(value, dict) else () if name in _TEXTS else [value]
+        is_right = isinstance(value, {**_TEXTS, "rejected": dict}.get(name, int | float))
+        if not is_right or not all(type(n) in (int, float) and 0 <= n < MAX_NUMBER for n in counts):
+            raise ValueError(f"{name} is not what a task writes")
+    return Progress(**given)
 
 
 def remove_old(cache: str | Path, age_sec: float) -> None:

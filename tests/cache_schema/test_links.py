@@ -13,6 +13,8 @@ import pytest
 
 from cache_schema import (
     Cache,
+    CacheError,
+    Dataset,
     DatasetError,
     NotPlain,
     append_dataset,
@@ -20,10 +22,12 @@ from cache_schema import (
     new_file,
     new_folder,
     new_opened,
+    open_cache,
     open_folder,
     open_in_place,
     open_plain,
     own_folder,
+    read_image_bytes,
     read_json,
     read_plain,
     remove,
@@ -34,6 +38,7 @@ from cache_schema import (
 )
 from cache_schema.files import publish, temporary_folder
 from cache_schema.plain_files import MAX_JSON_DEPTH
+from cache_schema.tars import read_members
 from tests.cache_schema.conftest import NAME
 from tests.samples import make_sample
 
@@ -271,3 +276,34 @@ def test_json_is_as_deep_as_everything_that_reads_it_bears(depth: int, fits: boo
     else:
         with pytest.raises(ValueError, match="more than 100 lists and objects lie in one another"):
             read_json(place / "x.json")
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "index.parquet"])
+@pytest.mark.parametrize(("make", "words"), STRANGE.values(), ids=STRANGE.keys())
+def test_a_dataset_of_strange_files_is_refused_in_a_sentence(
+    make: Callable[[Path], Any], words: str, name: str, dataset: Dataset
+) -> None:
+    (dataset.folder / name).unlink()
+    make(dataset.folder / name)
+    if name == "index.parquet" and "larger" in words:  # it is not read as a whole
+        words = "magic bytes not found|Couldn't deserialize"
+    with pytest.raises(DatasetError, match=rf"{name} cannot be read \(.*({words})"):
+        Dataset.open(dataset.folder)
+
+
+@pytest.mark.parametrize(("make", "words"), STRANGE.values(), ids=STRANGE.keys())
+def test_a_cache_and_a_tar_of_strange_files_are_refused_in_a_sentence(
+    make: Callable[[Path], Any], words: str, cache: Cache, dataset: Dataset
+) -> None:
+    (cache.folder / "cache.json").unlink()
+    make(cache.folder / "cache.json")
+    with pytest.raises(CacheError, match=rf"cache\.json cannot be read \({words}"):
+        open_cache(cache.folder)
+    tar = dataset.tar_path(0)
+    tar.unlink()
+    make(tar)
+    if "larger" not in words:
+        with pytest.raises(DatasetError, match=f"cannot be read .*{words}"):
+            read_image_bytes(tar, 512, 1)
+        with pytest.raises(DatasetError, match=f"cannot be read as a tar .*{words}"):
+            list(read_members(tar))

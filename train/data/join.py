@@ -17,6 +17,7 @@ from cache_schema import (
     Dataset,
     DatasetError,
     FingerprintMismatch,
+    NotPlain,
     ShardMissing,
     ShardStale,
     Status,
@@ -24,6 +25,7 @@ from cache_schema import (
     check_join,
     is_ok,
     open_cache,
+    open_plain,
     read_image_bytes,
     store_name,
 )
@@ -57,9 +59,9 @@ class JoinedTar:
 
     @cached_property
     def _descriptor(self) -> int:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, descriptor)
-        return descriptor
+        file = open_plain(self.path)
+        weakref.finalize(self, file.close)
+        return file.fileno()
 
     def read_image(self, row: int) -> bytes:
         """The bytes of a row's image file, checked against the hash from packing.
@@ -70,7 +72,7 @@ class JoinedTar:
         offset, size = int(self.offsets[row]), int(self.sizes[row])
         try:
             data = os.pread(self._descriptor, size, offset)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotPlain):
             data = b""
         # What is missing is for the slow reader to find out, which says what is wrong.
         if len(data) != size:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from cache_schema import open_plain
 from train.scoring.calibration import Calibration
 
 COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
@@ -123,7 +124,8 @@ def read_predictions(index: pa.Table, path: Path) -> pa.Table:
     Raises:
         ValueError: If it is empty, holds a sample twice or a score that is not finite, or is of another dataset.
     """
-    table = pq.read_table(path).sort_by("row")
+    with open_plain(path) as file:
+        table = pq.read_table(file).sort_by("row")
     if not len(table):
         raise ValueError(f"{path} holds no predictions")
     rows = table["row"].to_numpy()

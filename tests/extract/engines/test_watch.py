@@ -1,6 +1,7 @@
 """Watching: what is shown of tasks that run, are silent or have failed, and of the stores that are there."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from cache_schema import Dataset, write_dataset
+from cache_schema.__main__ import main as main_of_cache
 from extract.__main__ import main
 from extract.engines.watch import Watch, WatchConfig, format_seconds
 from extract.run.progress import FOLDER, Progress
@@ -94,3 +96,88 @@ def test_it_loads_no_torch() -> None:
 )
 def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "Expecting property name"),
+        (b"[1]", "expected an object"),
+        (b"[" * 100_000, "lie in one another"),
+        (b"\xff", "can't decode byte"),
+        (b'{"task": "a"}', "it has no num_images and no num_tars"),
+        (b'{"task": "a", "num_tars": 1, "num_images": "1"}', "num_images is not what a task writes"),
+        (b'{"task": "a", "num_tars": 1, "num_images": 1e400}', "num_images is not what a task writes"),
+        (b'{"task": "a", "num_tars": 1, "num_images": NaN}', "num_images is not what a task writes"),
+        (
+            b'{"task": "a", "num_tars": 1, "num_images": 1, "rejected": {"x": "y"}}',
+            "rejected is not what a task writes",
+        ),
+        (b'{"task": "a", "num_tars": 1, "num_images": 1, "updated": null}', "updated is not what a task writes"),
+        (b'{"task": ["a"], "num_tars": 1, "num_images": 1}', "task is not what a task writes"),
+        (b" " * (2**20 + 1), "it is larger than a file of its kind"),
+    ],
+)
+def test_a_progress_file_that_no_task_wrote_is_named_and_the_others_are_shown(
+    content: bytes, words: str, packed: Dataset, run: Run, tmp_path: Path
+) -> None:
+    assert run(shard=1) == 0
+    cache = tmp_path / "cache"
+    write_progress(cache, "good-1", images_done=4)
+    bad = cache / FOLDER / "bad.json"
+    bad.write_bytes(content)
+    lines = Watch(WatchConfig(cache=str(cache), data=str(packed.folder))).snapshot(NOW).splitlines()
+    assert lines[2].startswith("good-1") and len(lines) == 4
+    assert lines[3].startswith(f"{bad} cannot be read (") and words in lines[3]
+
+
+def test_pipes_folders_devices_and_damaged_stores_are_named(packed: Dataset, run: Run, tmp_path: Path) -> None:
+    assert run() == 0
+    cache = tmp_path / "cache"
+    write_progress(cache, "good-1")
+    os.mkfifo(cache / FOLDER / "pipe.json")
+    (cache / FOLDER / "folder.json").mkdir()
+    (cache / FOLDER / "zero.json").symlink_to("/dev/zero")
+    store = cache / "train-000000.zarr.zip"
+    store.write_bytes(store.read_bytes()[:100])
+    text = Watch(WatchConfig(cache=str(cache), data=str(packed.folder))).snapshot(NOW)
+    store.unlink()
+    os.mkfifo(store)
+    assert f"{store} is damaged" in Watch(WatchConfig(cache=str(cache))).snapshot(NOW)
+    assert main_of_cache(["status", f"--data={packed.folder}", f"--cache={cache}"]) == 1  # and does not hang
+    assert "2 of 2 tars, 2 of 7 images done; 1 tasks" in text
+    assert f"train-000000.zarr.zip cannot be read: {store} is damaged" in text
+    for name, kind in (("pipe", "a named pipe"), ("folder", "a folder"), ("zero", "a device")):
+        assert f"{name}.json cannot be read (it is {kind}: expected a plain file)" in text
+
+
+def test_a_folder_of_progress_that_leads_elsewhere_is_named_and_not_read(
+    packed: Dataset, run: Run, tmp_path: Path
+) -> None:
+    assert run() == 0
+    write_progress(tmp_path, "secret-1")
+    (tmp_path / "cache" / FOLDER).symlink_to(tmp_path / FOLDER, target_is_directory=True)
+    text = Watch(WatchConfig(cache=str(tmp_path / "cache"))).snapshot(NOW)
+    assert "secret-1" not in text and "it is a symbolic link, which is not followed here" in text
+
+
+def test_what_tasks_say_is_shown_as_text_and_in_bounds(packed: Dataset, run: Run, tmp_path: Path) -> None:
+    assert run() == 0
+    cache, evil = tmp_path / "cache", "\x1b]0;owned\x07\x1b[2J\u202e"
+    write_progress(cache, "a", tar=evil, rejected={evil: 1})
+    write_progress(cache, "b", updated=NOW - 100, tar=evil)
+    write_progress(cache, "c", error=evil + "x" * 500_000)
+    state = Progress(evil + "n" * 500_000, num_tars=1, num_images=1, started=NOW - 1, updated=NOW)
+    (cache / FOLDER / "d.json").write_text(json.dumps(asdict(state)))
+    for number in range(50):
+        write_progress(cache, f"e{number}", error="no")
+    text = Watch(WatchConfig(cache=str(cache))).snapshot(NOW)
+    assert not any(character in text for character in "\x1b\x07\u202e") and "\\x1b]0;owned\\x07" in text
+    assert "… and 31 more like these" in text and max(map(len, text.splitlines())) < 5000
+
+
+def test_of_a_sweep_the_first_cache_that_can_be_read_is_shown(packed: Dataset, run: Run, tmp_path: Path) -> None:
+    assert run(timesteps=[100, 200]) == 0
+    (tmp_path / "cache" / "t100-e2" / "cache.json").write_text("{")
+    text = Watch(WatchConfig(cache=str(tmp_path / "cache"), data=str(packed.folder))).snapshot(NOW)
+    assert "2 of 2 tars, 7 of 7 images done" in text
