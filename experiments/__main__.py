@@ -6,7 +6,7 @@ from functools import partial
 from importlib import import_module
 
 from cache_schema.program import run_as_process
-from experiments.questions import QUESTIONS, load_question
+from experiments.questions import QUESTIONS, load_question, load_work
 from workflow.command import Command, run_command
 
 
@@ -25,28 +25,30 @@ def load_report() -> Command:
 
 
 def load_study_command(module: str) -> Command:
-    """A command with a study's settings, which is a module's `run(study)`."""
-    from experiments.study.config import StudyConfig
+    """A command with a study's settings, which is a module's `run_task(study, task)`."""
+    from experiments.study.config import StudyTask
     from experiments.study.study import Study
 
-    run: Callable[[Study], None] = import_module(module).run
-    return Command(StudyConfig, lambda config: run(Study(config)), run.__doc__)
+    run: Callable[[Study, StudyTask], None] = import_module(module).run_task
+    return Command(StudyTask, lambda task: run(Study(task.study), task), run.__doc__)
 
 
 def load_question_command(name: str) -> Command:
     """A question: its answer is written, and the finding printed."""
-    from experiments.study.config import StudyConfig
+    from experiments.study.config import StudyTask
     from experiments.study.study import Study
+    from experiments.tasks import begin
 
-    answer = load_question(name)
+    answer, work = load_question(name), load_work(name)
 
-    def run(config: StudyConfig) -> None:
-        study = Study(config)
-        found = answer(study)
-        path = study.write(found)
-        sys.stdout.write(f"\n{found.finding}\n\n{path}\n")
+    def run(task: StudyTask) -> None:
+        study = Study(task.study)
+        if begin(study, name, work(study), task):
+            found = answer(study)
+            path = study.write(found)
+            sys.stdout.write(f"\n{found.finding}\n\n{path}\n")
 
-    return Command(StudyConfig, run, answer.__doc__)
+    return Command(StudyTask, run, answer.__doc__)
 
 
 COMMANDS: dict[str, Callable[[], Command]] = {

@@ -10,14 +10,23 @@ from experiments.answers.answer import Answer
 from experiments.answers.markdown import escape, table
 from experiments.answers.readings import MEAN, METRICS, SPLITS
 from experiments.passes import list_caches
-from experiments.questions import FROM_CACHES, QUESTIONS, load_question
+from experiments.questions import FROM_CACHES, QUESTIONS, load_question, load_work
+from experiments.study.config import StudyTask
+from experiments.study.fits import Work
 from experiments.study.study import Study
+from experiments.tasks import begin
 from train.scoring.matrix import format_cell
 from workflow.code_hash import hash_code
 from workflow.stages import CODE as STAGES_CODE
 from workflow.steps import hash_files
 
 CODE = ("experiments.ablate", *(QUESTIONS[name] for name in FROM_CACHES), *STAGES_CODE["readings"], *STAGES_CODE["fit"])
+
+
+def run_task(study: Study, task: StudyTask) -> None:
+    """Answer the questions that need caches alone, and print all settings in one table. Does nothing when done."""
+    if begin(study, "ablate", Work.unite(load_work(name)(study) for name in FROM_CACHES), task):
+        run(study)
 
 
 def run(study: Study) -> None:

@@ -17,6 +17,7 @@ from experiments.answers.verdicts import (
     judge,
     state_verdicts,
 )
+from experiments.study.fits import Work, fit_each
 from experiments.study.names import ensemble_caches
 from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.study import Study
@@ -44,6 +45,11 @@ def answer(study: Study) -> Answer:
     }
     found = numbers(study, caches, scored)
     return study.tell("ensemble", TELLING, found, timestep=config.timestep, ensemble_sizes=list(caches))
+
+
+def work(study: Study) -> Work:
+    """What it trains."""
+    return Work(fit_each(study.config.sweep_variants, ensemble_caches(study.config).values()))
 
 
 def numbers(study: Study, caches: Mapping[int, str], scored: Mapping[str, BySize]) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from experiments.precision import list_precisions
+from experiments.precision import BFLOAT, list_of
 from experiments.study.config import StudyConfig
 from experiments.study.names import cache_name, ensemble_caches, mixed_cache_name, timestep_caches
-
-FULL = ("--compute_dtype=fp32", "--stored_dtype=float32")
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,13 @@ class Pass:
 def plan(config: StudyConfig) -> list[Pass]:
     """The passes, the one with the default cache first."""
     t, e, sizes = config.timestep, config.ensemble_size, list(ensemble_caches(config))
+    full = (f"--compute_dtype={config.compute_dtype}", "--stored_dtype=float32")
     others = {other: name for other, name in timestep_caches(config).items() if other != t}
     passes = [
         Pass(
             f"ensemble sizes {sizes} at t = {t}",
             tuple(ensemble_caches(config).values()),
-            (*FULL, f"--timesteps=[{t}]", f"--ensemble_sizes={sizes}"),
+            (*full, f"--timesteps=[{t}]", f"--ensemble_sizes={sizes}"),
             max(sizes),
         )
     ]
@@ -50,18 +49,21 @@ def plan(config: StudyConfig) -> list[Pass]:
             Pass(
                 f"timesteps {list(others)} at e = {e}",
                 tuple(others.values()),
-                (*FULL, f"--timesteps={list(others)}", f"--ensemble_sizes=[{e}]"),
+                (*full, f"--timesteps={list(others)}", f"--ensemble_sizes=[{e}]"),
                 e * len(others),
             )
         )
-    bfloat = list_precisions(cache_name(t, e), config.mantissa_bits)[-1]
     arguments = ("--compute_dtype=bf16", "--stored_dtype=float32", f"--timestep={t}", f"--ensemble_size={e}")
-    return [*passes, Pass(f"bfloat16 models at t = {t}, e = {e}", (bfloat.cache,), arguments, e, is_sweep=False)]
+    return passes + [
+        Pass(f"bfloat16 models at t = {t}, e = {e}", (each.cache,), arguments, e, is_sweep=False)
+        for each in list_of(config)
+        if each.title == BFLOAT
+    ]
 
 
 def list_caches(config: StudyConfig) -> list[str]:
     """Names of the caches that the questions from caches alone read: made by `plan`, derived, or packed as they are."""
     default = cache_name(config.timestep, config.ensemble_size)
     made = {name for each in plan(config) for name in each.caches}
-    derived = {each.cache for each in list_precisions(default, config.mantissa_bits)}
+    derived = {each.cache for each in list_of(config)}
     return sorted(made | derived | {mixed_cache_name(default)})

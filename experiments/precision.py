@@ -12,6 +12,9 @@ from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize
 from experiments.answers.readings import MEAN, SPLITS, TITLES, value_cells
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import RULE, describe_difference, judge
+from experiments.study.config import StudyConfig
+from experiments.study.fits import Work, fit_each
+from experiments.study.names import VARIANTS, cache_name
 from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.study import Study
 
@@ -42,15 +45,23 @@ class Precision:
     bits: int | None = None
 
 
-def list_precisions(default: str, bits: Iterable[int]) -> list[Precision]:
-    """All that are compared: float32 first, float16 by falling bits, bfloat16 models last.
+def list_precisions(default: str, bits: Iterable[int], compute_dtype: str = "fp32") -> list[Precision]:
+    """All that are compared: float32 first, float16 by falling bits, bfloat16 models last if the others are not.
 
     Args:
         default: Name of the cache of float32 maps.
         bits: Mantissa bits of float16 maps; the default, all of them, is always among them.
+        compute_dtype: Of the models that made it.
     """
     rounded = [Precision(name_bits(b), f"{default}-float16-m{b}", b) for b in sorted({ALL_BITS, *bits}, reverse=True)]
-    return [Precision(FULL, default), *rounded, Precision(BFLOAT, f"{default}-bf16")]
+    others = [Precision(BFLOAT, f"{default}-bf16")] if compute_dtype == "fp32" else []
+    return [Precision(FULL, default), *rounded, *others]
+
+
+def list_of(study: StudyConfig) -> list[Precision]:
+    """All that a study compares."""
+    default = cache_name(study.timestep, study.ensemble_size)
+    return list_precisions(default, study.mantissa_bits, study.compute_dtype)
 
 
 def name_bits(bits: int) -> str:
@@ -60,11 +71,17 @@ def name_bits(bits: int) -> str:
 
 def answer(study: Study) -> Answer:
     """How few bits a map may have, and whether the models may run in bfloat16. From caches alone."""
-    precisions = list_precisions(study.default_cache, study.config.mantissa_bits)
+    precisions = list_of(study.config)
     folders = {each.title: study.cache(each.cache) for each in precisions}
     scored = {reading: {each.title: score(study, each.cache, reading) for each in precisions} for reading in READINGS}
     found, bits = numbers(study, folders, scored), list(study.config.mantissa_bits)
     return study.tell("precision", TELLING, found, cache=study.default_cache, mantissa_bits=bits)
+
+
+def work(study: Study) -> Work:
+    """What it trains."""
+    precisions = list_of(study.config)
+    return Work(fit_each([r for r in READINGS if r in VARIANTS], [each.cache for each in precisions]))
 
 
 def numbers(study: Study, folders: Mapping[str, Path], scored: Mapping[str, Mapping[str, Scored]]) -> dict[str, Any]:
@@ -132,11 +149,18 @@ def find_worse(losses: Losses) -> list[str]:
 
 def headline(found: Numbers) -> str:
     """The smallest precision, and whether bfloat16 models will do."""
-    smallest, bfloat = found["smallest_not_worse_on_validation"], is_as_good(found["losses"], BFLOAT)
+    smallest, losses = found["smallest_not_worse_on_validation"], found["losses"]
     stored = "Maps have to be stored as float32"
     if smallest != FULL:
         stored = f"The smallest precision that is not significantly worse than float32 is {smallest}"
-    return f"{stored}; the models {'may' if bfloat else 'may not'} run in bfloat16."
+    if not has_bfloat(losses):
+        return f"{stored}."
+    return f"{stored}; the models {'may' if is_as_good(losses, BFLOAT) else 'may not'} run in bfloat16."
+
+
+def has_bfloat(losses: Losses) -> bool:
+    """Whether bfloat16 models were compared: not where all maps are of such models."""
+    return BFLOAT in next(iter(losses.values()))
 
 
 def finding(found: Numbers) -> str:
@@ -159,7 +183,7 @@ def finding(found: Numbers) -> str:
             lines.append(
                 f"The default, {default}, is not significantly worse either, and has {sizes[default]:,.0f} bytes."
             )
-    shown = list(dict.fromkeys([smallest, BFLOAT])) if smallest != FULL else [BFLOAT]
+    shown = [title for title in (smallest, BFLOAT) if title in next(iter(losses.values()))]
     for title in shown:
         for reading, by_title in losses.items():
             test = describe_difference(by_title[title]["test"])

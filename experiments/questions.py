@@ -1,4 +1,4 @@
-"""The questions that have a command each: their modules, which hold `answer(study) -> Answer` and `TELLING`."""
+"""The questions that have a command each: modules with `answer(study) -> Answer`, `work(study) -> Work`, `TELLING`."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # they load torch, which a list of the commands does without
     from experiments.answers.answer import Answer
     from experiments.answers.telling import Telling
+    from experiments.study.fits import Work
     from experiments.study.study import Study
 
 QUESTIONS = {
@@ -32,6 +33,12 @@ def load_question(name: str) -> Callable[["Study"], "Answer"]:
     """The function that answers a question."""
     answer: Callable[[Study], Answer] = import_module(QUESTIONS[name]).answer
     return answer
+
+
+def load_work(name: str) -> Callable[["Study"], "Work"]:
+    """The function that tells what a question trains and makes."""
+    work: Callable[[Study], Work] = import_module(QUESTIONS[name]).work
+    return work
 
 
 def load_telling(name: str) -> "Telling":

@@ -19,6 +19,9 @@ from experiments.answers.verdicts import (
     state_verdicts,
 )
 from experiments.study.comparisons import subtract
+from experiments.study.counts import count_training_images
+from experiments.study.fits import Work, fit_each
+from experiments.study.names import VARIANTS
 from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs, make_cache, parse_config
@@ -64,6 +67,17 @@ def answer(study: Study) -> Answer:
     arguments = make_caches(study, caches)
     found = numbers(study, caches, arguments)
     return study.tell("reconstruction", TELLING, found, max_images=study.config.max_images, caches=caches)
+
+
+def work(study: Study) -> Work:
+    """What it trains and makes."""
+    limit, caches = study.config.max_images, name_caches(study.default_cache)
+    num_images = count_training_images(study.config.data, limit)
+    images = "all" if limit is None else f"at most {limit:,}"
+    variants = [reading for reading in READINGS if reading in VARIANTS]
+    return Work(
+        fit_each(variants, caches.values(), num_images), f"{len(caches)} caches of {images} labelled images", True
+    )
 
 
 def numbers(study: Study, caches: Mapping[str, str], arguments: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow.compute as pc
 
-from cache_schema import Dataset
+from cache_schema import Dataset, file_name
 from experiments.answers.answer import Answer, Picture, Table, capitalize
+from experiments.answers.readings import name_source
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import (
     RULE,
@@ -21,11 +21,12 @@ from experiments.answers.verdicts import (
     judge,
 )
 from experiments.study.comparisons import Scores, score_sources
+from experiments.study.fits import Fit, Work
 from experiments.study.names import run_name
 from experiments.study.study import Study
 from train.pictures.plots import draw_matrix
 from train.scoring.evaluate import evaluate, score_each_seed
-from train.scoring.matrix import ALL, CORNER, METRICS, add_up, choose_rows, format_cell
+from train.scoring.matrix import ALL, CORNER, METRICS, add_up, choose_rows, count_training, format_cell, name_all
 from train.scoring.metrics import mean_interval
 from train.scoring.pairs import ROUNDTRIP_PREFIX
 from train.scoring.prediction_file import COLUMNS
@@ -43,21 +44,24 @@ LIMITS = (
 
 def answer(study: Study) -> Answer:
     """What is a detector that was trained on one image source worth on the others, and on VAE reconstructions?"""
-    found = numbers(score_rows(study))
+    index = Dataset.open(study.config.data).table(["image_source"])
+    found = numbers(score_rows(study), name_all(index["image_source"].unique().to_pylist()))
     draw_matrix({"settings": {"seeds": study.config.num_seeds}, **found["matrix"]}, study.answers / PICTURE)
     return study.tell(
         "sources", TELLING, found, pictures=[Picture("Trained on the row, tested on the column", PICTURE)]
     )
 
 
-def numbers(readings: Mapping[str, Reading]) -> dict[str, Any]:
+def numbers(readings: Mapping[str, Reading], together: str = ALL) -> dict[str, Any]:
     """The matrix, own detector against others, and what real images and controls are taken for.
 
     Args:
         readings: Trained on → scores of the test images.
+        together: The row that is trained on all sources.
     """
     return {
-        "matrix": add_up({row: score_each_seed(reading) for row, reading in readings.items()}),
+        "together": together,
+        "matrix": add_up({row: score_each_seed(reading) for row, reading in readings.items()}, together),
         "own_less_other": compare_with_own({row: score_sources(reading) for row, reading in readings.items()}),
         "real_images_and_controls": {row: score_others(reading) for row, reading in readings.items()},
     }
@@ -65,27 +69,44 @@ def numbers(readings: Mapping[str, Reading]) -> dict[str, Any]:
 
 def score_rows(study: Study) -> dict[str, Reading]:
     """Train on each source of the training split and on all together; row → scores of the test images."""
-    index = Dataset.open(study.config.data).table([*COLUMNS])
-    name = study.default_cache
-    cache, readings = study.cache(name), {}
-    rows = choose_rows(index, None)
-    for row in [*rows, ALL] if len(rows) > 1 else rows:
-        run = "full" if row == ALL else f"full-on-{quote(row, safe='')}"
-        chosen = () if row == ALL else (f"--data.image_sources={json.dumps([row])}",)
-        readings[row] = study.predict(study.fit(run_name(run, name), cache, arguments=chosen), cache)
-    return readings
+    cache = study.cache(study.default_cache)
+    runs = {
+        row: study.fit(fit.run, cache, arguments=fit.arguments, num_images=fit.num_images)
+        for row, fit in list_fits(study).items()
+    }
+    return {row: study.predict(each, cache) for row, each in runs.items()}
+
+
+def list_fits(study: Study) -> dict[str, Fit]:
+    """Row → the detector that is trained on it: each source of the training split, and all where there are several."""
+    index, name = Dataset.open(study.config.data).table([*COLUMNS]), study.default_cache
+    rows, together = choose_rows(index, None), name_all(index["image_source"].unique().to_pylist())
+    fits = {}
+    for row in [*rows, together] if len(rows) > 1 else rows:
+        run, arguments = "full", ()
+        if row != together:
+            name_of_row = file_name(row).replace(" ", "%20")
+            run, arguments = f"full-on-{name_of_row}", (f"--data.image_sources={json.dumps([row])}",)
+        images = count_training(index, row)
+        fits[row] = Fit(run_name(run, name), name, arguments=arguments, num_images=images)
+    return fits
+
+
+def work(study: Study) -> Work:
+    """What it trains."""
+    return Work(tuple(list_fits(study).values()))
 
 
 def compare_with_own(scores: Mapping[str, Scores]) -> dict[str, dict[str, Any]]:
     """Tested on → trained on → AUROC of the detector trained on the tested source less AUROC of this one."""
     return {
         column: {
-            row: (scores[column][column]["auroc"] - scores[row][column]["auroc"]).describe()
+            row: (scores[column][tested]["auroc"] - scores[row][tested]["auroc"]).describe()
             for row in scores
             if row != column
         }
-        for column in scores
-        if column in scores[column] and len(scores) > 1  # not the row of all, nor a source without test images
+        for column, tested in ((row, name_source(row)) for row in scores)
+        if tested in scores[column] and len(scores) > 1  # not the row of all, nor a source without test images
     }
 
 
@@ -103,13 +124,15 @@ def score_others(reading: Reading) -> dict[str, Any]:
     labels = pc.fill_null(reading.table["label"], -1).to_numpy()
     sources, groups = (reading.table[name].to_numpy() for name in ("image_source", "group"))
     controls = evaluate({"": reading})["readings"][""]["controls"]
+    reals = {str(source) for source in sources[labels == 0]}
+    kinds = [(source, False) for source in sorted(reals)] + [(source, True) for source in controls]
     result = {}
-    for source in sorted(set(sources[labels != 1])):
-        chosen = (sources == source) & (labels != 1)
-        seeds, control = called[:, chosen].mean(axis=1), controls.get(source)
-        result[source] = {
+    for source, is_control in sorted(kinds):
+        chosen = (labels == (-1 if is_control else 0)) & (sources == source)
+        seeds, control = called[:, chosen].mean(axis=1), controls[source] if is_control else None
+        result[f"{source} (control)" if is_control and source in reals else source] = {
             "n": int(chosen.sum()),
-            "is_control": control is not None,
+            "is_control": is_control,
             "called": {
                 "mean": float(seeds.mean()),
                 "interval": list(mean_interval(called[:, chosen].mean(axis=0), groups[chosen])),
@@ -128,7 +151,13 @@ def list_gaps(found: Numbers, *, of_all: bool) -> dict[tuple[str, str], Value]:
         of_all: The detector that was trained on all sources together, or those of one source.
     """
     by_column: Mapping[str, Mapping[str, Value]] = found["own_less_other"]
-    return {(r, c): gap for c, by_row in by_column.items() for r, gap in by_row.items() if (r == ALL) == of_all}
+    together = name_together(found)
+    return {(r, c): gap for c, by_row in by_column.items() for r, gap in by_row.items() if (r == together) == of_all}
+
+
+def name_together(found: Numbers) -> str:
+    """The row that is trained on all sources; older answers do not tell its name."""
+    return str(found.get("together", ALL))
 
 
 def headline(found: Numbers) -> str:
@@ -186,7 +215,7 @@ def tables(found: Numbers) -> Iterator[Table]:
     for name, values in matrix["metrics"].items():
         yield Table(
             capitalize(METRICS[name]),
-            (CORNER, *columns, "mean"),
+            (CORNER, *map(name_source, columns), "mean"),
             tuple(
                 (row, *map(format_cell, cells), format_cell(mean))
                 for row, cells, mean in zip(rows, values["cells"], values["row_means"], strict=True)
@@ -200,7 +229,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             (METRICS[name], *(values[part] and format_cell(values[part]) for part in ("diagonal", "off_diagonal")))
             for name, values in matrix["metrics"].items()
         ),
-        f"Mean of the cells ± standard deviation over seeds; without the row “{ALL}”.",
+        f"Mean of the cells ± standard deviation over seeds; without the row “{name_together(found)}”.",
     )
     if any(own.values()):
         yield Table(

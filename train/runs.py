@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class Run:
     folder: Path
     num_images: int
     num_epochs: int
-    is_done: bool
+    is_done: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,16 @@ def timing(run: Run) -> Iterator[None]:
     write_json(run.folder / TIME_NAME, {"seconds": round(seconds, 3), "images": run.num_images * run.num_epochs})
 
 
-def find_rate(runs: Sequence[Run], given: float | None) -> Rate:
-    """As given, else the mean of the runs whose fit is timed.
+def find_rate(files: Iterable[Path], given: float | None) -> Rate:
+    """As given, else the mean of the fits that are timed.
 
     Args:
-        runs: Those of one folder.
+        files: What `timing` wrote, there or not.
         given: Training images a second, by the user.
     """
     if given is not None:
         return Rate(given, "as given")
-    times = [time for run in runs if (time := _read_time(run.folder / TIME_NAME))]
+    times = [time for file in files if (time := _read_time(file))]
     if not times:
         return Rate(None, "")
     seconds, images = (sum(column) for column in zip(*times, strict=True))

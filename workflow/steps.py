@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from cache_schema import own_folder, remove, write_text
+from cache_schema import claim, own_folder, remove, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -125,25 +125,45 @@ class Steps:
         Raises:
             FileExistsError: If an output is there that no step of this name has made.
         """
-        text = json.dumps([name, settings, after], sort_keys=True, default=str)
-        signature = hashlib.sha256(text.encode()).hexdigest()
-        stamp = self.folder / f"{name}.json"
-        before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
-        same = before.get("signature") == signature
-        if same and before["done"] and all(path.exists() for path in outputs):
+        signature, stamp = self._sign(name, settings, after), self.folder / f"{name}.json"
+        if self._is_done(stamp, signature, outputs):
             self.show.skip(name)
             return signature
-        if not before and any(path.exists() for path in outputs):
-            there = next(path for path in outputs if path.exists())
-            raise FileExistsError(f"{there} is there, but was not made by this command. Choose another --out.")
-        if not (same and resumable):
-            for path in outputs:
-                remove(path)
-        with self.show.step(name, poll):
-            self._write(stamp, signature, done=False)
-            work()
-            self._write(stamp, signature, done=True)
+        # Another process may be at the same step: then this one waits, and finds it done.
+        with claim(self.folder / f"{name}.lock", wait=True):
+            if self._is_done(stamp, signature, outputs):
+                self.show.skip(name)
+                return signature
+            before = _read_stamp(stamp)
+            if not before and any(path.exists() for path in outputs):
+                there = next(path for path in outputs if path.exists())
+                raise FileExistsError(f"{there} is there, but was not made by this command. Choose another --out.")
+            if not (before.get("signature") == signature and resumable):
+                for path in outputs:
+                    remove(path)
+            with self.show.step(name, poll):
+                self._write(stamp, signature, done=False)
+                work()
+                self._write(stamp, signature, done=True)
         return signature
+
+    def is_done(self, name: str, outputs: Sequence[Path], settings: Any, *, after: str = "") -> bool:
+        """Whether `run` would skip a step; arguments as of it."""
+        return self._is_done(self.folder / f"{name}.json", self._sign(name, settings, after), outputs)
+
+    def _sign(self, name: str, settings: Any, after: str) -> str:
+        text = json.dumps([name, settings, after], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _is_done(self, stamp: Path, signature: str, outputs: Sequence[Path]) -> bool:
+        before = _read_stamp(stamp)
+        is_same = before.get("signature") == signature and before["done"]
+        return bool(is_same) and all(path.exists() for path in outputs)
 
     def _write(self, stamp: Path, signature: str, *, done: bool) -> None:
         write_text(stamp, json.dumps({"signature": signature, "done": done}))
+
+
+def _read_stamp(stamp: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
+    return content

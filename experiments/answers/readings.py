@@ -20,6 +20,11 @@ Readings = Mapping[str, Mapping[str, Scores]]
 """Split → name → scores."""
 
 
+def name_source(source: str) -> str:
+    """Name of an image source beside `MEAN`: a source of this name is in quotes. One to one."""
+    return f"“{source}”" if source.strip("“”") == MEAN else source
+
+
 def list_sources(scores: Scores) -> list[str]:
     """The image sources, without `MEAN`."""
     return [source for source in scores if source != MEAN]

@@ -10,9 +10,11 @@ import yaml
 
 from experiments.answers.answer import Answer
 from experiments.answers.verdicts import Value, judge
-from experiments.cheap.settings import Candidate, choose_candidates, make_cache
+from experiments.cheap.settings import Candidate, choose_candidates, list_settings, make_cache
 from experiments.cheap.telling import READINGS, TELLING, name_setting
 from experiments.cheap.timing import Milliseconds, make_work, measure_in_turns, one_thread
+from experiments.study.counts import count_training_images
+from experiments.study.fits import Work, fit_each
 from experiments.study.names import VARIANTS, run_name
 from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
@@ -38,6 +40,21 @@ def answer(study: Study) -> Answer:
         default=found["default"],
         weights={each.setting.title: describe_weights(each) for each in candidates},
     )
+
+
+def work(study: Study) -> Work:
+    """What it trains and makes, where all settings whose models are named can be run."""
+    config = study.config
+    settings = [
+        each
+        for each in list_settings(config.ensemble_size)
+        if (config.small_model or not each.is_small) and (config.tiny_vae or not each.is_tiny)
+    ]
+    caches = [each.cache_name(config.timestep) for each in settings]
+    images = "all" if config.max_images is None else f"at most {config.max_images:,}"
+    num_images = count_training_images(config.data, config.max_images)
+    variants = [reading for reading in READINGS if reading in VARIANTS]
+    return Work(fit_each(variants, caches, num_images), f"{len(caches)} caches of {images} labelled images", True)
 
 
 def numbers(

@@ -11,6 +11,7 @@ from cache_schema import Dataset, open_cache
 from experiments.answers.answer import Answer
 from experiments.degradation import attack, scores
 from experiments.degradation.telling import AS_THEY_ARE, REFERENCE_PX, TELLING, entitle
+from experiments.study.fits import Work, fit_each
 from experiments.study.image_sets import unite
 from experiments.study.names import VARIANTS, run_name
 from experiments.study.some_images import choose_images
@@ -36,6 +37,13 @@ def answer(study: Study) -> Answer:
     numbers = {"titles": titles, **scores.numbers(results), "left_out": left_out, **attack.numbers(attacks)}
     limit, done = study.config.max_test_images, [*titles.values()]
     return study.tell("degradation", TELLING, numbers, max_test_images=limit, degradations=done)
+
+
+def work(study: Study) -> Work:
+    """What it trains and makes."""
+    num, limit = len(study.config.degradations), study.config.max_test_images
+    copies = f"copies of {'the' if limit is None else f'at most {limit:,}'} test images under {num} degradations"
+    return Work(fit_each(VARIANTS, [study.default_cache]), f"{copies} and an attack, and their maps")
 
 
 def scale_to(degradation: str, image_px: int) -> str:

@@ -8,6 +8,7 @@ from experiments.answers.answer import Answer
 from experiments.egre import views
 from experiments.egre.telling import TELLING, TITLES, name_difference
 from experiments.study.comparisons import subtract
+from experiments.study.fits import Fit, Work
 from experiments.study.names import run_name
 from experiments.study.settings import Scored, score_runs, summarize
 from experiments.study.study import Study
@@ -37,6 +38,13 @@ DETECTORS = {
 def answer(study: Study) -> Answer:
     """What do ESR and ECR add each, and what does the view change? From caches alone."""
     return study.tell("egre", TELLING, numbers(score_detectors(study), views.compare_views(study)))
+
+
+def work(study: Study) -> Work:
+    """What it trains."""
+    name = study.default_cache
+    fits = (Fit(run_name(detector, name), name, how.variant, how.arguments) for detector, how in DETECTORS.items())
+    return Work.unite([Work(tuple(fits)), Work(tuple(views.list_fits(study)))])
 
 
 def numbers(scored: Mapping[str, Scored], compared: Mapping[str, views.Views | None]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ On the study's images and, where there are such, on images of several sizes. The
 the sampled map is would tell the size of the picture, and with it the source.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from cache_schema import Dataset
 from experiments.answers.readings import MEAN
 from experiments.egre.size_leak import SizeLeak, measure_size_leak
 from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, name_view
+from experiments.study.counts import count_training_images
+from experiments.study.fits import Fit
 from experiments.study.names import mixed_cache_name, run_name
 from experiments.study.settings import Scored, score_runs
 from experiments.study.study import Study
@@ -44,16 +47,37 @@ class Views:
 
 def compare_views(study: Study) -> dict[str, Views | None]:
     """The views on the study's images, and on others of several sizes: None where those are needed and not there."""
-    config, name = study.config, mixed_cache_name(study.default_cache)
-    mixed = config.mixed_data or config.out / "data" / "mixed"
-    is_there = (mixed / "dataset.json").is_file() and (config.caches / name / "cache.json").is_file()
-    own = score_views(study, config.data, study.default_cache)
+    mixed = find_mixed(study)  # before the first fit, in which another question may make it
+    own = score_views(study, study.config.data, study.default_cache)
     found: dict[str, Views | None] = {STUDY: own}
-    if is_there:
-        found[MIXED] = score_views(study, mixed, name)
+    if mixed is not None:
+        found[MIXED] = score_views(study, *mixed)
     elif len(own.sizes) == 1:
         found[MIXED] = None
     return found
+
+
+def find_mixed(study: Study) -> tuple[Path, str] | None:
+    """Dataset of images of several sizes and the name of its cache, where both are there."""
+    config, name = study.config, mixed_cache_name(study.default_cache)
+    mixed = config.mixed_data or config.out / "data" / "mixed"
+    is_there = (mixed / "dataset.json").is_file() and (config.caches / name / "cache.json").is_file()
+    return (mixed, name) if is_there else None
+
+
+def list_fits(study: Study) -> Iterator[Fit]:
+    """The full detector under each view that the images allow, by the sizes that the index has."""
+    for data, name in [(study.config.data, study.default_cache), *filter(None, [find_mixed(study)])]:
+        sizes = Dataset.open(data).table(["width", "height"]).group_by(["width", "height"]).aggregate([])
+        for view, arguments in VIEWS.items():
+            if view != CROP or len(sizes) == 1:
+                num_images = count_training_images(data)
+                yield Fit(name_run(view, name), name, arguments=arguments, data=data, num_images=num_images)
+
+
+def name_run(view: str, cache: str) -> str:
+    """Name of the full detector under a view."""
+    return run_name("full" if view == CANVAS else f"full-{view}", cache)
 
 
 def score_views(study: Study, data: Path, name: str) -> Views:
@@ -73,8 +97,7 @@ def score_views(study: Study, data: Path, name: str) -> Views:
             except ValueError as error:
                 refused[view] = str(error)
                 continue
-        run = run_name("full" if view == CANVAS else f"full-{view}", name)
-        runs = study.fit(run, cache, arguments=arguments, data=data)
+        runs = study.fit(name_run(view, name), cache, arguments=arguments, data=data)
         boxes.append(_load_box(runs[0], view))
         scored[view] = score_runs(study, runs, cache, data=data)
     leak = measure_size_leak(join, boxes[0]) if len(sizes) > 1 else None

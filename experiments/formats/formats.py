@@ -15,6 +15,7 @@ from experiments.formats.half_size import FalseAlarms, compare_half_size, write_
 from experiments.formats.raw_set import MANIFEST, make_raw_set
 from experiments.formats.scores import Counts, Readings, numbers, score_cells
 from experiments.formats.telling import AS_THEY_COME, CELLS, DETECTORS, FILE, TELLING
+from experiments.study.fits import Fit, Work
 from experiments.study.stage_1 import make_cache, make_cache_like
 from experiments.study.study import Study
 from workflow.code_hash import hash_code
@@ -46,6 +47,13 @@ def answer(study: Study) -> Answer:
     return study.tell("formats", TELLING, found, select_px=list(study.config.select_px))
 
 
+def work(study: Study) -> Work:
+    """What it trains and makes, where each way of packing leaves both classes in each split."""
+    names = [(way, f"{way}-{study.default_cache}") for way in list_ways(study)]
+    fits = [Fit(f"{v}-{name}", name, v, data=study.config.out / "data" / way) for way, name in names for v in DETECTORS]
+    return Work(tuple(fits), f"{len(names)} packings of the set, photographs at half size, and their maps", True)
+
+
 def pack_ways(study: Study) -> dict[str, Path]:
     """Pack the set as it is and by each way of matching: way → dataset folder.
 
@@ -53,13 +61,18 @@ def pack_ways(study: Study) -> dict[str, Path]:
         ValueError: If there is no source.
     """
     source, after = find_source(study)
+    ways = list_ways(study)
+    return {way: study.pack(way, source, *arguments, after=after) for way, arguments in ways.items()}
+
+
+def list_ways(study: Study) -> dict[str, tuple[str, ...]]:
+    """Way of packing → its arguments."""
     least, most = study.config.select_px
-    ways = {
+    return {
         AS_THEY_COME: (),
         "common": ("--match=common",),
         "select": ("--match=select", f"--select_px=[{least},{most}]"),
     }
-    return {way: study.pack(way, source, *arguments, after=after) for way, arguments in ways.items()}
 
 
 def find_source(study: Study) -> tuple[Path, str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from experiments.answers.answer import Answer
+from experiments.answers.readings import name_source
 from experiments.frequency.equal_detail import (
     CALIPER,
     fit_line,
@@ -18,6 +19,7 @@ from experiments.frequency.equal_detail import (
 from experiments.frequency.local_detail import average_by_source, correlate_cells
 from experiments.frequency.telling import TELLING
 from experiments.study.comparisons import score_sources, subtract, summarize
+from experiments.study.fits import Work
 from experiments.study.study import Study
 from train.scoring.scores import Reading
 
@@ -28,6 +30,11 @@ MAX_POINTS = 150
 def answer(study: Study) -> Answer:
     """Does LaRE follow local detail, and what is left of it between images of equal detail? From a cache alone."""
     return study.tell("frequency", TELLING, numbers(study), cache=study.default_cache, caliper=CALIPER)
+
+
+def work(study: Study) -> Work:
+    """It trains nothing."""
+    return Work()
 
 
 def numbers(study: Study) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def numbers(study: Study) -> dict[str, Any]:
     return {
         "caliper": CALIPER,
         "correlations": {name: {s: vars(c) for s, c in by.items()} for name, by in correlations.items()},
-        "matched": {s: {**vars(m), "auroc": summarize({"": m.auroc})[""]} for s, m in matched.items()},
+        "matched": {name_source(s): {**vars(m), "auroc": summarize({"": m.auroc})[""]} for s, m in matched.items()},
         "line": vars(line),
         "readings": {"test": {name: summarize(each) for name, each in scores.items()}},
         "gain_of_residual": subtract(scores["residual"], scores["mean_lare"]),

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.answers.readings import MEAN
+from experiments.answers.readings import MEAN, name_source
 from experiments.study.over_sources import Means, compute_means, keep_samples
 from train.scoring.evaluate import select_sources
 from train.scoring.scores import Reading
 
 Scores = Mapping[str, Mapping[str, Means]]
-"""`MEAN`, then each image source → metric → its values."""
+"""`MEAN`, then each image source, as `name_source` names it → metric → its values."""
 
 
 def score_sources(reading: Reading) -> Scores:
@@ -19,7 +19,9 @@ def score_sources(reading: Reading) -> Scores:
         ValueError: If there is no source, one has no real images, or a seed has no threshold.
     """
     scores = {MEAN: compute_means(reading)}
-    return scores | {name: compute_means(keep_samples(reading, chosen)) for name, chosen, _ in select_sources(reading)}
+    for name, chosen, _ in select_sources(reading):
+        scores[name_source(name)] = compute_means(keep_samples(reading, chosen))
+    return scores
 
 
 def summarize(scores: Scores) -> dict[str, Any]:

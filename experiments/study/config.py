@@ -50,6 +50,9 @@ class StudyConfig:
     """Passes over the training images."""
     num_jobs: int = 1
     """Seeds trained and scored at once, and passes of stage 1, each with its share of the processor's cores."""
+    compute_dtype: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the models in the passes of `caches`. bf16 is several times faster on a GPU. The question on
+    precision then compares stored bits alone, because there are no maps of fp32 models beside them."""
     timesteps: tuple[int, ...] = (50, 100, 200, 300, 400, 500, 700, 900)
     """Of the question on timesteps, each at the default ensemble size."""
     ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8)
@@ -130,6 +133,30 @@ class StudyConfig:
         changed = {name: value for name, value in values.items() if value != getattr(preset, name)}
         flags = (f"--{name} {PATHS.get(name) or shlex.quote(_as_flag(value))}" for name, value in changed.items())
         return " ".join((f"--config {file}", *flags))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTask(StudyConfig):
+    """The settings of a study, and which part of a command's work is done."""
+
+    dry_run: bool = False
+    """List what would be trained or made, with numbers and cost, and do nothing else."""
+    only: str | None = None
+    """Numbers of the listed runs to do, for tasks that share a study: 3, 0-3 or 0,2,5-7. No answer is given then."""
+    images_per_second: float | None = None
+    """Images that a fit is expected to take in, for the estimated hours; of `caches`, that stage 1 makes maps of. If
+    not given: the mean of what is finished."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if self.images_per_second is not None and not self.images_per_second > 0:
+            raise ValueError(f"images_per_second is {self.images_per_second}: expected more than 0")
+
+    @property
+    def study(self) -> StudyConfig:
+        """The study's settings alone."""
+        return StudyConfig(**{each.name: getattr(self, each.name) for each in fields(StudyConfig)})
 
 
 def _as_flag(value: Any) -> str:

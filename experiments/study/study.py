@@ -8,7 +8,7 @@ alone use `Study.cache`, which never makes one.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from cache_schema import CacheError, Dataset, check_dataset, open_cache
 from experiments.answers.answer import Answer, Picture
 from experiments.answers.telling import Numbers, Telling
 from experiments.study.config import StudyConfig
+from experiments.study.counts import count_training_images
 from experiments.study.names import cache_name
 from train.record import describe_code
+from train.runs import Run, timing
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.readings import READINGS
 from train.scoring.scores import Reading, load_reading
@@ -41,11 +43,14 @@ class Study:
     """
 
     def __init__(self, config: StudyConfig) -> None:
-        """Start with what is there."""
+        """Start with what is there; nothing is made before it is asked for."""
         self.config = config
-        self.steps = Steps(config.out)
         self.answers = config.out / "answers"
-        self.answers.mkdir(exist_ok=True)
+
+    @cached_property
+    def steps(self) -> Steps:
+        """What is done."""
+        return Steps(self.config.out)
 
     @property
     def default_cache(self) -> str:
@@ -179,7 +184,8 @@ class Study:
         variant: str = "full",
         arguments: Sequence[str] = (),
         data: Path | None = None,
-        num_seeds: int | None = None,
+        seeds: Sequence[int] | None = None,
+        num_images: int | None = None,
     ) -> list[Path]:
         """Stage 2: train a detector with each seed.
 
@@ -189,29 +195,44 @@ class Study:
             variant: One of `VARIANTS`.
             arguments: What differs from the recipe, "--model.spatial=false".
             data: Dataset; None: the study's.
-            num_seeds: Other than the study's.
+            seeds: Other than the study's.
+            num_images: Training images of an epoch, for estimates; None: all of the dataset.
 
         Returns:
             The run's folder for each seed.
         """
-        data, folders = data or self.config.data, []
-        recipe = self._recipe(variant)
-        changes = [f"--trainer.max_epochs={self.config.num_epochs}", *self.config.fit_overrides, *arguments]
-        settings = [
-            hash_code(*CODE["fit"]),
-            [hash_files(file) for file in recipe],
-            changes,
-            *self._describe(cache, data),
-        ]
-        works = []
-        for seed in range(num_seeds or self.config.num_seeds):
-            folder = self.config.out / "detectors" / run / f"seed-{seed}"
-            command = fit_arguments(recipe, data, cache, folder, f"--seed_everything={seed}", *changes)
-            work = partial(self._run_train, *command)
-            works.append(partial(self.steps.run, f"fit-{run}-seed-{seed}", [folder], [*settings, seed], work))
+        data, changes, folders, works = data or self.config.data, self._changes(arguments), [], []
+        images = count_training_images(data) if num_images is None else num_images
+        for seed in range(self.config.num_seeds) if seeds is None else seeds:
+            name, folder, settings = self._plan_fit(run, cache, seed, variant, arguments, data)
+            command = fit_arguments(self._recipe(variant), data, cache, folder, f"--seed_everything={seed}", *changes)
+            work = partial(self._run_fit, Run(run, folder, images, self.config.num_epochs), *command)
+            works.append(partial(self.steps.run, name, [folder], settings, work))
             folders.append(folder)
         do_at_once(works, self.config.num_jobs)
         return folders
+
+    def run_folder(self, run: str, seed: int) -> Path:
+        """Where a detector of a seed lies, or will lie."""
+        return self.config.out / "detectors" / run / f"seed-{seed}"
+
+    def is_fitted(
+        self, run: str, cache: Path, seed: int, variant: str, arguments: Sequence[str], data: Path | None
+    ) -> bool:
+        """Whether `fit` would skip a seed; arguments as of it. Makes nothing."""
+        name, folder, settings = self._plan_fit(run, cache, seed, variant, arguments, data or self.config.data)
+        return folder.is_dir() and self.steps.is_done(name, [folder], settings)
+
+    def _plan_fit(
+        self, run: str, cache: Path, seed: int, variant: str, arguments: Sequence[str], data: Path
+    ) -> tuple[str, Path, list[Any]]:
+        """A step's name, its output, and all that decides it."""
+        recipe = [hash_files(file) for file in self._recipe(variant)]
+        decides = [hash_code(*CODE["fit"]), recipe, self._changes(arguments), *self._describe(cache, data), seed]
+        return f"fit-{run}-seed-{seed}", self.run_folder(run, seed), decides
+
+    def _changes(self, arguments: Sequence[str]) -> list[str]:
+        return [f"--trainer.max_epochs={self.config.num_epochs}", *self.config.fit_overrides, *arguments]
 
     def predict(
         self,
@@ -272,6 +293,10 @@ class Study:
     def write(self, answer: Answer) -> Path:
         """Keep an answer."""
         return answer.save(self.answers)
+
+    def _run_fit(self, run: Run, *command: str) -> None:
+        with timing(run):
+            self._run_train(*command)
 
     def _run_train(self, *command: str) -> None:
         run_module("train", *command, share=self.config.num_jobs)

@@ -6,6 +6,7 @@ from typing import Any
 from experiments.answers.answer import Answer, Picture
 from experiments.answers.maps import draw_png, load_maps
 from experiments.answers.readings import MEAN, TITLES
+from experiments.study.fits import Work, fit_each
 from experiments.study.names import timestep_caches
 from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.study import Study
@@ -31,6 +32,11 @@ def answer(study: Study) -> Answer:
         timesteps=list(caches),
         ensemble_size=config.ensemble_size,
     )
+
+
+def work(study: Study) -> Work:
+    """What it trains."""
+    return Work(fit_each(study.config.sweep_variants, timestep_caches(study.config).values()))
 
 
 def numbers(study: Study, caches: Mapping[int, str], scored: Mapping[str, ByTimestep]) -> dict[str, Any]:

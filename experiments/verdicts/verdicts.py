@@ -11,6 +11,7 @@ from typing import Any
 
 from cache_schema import Dataset, write_json
 from experiments.answers.answer import Answer, Picture
+from experiments.study.fits import Work
 from experiments.study.study import Study
 from experiments.verdicts.heat import draw_moves
 from experiments.verdicts.moves import measure_moves, measure_noise
@@ -65,6 +66,12 @@ def answer(study: Study) -> Answer:
     }
     write_json(folder / "numbers.json", {**about, **measured, **describe_code()})
     return tell(study, load_sets(config.out / "sets", about["code"]))
+
+
+def work(study: Study) -> Work:
+    """It trains nothing."""
+    num = study.config.num_images
+    return Work(more=f"verdicts on all test images, and on {num} photographs and {num} generated ones as other files")
 
 
 def numbers(seen: Sequence[Seen], description: DetectorFile, rates: Sequence[float]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Launch:
         macs = job.count_macs()
         cache = next(iter(job.caches.values()))
         reports = shard_reports(cache, job.dataset) if config.images_per_second is None else ()
-        rate = expected_rate(config.images_per_second, reports, macs, engine.device)
+        rate = expected_rate(config.images_per_second, reports, macs, engine.device, config.compute_dtype)
         todo = list(job.todo)
         num_tars = config.tars_per_task or _tars_per_task(job, rate, engine.min_tasks)
         tasks = [format_shards(todo[start : start + num_tars]) for start in range(0, len(todo), num_tars)]

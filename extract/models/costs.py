@@ -12,9 +12,12 @@ from cache_schema import ShardReport
 from extract.models.folder import Component, ModelFolder
 from extract.models.loading import build, settings_of
 
-ASSUMED_MACS_PER_SECOND = {"cuda": 40e12, "cpu": 0.1e12}
-"""Assumed rate of a task before any store is finished: a quarter of an A100's bf16 peak of 156e12
-multiply-accumulates; a processor of a few cores in fp32."""
+ASSUMED_MACS_PER_SECOND = {
+    "cuda": {"bf16": 40e12, "fp16": 40e12, "tf32": 20e12, "fp32": 2.4e12},
+    "cpu": {"bf16": 0.1e12, "fp16": 0.1e12, "tf32": 0.1e12, "fp32": 0.1e12},
+}
+"""Assumed rate of a task before any store is finished, by device and number format: a quarter of an A100's peak, which
+is 156e12 multiply-accumulates in bf16, 78e12 in TF32 and 9.75e12 in fp32; a processor of a few cores."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,9 @@ def _count(call: Callable[[], object]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def expected_rate(given: float | None, reports: Iterable[ShardReport], macs: int, device: str) -> Rate:
+def expected_rate(
+    given: float | None, reports: Iterable[ShardReport], macs: int, device: str, compute_dtype: str
+) -> Rate:
     """Images a second of one device: as given, else as the finished stores took, else from the operations.
 
     Args:
@@ -95,6 +100,7 @@ def expected_rate(given: float | None, reports: Iterable[ShardReport], macs: int
         reports: What is known of the stores.
         macs: Operations an image.
         device: `cuda` or `cpu`.
+        compute_dtype: The models' number format.
     """
     if given is not None:
         return Rate(given, "as given")
@@ -102,7 +108,6 @@ def expected_rate(given: float | None, reports: Iterable[ShardReport], macs: int
     if timed:
         rate = sum(report.num_rows for report in timed) / sum(report.seconds for report in timed)
         return Rate(rate, f"the mean of {len(timed)} finished stores")
-    assumed = ASSUMED_MACS_PER_SECOND[device]
-    return Rate(
-        assumed / max(macs, 1), f"assuming {assumed / 1e12:g} TMAC/s; pass --images_per_second if you know better"
-    )
+    assumed = ASSUMED_MACS_PER_SECOND[device][compute_dtype]
+    rests_on = f"assuming {assumed / 1e12:g} TMAC/s in {compute_dtype}; pass --images_per_second if you know better"
+    return Rate(assumed / max(macs, 1), rests_on)

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from experiments.answers.readings import MEAN
+from experiments.study.fits import Work
 from experiments.study.over_sources import Means
 from experiments.study.settings import Scored
+from experiments.study.study import Study
 from train.scoring.scores import Reading
 
 COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
@@ -69,6 +71,16 @@ def make_mean_lare(rows: list[tuple]) -> Reading:
     )
     table = pa.table(dict(zip(COLUMNS, columns, strict=True)))
     return Reading(table, -np.array([values], dtype=float), (None,), is_probability=False)
+
+
+def list_fitted(study: Study) -> set[str]:
+    """Names of the detectors that a study has trained."""
+    return {path.stem.removeprefix("fit-").rpartition("-seed-")[0] for path in study.steps.folder.glob("fit-*.json")}
+
+
+def list_planned(work: Work) -> set[str]:
+    """Names of the detectors that a question says it trains."""
+    return {fit.run for fit in work.fits}
 
 
 def run_here(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:

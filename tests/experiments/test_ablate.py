@@ -8,10 +8,11 @@ from experiments import ablate
 from experiments.ablate import as_markdown, list_rows, run
 from experiments.answers.answer import Answer
 from experiments.caches import derive
-from experiments.questions import FROM_CACHES
+from experiments.questions import FROM_CACHES, load_work
+from experiments.study.fits import Work, find_study_rate, list_fits
 from experiments.study.settings import summarize
 from experiments.study.study import Study
-from tests.experiments.made_up import make_scored
+from tests.experiments.made_up import list_fitted, list_planned, make_scored
 from tests.test_imports import loaded_after
 
 
@@ -46,6 +47,10 @@ def test_ablation_is_made_once(
     assert table in capsys.readouterr().out
     ablation = json.loads((out / "ablation.json").read_text())
     assert {row["question"] for row in ablation["rows"]} == set(FROM_CACHES)
+    work = Work.unite(load_work(name)(study) for name in FROM_CACHES)
+    assert list_fitted(study) == list_planned(work)
+    assert all(run.is_done for _, _, run in list_fits(study, work))
+    assert find_study_rate(study, None).source == f"the mean of {len(work.fits)} finished fits"
     settings = {row["setting"] for row in ablation["rows"] if row["question"] == "precision"}
     assert "detector, map only, float16, 4 bits" in settings and len(settings) == 2 * 4
     assert {file.stem for file in (out / "answers").iterdir()} == set(FROM_CACHES)

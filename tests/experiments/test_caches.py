@@ -34,7 +34,8 @@ def test_caches_are_made_once_and_their_cost_is_told(
     with caplog.at_level(logging.INFO, logger="experiments.caches"):
         run(made)
     text = caplog.text
-    assert "ensemble sizes [1, 2] at t = 200: 24 images, 2 UNet calls" in text and "timesteps [50] at e = 2" in text
+    assert f"ensemble sizes [1, 2] at t = 200: {len(dataset.tars)} tars × 24 images × 2 UNet calls" in text
+    assert "timesteps [50] at e = 2" in text and "assuming 0.1 TMAC/s in fp32" in text
     names = {"t50-e2", "t200-e1", "t200-e2", "t200-e2-bf16", "t200-e2-float16-m10", "t200-e2-float16-m4"}
     assert {folder.name for folder in caches.iterdir() if folder.is_dir() and folder.name[0] != "."} == names
     fields = {name: open_cache(made.cache(name)).fields for name in names}

@@ -19,10 +19,19 @@ from experiments.reconstruction import (
     headline,
     name_setting,
     tables,
+    work,
 )
 from experiments.study import study as study_module
 from experiments.study.settings import Scored, summarize
-from tests.experiments.made_up import as_json, line_with, make_mean_lare, make_scored, run_here
+from tests.experiments.made_up import (
+    as_json,
+    line_with,
+    list_fitted,
+    list_planned,
+    make_mean_lare,
+    make_scored,
+    run_here,
+)
 from tests.experiments.small_set import make_study, write_small_set
 
 COSTS = {"lare": 2.0, "dire": 8.0, "one_step": 3.0, "roundtrip": 1.5}
@@ -144,6 +153,7 @@ def test_answer_from_all_methods(
     study = make_study(data.folder, model_folders["a"], tmp_path, fit_overrides=overrides)
     found = answer(study)
     assert Answer.load(study.write(found)).finding == found.finding
+    assert list_fitted(study) == list_planned(work(study))
     assert found.settings["caches"] == {
         **{"lare": "t200-e4", "dire": "dire", "one_step": "one_step-t200-e4", "roundtrip": "roundtrip"}
     }

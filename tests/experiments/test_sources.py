@@ -9,7 +9,7 @@ import yaml
 
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
 from experiments.answers.answer import Answer
-from experiments.answers.readings import MEAN
+from experiments.answers.readings import MEAN, name_source
 from experiments.answers.verdicts import WORDS, judge
 from experiments.sources import (
     PICTURE,
@@ -20,10 +20,11 @@ from experiments.sources import (
     list_gaps,
     score_others,
     tables,
+    work,
 )
 from experiments.study.comparisons import Scores
 from experiments.study.study import Study
-from tests.experiments.made_up import as_json, line_with, make_means
+from tests.experiments.made_up import as_json, line_with, list_planned, make_means
 from tests.samples import make_sample, make_shard
 from train.scoring.calibration import Calibration
 from train.scoring.matrix import ALL, METRICS, add_up
@@ -125,6 +126,41 @@ def test_the_finding_holds_with_one_source_and_with_round_trips_as_the_real_clas
     assert "AUROC" in titles and "Controls: AUROC" not in titles and not any("own detector" in t for t in titles)
 
 
+def test_sources_called_all_and_mean_are_sources() -> None:
+    aurocs = {
+        "all": {"all": 0.9, "mean": 0.6},
+        "mean": {"all": 0.7, "mean": 0.8},
+        "all together": {"all": 0.85, "mean": 0.75},
+    }
+    scores = {
+        row: {name_source(c): {"auroc": make_means(v)} for c, v in columns.items()} | {MEAN: {"auroc": make_means(0.1)}}
+        for row, columns in aurocs.items()
+    }
+    own = compare_with_own(scores)
+    means = {c: {row: round(gap["mean"], 3) for row, gap in by_row.items()} for c, by_row in own.items()}
+    assert means == {"all": {"mean": 0.2, "all together": 0.05}, "mean": {"all": 0.2, "all together": 0.05}}
+    others = {row: score_others(make_reading(None)) for row in aurocs}
+    numbers = as_json({"together": "all together", "matrix": make_matrix(aurocs), "own_less_other": own})
+    numbers["real_images_and_controls"] = others
+    assert list(list_gaps(numbers, of_all=False)) == [("mean", "all"), ("all", "mean")]
+    assert list(list_gaps(numbers, of_all=True)) == [("all together", "all"), ("all together", "mean")]
+    text = finding(numbers)
+    assert "a detector of all sources together" in text and "significantly worse in 2 of 2 cases" in headline(numbers)
+    (table, *_) = tables(numbers)
+    assert table.columns[1:] == ("all", "“mean”", "mean")
+
+
+def test_a_control_called_like_the_photographs_is_a_control() -> None:
+    reading = make_reading(None)
+    names = ["real" if name.startswith("vae") else name for name in reading.table["image_source"].to_pylist()]
+    place = reading.table.schema.get_field_index("image_source")
+    others = score_others(replace(reading, table=reading.table.set_column(place, "image_source", [names])))
+    assert {name: (each["n"], each["is_control"]) for name, each in others.items()} == {
+        "real": (2, False),
+        "real (control)": (2, True),
+    }
+
+
 def test_tables_have_a_row_a_detector_and_leave_the_own_one_out() -> None:
     numbers = numbers_of(AUROCS, {row: score_others(make_reading(None)) for row in AUROCS})
     found = {table.title: table for table in tables(numbers)}
@@ -159,7 +195,7 @@ def test_rows_share_the_detector_of_all_sources_and_the_picture_is_there(study: 
     assert found.numbers["matrix"]["rows"] == ["gan", "sd v1", ALL]
     detectors = study.config.out / "detectors"
     runs = ("full-on-gan-t200-e2", "full-on-sd%20v1-t200-e2", "full-t200-e2")
-    assert {folder.name for folder in detectors.iterdir()} == set(runs)
+    assert {folder.name for folder in detectors.iterdir()} == set(runs) == list_planned(work(study))
     sources = [yaml.safe_load((detectors / run / "seed-0" / "config.yaml").read_text())["data"] for run in runs]
     assert [each["image_sources"] for each in sources] == [["gan"], ["sd v1"], None]
     assert (study.answers / PICTURE).read_bytes().startswith(b"\x89PNG")

@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,23 @@ def test_no_link_is_followed_to_what_a_step_makes(tmp_path: Path) -> None:
 
     Steps(out).run("a", [out / "a"], {"seed": 1}, make)  # what an earlier run left is removed: the link alone
     assert [path.name for path in somebody.iterdir()] == ["letter"] and (out / "a").read_text() == "again"
+
+
+def test_a_step_that_another_process_is_at_is_waited_for_and_not_done_again(tmp_path: Path) -> None:
+    file, begun, go_on = tmp_path / "a", threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert go_on.wait(timeout=60)
+        file.write_text("once")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(Steps(tmp_path).run, "a", [file], 0, work)
+        assert begun.wait(timeout=60)
+        second = pool.submit(Steps(tmp_path).run, "a", [file], 0, Work(file, "twice"))
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.5)
+        go_on.set()
+        assert first.result(timeout=60) == second.result(timeout=60)
+    assert file.read_text() == "once"
+    assert Steps(tmp_path).is_done("a", [file], 0) and not Steps(tmp_path).is_done("a", [file], 1)

@@ -23,7 +23,7 @@ import yaml
 from cache_schema import Dataset, check_dataset, claim, file_name, open_cache, read_json, write_json, write_text
 from train.pictures.plots import draw_matrix
 from train.record import describe_code
-from train.runs import Run, choose_numbers, describe_cost, find_rate, list_runs, timing
+from train.runs import TIME_NAME, Run, choose_numbers, describe_cost, find_rate, list_runs, timing
 from train.scoring.evaluate import score_each_seed
 from train.scoring.matrix import add_up, check_rows, choose_rows, count_training, format_matrix, name_all
 from train.scoring.prediction_file import COLUMNS
@@ -90,7 +90,12 @@ def run_matrix(
     chosen = [(row, seed) for seed in range(seeds) for row in rows]
     runs = [_describe_run(folder, index, row, seed, num_epochs) for row, seed in chosen]
     numbers = choose_numbers(only, len(runs))
-    logger.info("%s", describe_cost([runs[n] for n in numbers], find_rate(runs, images_per_second)))
+    logger.info(
+        "%s",
+        describe_cost(
+            [runs[n] for n in numbers], find_rate(folder.glob(f"runs/*/seed-*/{TIME_NAME}"), images_per_second)
+        ),
+    )
     check_settings(folder, settings, keep=not dry_run)
     if dry_run:
         sys.stdout.write(list_runs(runs))

@@ -150,11 +150,11 @@ def _mean_and_sd(seeds: np.ndarray) -> dict[str, float | None]:
 
 def format_matrix(matrix: Mapping[str, Any]) -> str:
     """matrix.json as text tables, one a metric: trained on the row, tested on the column."""
-    lines = []
+    lines, columns = [], [*(repr(name) if name == "mean" else name for name in matrix["columns"]), "mean"]
     first = max(len(name) for name in [*matrix["rows"], CORNER])
-    widths = [max(len(name), 11) for name in [*matrix["columns"], "mean"]]
+    widths = [max(len(name), 11) for name in columns]
     for name, values in matrix["metrics"].items():
-        heads = [f"{head:>{width}}" for head, width in zip([*matrix["columns"], "mean"], widths, strict=True)]
+        heads = [f"{head:>{width}}" for head, width in zip(columns, widths, strict=True)]
         lines += [f"\n{METRICS[name]}", f"{CORNER:<{first}}  " + "  ".join(heads)]
         for row, cells, mean in zip(matrix["rows"], values["cells"], values["row_means"], strict=True):
             numbers = [f"{format_cell(cell):>{width}}" for cell, width in zip([*cells, mean], widths, strict=True)]

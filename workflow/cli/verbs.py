@@ -257,8 +257,8 @@ VERBS: dict[str, Verb] = {
 }
 """Name → verb, in the order of a person's work."""
 
-_STUDY = "experiments.study.config:StudyConfig"
-_STUDY_OFTEN = ("preset", "num_seeds", "num_epochs", "num_jobs")
+_STUDY = "experiments.study.config:StudyTask"
+_STUDY_OFTEN = ("preset", "num_seeds", "num_epochs", "num_jobs", "dry_run", "only")
 
 
 def _study_verb(name: str, summary: str) -> Verb:

@@ -33,7 +33,7 @@ from experiments.study.config import StudyConfig
 from experiments.study.settings import Scored, subtract_means, summarize
 from experiments.study.stage_1 import count_giga_macs
 from experiments.study.study import Study
-from tests.experiments.made_up import as_json, line_with, make_scored, run_here
+from tests.experiments.made_up import as_json, line_with, list_fitted, list_planned, make_scored, run_here
 from tests.experiments.small_set import make_study, write_small_set
 from tests.models import save_tiny_sd, tiny_autoencoder_tiny
 from workflow.code_hash import ROOT
@@ -210,6 +210,7 @@ def test_answer_from_models_to_the_front(
     monkeypatch.setattr(study_module, "run_module", run_here)
     settings = [Setting(4), Setting(1), Setting(1, is_tiny=True, is_half=True), Setting(1, is_small=True)]
     monkeypatch.setattr(cheap_settings, "list_settings", lambda ensemble_size: settings)
+    monkeypatch.setattr(cheap, "list_settings", lambda ensemble_size: settings)
     ticks = itertools.count()
     monkeypatch.setattr(cheap, "measure_in_turns", partial(measure_in_turns, clock=lambda: float(next(ticks))))
     stage_1 = yaml.safe_load((ROOT / "demo" / "configs" / "extract.yaml").read_text())
@@ -222,6 +223,7 @@ def test_answer_from_models_to_the_front(
 
     found = cheap.answer(study)
     assert Answer.load(study.write(found)).finding == found.finding and TELLING.retell(found) == found
+    assert list_fitted(study) == list_planned(cheap.work(study))
     titles = [setting.title for setting in settings[:3]]
     assert list(found.numbers["giga_macs"]) == titles and list(found.numbers["left_out"]) == ["small UNet, e = 1"]
     weights = found.settings["weights"]

@@ -32,7 +32,7 @@ from experiments.study import study as study_module
 from experiments.study.image_sets import read_samples
 from experiments.study.over_sources import METRICS, Means
 from tests.experiments.degradation.test_attack import make_attacks
-from tests.experiments.made_up import as_json, line_with, make_means, run_here
+from tests.experiments.made_up import as_json, line_with, list_fitted, list_planned, make_means, run_here
 from tests.experiments.small_set import ROUNDTRIP, make_study, write_small_set
 from train.scoring.calibration import Calibration
 from train.scoring.scores import Reading
@@ -205,6 +205,7 @@ def test_answer_from_test_images_to_the_attack_and_again(
     study = make_study(data.folder, model_folders["a"], tmp_path, degradations=asked)
     answer = degradation.answer(study)
     assert Answer.load(study.write(answer)).finding == answer.finding and TELLING.retell(answer) == answer
+    assert list_fitted(study) == list_planned(degradation.work(study))
     assert answer.settings["degradations"] == ["jpeg:30", "resize:112 (resize:28)", "crop:0.5", "blend:0.25"]
     described = answer.numbers["degradations"]
     num_photographs, num_test = 3, 3 * 2 * 3  # photographs × tiles × (round trip, derived, free)

@@ -34,7 +34,7 @@ from experiments.formats.telling import (
 from experiments.study import study as study_module
 from experiments.study.over_sources import METRICS, compute_means
 from experiments.study.study import Study
-from tests.experiments.made_up import as_json, line_with, make_means, run_here
+from tests.experiments.made_up import as_json, line_with, list_fitted, list_planned, make_means, run_here
 from tests.experiments.small_set import make_study, write_small_set
 from tests.samples import encode_png, make_sample
 from train.scoring.calibration import Calibration
@@ -209,6 +209,7 @@ def test_answer_from_photographs_to_false_alarms_and_again(
     study = make_study(data.folder, model_folders["a"], tmp_path, photos=photographs)
     answer = formats.answer(study)
     assert Answer.load(study.write(answer)).finding == answer.finding
+    assert {run for run in list_planned(formats.work(study)) if "select" not in run} == list_fitted(study)
     assert answer.numbers["missing"] == {"select": "it leaves no photographs in train"}
     assert TELLING.retell(answer) == answer
     cells = [(cell["trained"], cell["tested"]) for cell in answer.numbers["cells"]]

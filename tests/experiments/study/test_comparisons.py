@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from experiments.answers.readings import MEAN
+from experiments.answers.readings import MEAN, name_source
 from experiments.study.comparisons import score_sources, subtract, summarize
 from train.scoring.calibration import Calibration
 from train.scoring.prediction_file import COLUMNS
@@ -35,6 +37,18 @@ def test_each_source_meets_its_own_reals_and_the_mean_is_theirs() -> None:
     assert scores["sd"]["auroc"].seeds.tolist() == [0.75, 1.0]
     assert scores[MEAN]["auroc"].seeds.tolist() == [0.625, 1.0]
     assert summarize(scores)["gan"]["auroc"]["sd"] == pytest.approx(0.5 / 2**0.5)
+
+
+def test_a_source_called_mean_is_no_mean() -> None:
+    reading = make_reading([POOR, GOOD])
+    names = ["mean" if name == "gan" else name for name in reading.table["image_source"].to_pylist()]
+    place = reading.table.schema.get_field_index("image_source")
+    scores = score_sources(replace(reading, table=reading.table.set_column(place, "image_source", [names])))
+    assert list(scores) == [MEAN, "“mean”", "sd"]
+    assert scores["“mean”"]["auroc"].seeds.tolist() == [0.5, 1.0]
+    assert scores[MEAN]["auroc"].seeds.tolist() == [0.625, 1.0]
+    names = ["mean", "“mean”", "““mean””", "sd", "all", ""]
+    assert len({MEAN, *map(name_source, names)}) == 7 and name_source("sd") == "sd"
 
 
 def test_differences_are_paired_by_seed() -> None:

@@ -130,7 +130,7 @@ def test_the_rate_is_given_or_measured_or_assumed(packed: Dataset, settings: Arg
     assert run() == 0
     rate = Launch.prepare(LaunchConfig(**settings())).rate
     assert rate.source == "the mean of 2 finished stores" and rate.images_per_second > 0
-    assert expected_rate(None, [], 496 * 10**9, "cuda").images_per_second == pytest.approx(40e12 / 496e9)
+    assert expected_rate(None, [], 496 * 10**9, "cuda", "bf16").images_per_second == pytest.approx(40e12 / 496e9)
 
 
 @pytest.mark.parametrize("name", ["sd", "unconditional", "tiny_vae"])

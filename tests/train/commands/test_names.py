@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from cache_schema import file_name
+from cache_schema import SPLITS, file_name
 from train.commands.matrix import run_folder
 from train.commands.scoring import format_results
 from train.pictures import draw
-from train.scoring.matrix import METRICS, add_up, choose_rows, name_all
+from train.scoring.matrix import METRICS, add_up, check_rows, choose_rows, count_training, format_matrix, name_all
 
 NAMES = ["all", "real", "mean", "..", ".", "../../x", "/etc/passwd", "a/b", "a\0b", ".hidden", "", "-rf", "a b", "%2E."]
 NAMES += ["x" * 500, "x" * 499 + "y", "é", "a\nb", "\udcff", "CON", "a%2Fb"]
@@ -75,3 +76,24 @@ def test_a_source_called_mean_is_told_from_the_mean() -> None:
     sources = {"mean": block, "a\nb": block, "(x)": block}
     text = format_results({"readings": {"full": {"sources": sources, "controls": {"x": block}, "mean": block}}})
     assert [line.split()[1] for line in text.splitlines()[1:]] == ["'mean'", "'a\\nb'", "'(x)'", "(x)", "mean"]
+
+
+def test_a_matrix_checks_and_counts_a_source_called_all_alone() -> None:
+    samples = [
+        (split, label, name if label else "real", name) for split in SPLITS for name in ("all", "b") for label in (0, 1)
+    ]
+    columns = ("split", "label", "image_source", "subset")
+    index = pa.table(dict(zip(columns, map(list, zip(*samples, strict=True)), strict=True)))
+    assert [count_training(index, row) for row in ("all", "b", "all together")] == [2, 2, 4]
+    lacking = index.filter(
+        pc.invert(pc.and_(pc.equal(index["image_source"], "all"), pc.equal(index["split"], "train")))
+    )
+    with pytest.raises(ValueError, match="all has no generated images in train"):
+        check_rows(lacking, ["all"], "test")
+    check_rows(lacking, ["b", "all together"], "test")
+
+
+def test_a_column_called_mean_is_told_from_the_mean_of_a_matrix() -> None:
+    scored = {"mean": {"mean": [dict.fromkeys(METRICS, 0.9)], "b": [dict.fromkeys(METRICS, 0.5)]}}
+    head = format_matrix(add_up(scored)).splitlines()[1]
+    assert head.split()[-3:] == ["b", "'mean'", "mean"]
