@@ -6,6 +6,13 @@ from collections.abc import Sequence
 from cache_schema.program import run_as_process
 from workflow.command import Command, run_command
 
+SUMMARIES = {
+    "run": "Run both stages on real photographs with two toy models.",
+    "images": "Make the demo's images, and pack them.",
+    "report": "Write the demo's page again from its results.",
+    "verdicts": "Ask the demo's detector about pictures.",
+}
+
 
 def load_run() -> Command:
     """The whole demo."""
@@ -41,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
     # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     commands = {"run": load_run, "images": load_images, "report": load_report, "verdicts": load_verdicts}
-    return run_command("python -m demo", commands, args)
+    return run_command("python -m demo", commands, args, SUMMARIES)
 
 
 if __name__ == "__main__":

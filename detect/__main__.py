@@ -19,6 +19,8 @@ class Command:
 
     config: str
     """Its settings, a dataclass: "package.module:Name"."""
+    summary: str
+    """What it does, in a line."""
     work: str
     """What it does: a function of the settings that returns the exit status."""
     words: str = ""
@@ -26,9 +28,16 @@ class Command:
 
 
 COMMANDS = {
-    "run": Command("detect.files.config:DetectConfig", "detect.files.run:run", words="files"),
-    "calibrate": Command("detect.calibrate.config:CalibrateConfig", "detect.calibrate.run:run", words="photos"),
-    "serve": Command("detect.server.config:ServeConfig", "detect.server.serve:serve"),
+    "run": Command(
+        "detect.files.config:DetectConfig", "Give verdicts on pictures.", "detect.files.run:run", words="files"
+    ),
+    "calibrate": Command(
+        "detect.calibrate.config:CalibrateConfig",
+        "Make a detector from photographs alone.",
+        "detect.calibrate.run:run",
+        words="photos",
+    ),
+    "serve": Command("detect.server.config:ServeConfig", "Give verdicts over HTTP.", "detect.server.serve:serve"),
 }
 
 
@@ -82,7 +91,7 @@ def _build_parser(args: Sequence[str]) -> ArgumentParser:
             if command.words:
                 subparser.add_argument(command.words, nargs="*", default=[], help="Stand before all flags.")
             subparser.add_class_arguments(_load(command.config), skip={command.words} - {""})
-        subcommands.add_subcommand(name, subparser)
+        subcommands.add_subcommand(name, subparser, help=command.summary)
     return parser
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from importlib import import_module
 
 from cache_schema.program import run_as_process
-from experiments.questions import QUESTIONS, load_question, load_work
+from experiments.questions import QUESTIONS, SUMMARIES, load_question, load_work
 from workflow.command import Command, run_command
 
 
@@ -63,7 +63,7 @@ COMMANDS: dict[str, Callable[[], Command]] = {
 
 def main(args: Sequence[str] | None = None) -> int:
     """Parse, run, and return the exit status: 0 done, 1 error, 2 wrong settings."""
-    return run_command("python -m experiments", COMMANDS, args)
+    return run_command("python -m experiments", COMMANDS, args, SUMMARIES)
 
 
 if __name__ == "__main__":

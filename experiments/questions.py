@@ -24,6 +24,24 @@ QUESTIONS = {
     "verdicts": "experiments.verdicts.verdicts",
 }
 """Name of the command → module, in the order of the report. Loaded when asked: some load torch or a model."""
+SUMMARIES = {
+    "timestep": "Which timestep separates generated from real images best?",
+    "ensemble": "What is each further noise draw worth, and what does it cost?",
+    "reconstruction": "What do DIRE and other reconstruction errors give beside LaRE? Extracts.",
+    "egre": "What do the map, ESR, ECR and the view add to the image?",
+    "sources": "What is a detector of one image source worth on another?",
+    "degradation": "What do JPEG, blur, crops and an attack leave of each score? Extracts.",
+    "formats": "How much of a score comes from the file's format and size? Packs and extracts.",
+    "precision": "How few bits of a map does a detector need?",
+    "frequency": "Is LaRE a measure of local detail?",
+    "cheap": "What does a cheaper stage 1 lose? Extracts.",
+    "verdicts": "How far can the verdicts of --detector be trusted?",
+    "caches": "Make the caches that questions read, by sweeps of stage 1.",
+    "ablate": "Compare all settings that caches alone can compare, in one table.",
+    "toy-benchmark": "Does LaRE see more than smoothness? On your photographs with two toy models.",
+    "report": "Show a study's answers as a page.",
+}
+"""Command → what it asks or does, in a line. Those that extract run stage 1; `dry_run` tells on what."""
 FROM_CACHES = ("timestep", "ensemble", "egre", "precision")
 """Those that are answered from caches alone, with no diffusion model. Under "readings" their numbers have split →
 setting → "mean" and each image source → metric → mean, sd over seeds, interval."""

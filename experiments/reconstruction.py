@@ -27,7 +27,7 @@ from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs, make_cache, parse_config
 from experiments.study.study import Study
 from train.scoring.metrics import mean_interval
-from train.scoring.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
+from train.scoring.pairs import choose_roundtrip, list_roundtrips, match_pairs
 from train.scoring.scores import Reading
 
 LARE = "lare"
@@ -153,7 +153,7 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
     """
     table, errors = mean_error.table, -mean_error.scores[0]
     sources, groups = (table[name].to_numpy() for name in ("image_source", "group"))
-    roundtrips = sorted({source for source in sources if source.startswith(ROUNDTRIP_PREFIX)})
+    roundtrips = list_roundtrips(table)
     generated = sorted(set(sources[pc.fill_null(table["label"], -1).to_numpy() == 1])) if roundtrips else []
     shares = {}
     for source in generated:

@@ -106,7 +106,7 @@ def build_parser() -> ArgumentParser:
         subparser = Parser(description=command.prepare.__doc__)
         subparser.add_argument("--config", action="config", help="YAML file of settings; flags after it override it.")
         subparser.add_class_arguments(command.config)
-        subcommands.add_subcommand(name, subparser)
+        subcommands.add_subcommand(name, subparser, help=(command.prepare.__doc__ or "").splitlines()[0])
     return parser
 
 

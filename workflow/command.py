@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from types import MappingProxyType
 from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -27,23 +28,31 @@ class Parser(OneSentence, ArgumentParser):
     """Tells what is wrong in one sentence."""
 
 
-def run_command(program: str, commands: Mapping[str, Callable[[], Command]], args: Sequence[str] | None) -> int:
+def run_command(
+    program: str,
+    commands: Mapping[str, Callable[[], Command]],
+    args: Sequence[str] | None,
+    summaries: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Run one command of a program.
 
     Args:
         program: "python -m …".
         commands: Name → loads the command. Only the one that is asked for is loaded.
         args: Arguments after the program; None: those of this process.
+        summaries: Name → what it does, in a line, for the help of the program.
 
     Returns:
         Exit status: 0 done, 1 error. Wrong settings end the process with 2.
     """
     start_logging()
     args = sys.argv[1:] if args is None else args
-    return run_program(lambda: _run(program, commands, args))
+    return run_program(lambda: _run(program, commands, args, summaries))
 
 
-def _run(program: str, commands: Mapping[str, Callable[[], Command]], args: Sequence[str]) -> int:
+def _run(
+    program: str, commands: Mapping[str, Callable[[], Command]], args: Sequence[str], summaries: Mapping[str, str]
+) -> int:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(prog=program)
     subcommands, loaded = parser.add_subcommands(dest="command"), {}
@@ -56,7 +65,7 @@ def _run(program: str, commands: Mapping[str, Callable[[], Command]], args: Sequ
                 text = "YAML file of settings; flags after it override it."
                 subparser.add_argument("--config", action="config", help=text)
             subparser.add_class_arguments(loaded[name].config)
-        subcommands.add_subcommand(name, subparser)
+        subcommands.add_subcommand(name, subparser, help=summaries.get(name))
     parsed = parser.parse_args(args)
     command = loaded[parsed.command]
     try:

@@ -84,6 +84,7 @@ def test_what_trains_on_what_it_makes_is_one_task(study: Study) -> None:
         task_of(study, images_per_second=0)
 
 
+@pytest.mark.slow
 def test_tasks_train_their_numbers_and_the_command_trains_none_of_them_again(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ Each loads what it needs when it is called, so that scoring loads no model and n
 """
 
 import logging
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -195,19 +196,26 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def format_results(results: dict[str, Any]) -> str:
-    """The main figures of results.json as a text table, a line a reading and source."""
+    """The main figures of results.json as a text table, a line a reading and source.
+
+    Figures have the digits that their images carry: results.json has all.
+    """
     lines = [
         f"{'reading':<20} {'image source':<28} {'n':>6} {'acc@0.5':>8} {'acc@val':>8} {'AP':>6} {'AUROC':>6}  95 %"
     ]
+    shown = ("accuracy", "accuracy_at_val_threshold", "average_precision", "auroc")
     for reading, blocks in results["readings"].items():
         rows = [(_cell(name), block) for name, block in blocks["sources"].items()]
         rows += [(f"({_cell(name)})", block) for name, block in blocks["controls"].items()]
         for name, block in [*rows, ("mean", blocks["mean"])] if blocks["mean"] else rows:
-            interval = block["auroc_interval"]
+            interval, digits = block["auroc_interval"], count_digits(min(block["n_real"], block["n_generated"]))
+            accuracy, at_val, precision, auroc, *ends = (
+                "" if value is None else f"{value:.{digits}f}"
+                for value in (*(block[key] for key in shown), *(interval or ()))
+            )
             lines.append(
-                f"{reading:<20} {name:<28} {block['n_generated']:>6} {_number(block['accuracy']):>8} "
-                f"{_number(block['accuracy_at_val_threshold']):>8} {_number(block['average_precision']):>6} "
-                f"{_number(block['auroc']):>6}  {'–'.join(map(_number, interval)) if interval else ''}".rstrip()
+                f"{reading:<20} {name:<28} {block['n_generated']:>6} {accuracy:>8} "
+                f"{at_val:>8} {precision:>6} {auroc:>6}  {'–'.join(ends)}".rstrip()
             )
     return "\n".join(lines) + "\n"
 
@@ -218,5 +226,9 @@ def _cell(name: str) -> str:
     return name if is_plain and name else repr(name)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def count_digits(num_images: int) -> int:
+    """Digits after the point that a share of so many images carries: the last one is about its standard error.
+
+    The standard error is at most 0.5 / √n: 2 digits up to 2,500 images, 3 up to 250,000, never more than 4.
+    """
+    return min(4, max(2, math.ceil(math.log10(2 * math.sqrt(max(num_images, 1))))))

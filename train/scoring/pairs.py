@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from train.scoring.scores import Reading
@@ -25,7 +26,7 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
     """
     table, mean_lare = reading.table, -reading.scores.mean(axis=0)
     sources = table["image_source"].unique().to_pylist()
-    roundtrips = [source for source in sources if source.startswith(ROUNDTRIP_PREFIX)]
+    roundtrips = list_roundtrips(table)
     result = {}
     for name in sorted(sources):
         images, photos = match_pairs(table, name)
@@ -39,6 +40,16 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
             "n": len(images),
         }
     return result
+
+
+def list_roundtrips(table: pa.Table) -> list[str]:
+    """The image sources that are VAE reconstructions: real images or controls whose name says so.
+
+    Args:
+        table: `label` and `image_source` of the scored samples.
+    """
+    others = table.filter(pc.not_equal(pc.fill_null(table["label"], -1), 1))["image_source"].unique().to_pylist()
+    return sorted(source for source in others if source.startswith(ROUNDTRIP_PREFIX))
 
 
 def match_pairs(table: pa.Table, source: str, partner: str | None = None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

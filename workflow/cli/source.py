@@ -88,14 +88,6 @@ def read_settings(place: str, prefix: str = "", root: Path = ROOT) -> list[Setti
     return [replace(setting, name=prefix + setting.name) for setting in found]
 
 
-def read_docstring(place: str, root: Path = ROOT) -> str:
-    """Docstring of "package.module:Name", or of a module, without sections such as Args."""
-    module, _, name = place.partition(":")
-    node = _find(module, name, root)[1] if name else _parse(module, root)
-    assert isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Module)
-    return re.split(r"\n\n(?:Args|Returns|Raises|Attributes|Yields):", ast.get_docstring(node) or "")[0]
-
-
 def first_sentence(text: str) -> str:
     """Text up to its first full stop that a space or the end follows, on one line."""
     text = " ".join(text.split())

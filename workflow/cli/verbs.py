@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from workflow.cli.source import Setting, first_sentence, read_docstring, read_settings
+from workflow.cli.source import Setting, read_settings
 from workflow.code_hash import ROOT
 
 
@@ -271,22 +271,21 @@ def load_questions() -> dict[str, Verb]:
     Raises:
         ModuleNotFoundError: If there is no checkout: they are not installed.
     """
-    questions: Mapping[str, str] = import_module("experiments.questions").QUESTIONS  # by name, as all other work
-    asked = {name: _study_verb(name, first_sentence(read_docstring(module))) for name, module in questions.items()}
+    module = import_module("experiments.questions")  # by name, as all other work
+    summaries: Mapping[str, str] = module.SUMMARIES
+    studies = {name: _study_verb(name, summaries[name]) for name in (*module.QUESTIONS, "caches", "ablate")}
     toy, report = "experiments.toy.benchmark:ToyBenchmarkConfig", "experiments.report:ReportConfig"
     return {
-        **asked,
-        "caches": _study_verb("caches", "Make the caches that the questions read."),
-        "ablate": _study_verb("ablate", "Compare all settings that caches alone can compare, in one table."),
+        **studies,
         "toy-benchmark": Verb(
-            "Does LaRE see more than smoothness? Both stages on your photographs with two toy models.",
+            summaries["toy-benchmark"],
             ("experiments", "toy-benchmark"),
             (("", toy),),
             ("generator_photos", "out", "num_seeds", "num_epochs", "num_jobs"),
             {"seed": "sources.seed"},
         ),
         "report": Verb(
-            "Put all answers on one page.",
+            summaries["report"],
             ("experiments", "report"),
             (("", report),),
             ("config", "answers", "toy", "out"),

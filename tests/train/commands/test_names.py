@@ -71,7 +71,13 @@ def test_a_row_called_all_is_off_the_diagonal_where_it_is_a_source() -> None:
 
 
 def test_a_source_called_mean_is_told_from_the_mean() -> None:
-    block = {"n_generated": 2, "accuracy": 0.5, "accuracy_at_val_threshold": None, "average_precision": 0.5}
+    block = {
+        "n_real": 2,
+        "n_generated": 2,
+        "accuracy": 0.5,
+        "accuracy_at_val_threshold": None,
+        "average_precision": 0.5,
+    }
     block |= {"auroc": 0.5, "auroc_interval": None}
     sources = {"mean": block, "a\nb": block, "(x)": block}
     text = format_results({"readings": {"full": {"sources": sources, "controls": {"x": block}, "mean": block}}})

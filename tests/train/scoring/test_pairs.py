@@ -1,10 +1,12 @@
 """Pairs of images of one photograph, by hand."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from train.scoring.pairs import choose_roundtrip, compare_pairs, match_pairs
+from train.scoring.pairs import choose_roundtrip, compare_pairs, list_roundtrips, match_pairs
 from train.scoring.scores import Reading
 
 # (key, image source, derived from, mean LaRE)
@@ -21,7 +23,15 @@ ROWS = [
 @pytest.fixture
 def reading() -> Reading:
     keys, sources, derived, means = zip(*ROWS, strict=True)
-    table = pa.table({"key": keys, "image_source": sources, "derived_from": derived})
+    return make_reading(
+        keys, sources, derived, means, [1 if s.startswith("toy") else 0 if s == "real" else None for s in sources]
+    )
+
+
+def make_reading(keys: Any, sources: Any, derived: Any, means: Any, labels: Any) -> Reading:
+    table = pa.table(
+        {"key": keys, "image_source": sources, "derived_from": derived, "label": pa.array(labels, pa.int8())}
+    )
     return Reading(table, -np.array([means]), (None,), is_probability=False)
 
 
@@ -35,6 +45,14 @@ def test_each_source_is_compared_with_the_round_trip_through_its_own_autoencoder
         "vae-roundtrip-a": {"lower_than_photo": 1.0, "lower_than_roundtrip": None, "n": 2},
         "vae-roundtrip-b": {"lower_than_photo": 1.0, "lower_than_roundtrip": None, "n": 1},
     }
+
+
+def test_a_generator_called_like_a_reconstruction_is_a_generator() -> None:
+    rows = [("p0", "real", None, 1.0, 0), ("f0", "sd", "p0", 0.5, 1), ("g0", "vae-roundtrip-gan", "p0", 0.4, 1)]
+    reading = make_reading(*zip(*rows, strict=True))
+    assert list_roundtrips(reading.table) == []
+    pairs = compare_pairs(reading)
+    assert pairs["sd"]["lower_than_roundtrip"] is None and pairs["vae-roundtrip-gan"]["lower_than_photo"] == 1.0
 
 
 def test_matched_positions_are_of_one_photograph(reading: Reading) -> None:

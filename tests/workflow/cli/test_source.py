@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.cli.source import Setting, first_sentence, read_docstring, read_settings
+from workflow.cli.source import Setting, first_sentence, read_settings
 
 SOURCE = '''"""A module. With more."""
 from dataclasses import dataclass, field
@@ -119,11 +119,6 @@ def test_what_is_not_there_is_an_error(root: Path) -> None:
     for place in ("made.up:nothing", "made.up:SIZE"):
         with pytest.raises(LookupError):
             read_settings(place, root=root)
-
-
-def test_docstrings_are_read_without_their_sections(root: Path) -> None:
-    assert read_docstring("made.up:call", root) == "Do it."
-    assert read_docstring("made.up", root) == "A module. With more."
 
 
 @pytest.mark.parametrize(
