@@ -161,9 +161,15 @@ def explain(error: BaseException) -> str | None:
         return f"there is not enough memory: try a smaller --batch_size, or fewer --num_workers ({text[:200]})"
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
         # torch's words for a worker that did not end by itself; it raises them wherever the main process just is.
+        is_shared = "bus error" in text.lower()  # images travel through shared memory, of which containers have 64 MB
+        reason = (
+            "as /dev/shm is full: give a container more of it (--shm-size=8g), or try"
+            if is_shared
+            else "most often for lack of memory: try"
+        )
         return (
-            f"{text.strip(' .')}. A process that reads images died, most often for lack of memory: try fewer "
-            "--num_workers. What was published stays, and the same command goes on from there."
+            f"{text.strip(' .')}. A process that reads images died, {reason} fewer --num_workers. "
+            "What was published stays, and the same command goes on from there."
         )
     if not isinstance(error, ValueError | RuntimeError) and type(error).__name__ != "MisconfigurationException":
         return None

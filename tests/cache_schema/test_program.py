@@ -35,7 +35,12 @@ class SIGTERMException(SystemExit):
         (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
         (ModuleNotFoundError("No module named 'skimage'", name="skimage"), 1, "pip install scikit-image"),
         (MemoryError(), 1, "not enough memory"),
-        (RuntimeError("DataLoader worker (pid 1) is killed."), 1, "fewer --num_workers"),
+        (
+            RuntimeError("DataLoader worker (pid 1) is killed."),
+            1,
+            "most often for lack of memory: try fewer --num_workers",
+        ),
+        (RuntimeError("DataLoader worker (pid 1) is killed by signal: Bus error. "), 1, "--shm-size=8g), or try fewer"),
         (subprocess.CalledProcessError(5, ["python", "a b"]), 1, "ended with status 5, see above: python 'a b'"),
         (subprocess.CalledProcessError(143, ["python"]), 143, "status 143"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
