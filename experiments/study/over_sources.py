@@ -118,7 +118,8 @@ def _weighted_metrics(weights: Floats, labels: NDArray[np.int64], scores: Floats
         accuracy = (num_found + num_cleared) / (num_generated + num_real)
         balanced_accuracy = (num_found / num_generated + num_cleared / num_real) / 2
         auroc = won / (num_generated * num_real)
-        return np.stack([accuracy + missing, balanced_accuracy, precision_sum / num_generated, auroc])
+        # Without reals every precision is 1.
+        return np.stack([accuracy + missing, balanced_accuracy, precision_sum / num_generated + missing, auroc])
 
 
 def keep_samples(reading: Reading, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Reading:

@@ -39,7 +39,7 @@ def evaluate(readings: Mapping[str, Reading], num_resamples: int = 1000, seed: i
     for name, reading in readings.items():
         sources = _score_sources(reading, 1, num_resamples, seed)
         controls = _score_sources(reading, None, num_resamples, seed)
-        mean = _mean_over_sources(list(sources.values()))
+        mean = _mean_over_sources(list(sources.values()), _count_reals(reading))
         scored[name] = {
             "sources": {source: block for source, (block, _) in sources.items()},
             "controls": {source: block for source, (block, _) in controls.items()},
@@ -171,14 +171,20 @@ def _score_bands(scores: torch.Tensor, labels: torch.Tensor, fitted: Calibration
     return rows
 
 
-def _mean_over_sources(sources: Sequence[tuple[Result, NDArray[np.float64]]]) -> Result:
-    """Unweighted mean of the blocks, counts summed; `auroc_sd` is the standard deviation of the seeds' mean AUROCs."""
+def _count_reals(reading: Reading) -> int:
+    """Photographs that generated sources are scored against, each once however many sources share it."""
+    positions = [chosen[labels == 0] for _, chosen, labels in select_sources(reading)]
+    return len(np.unique(np.concatenate(positions))) if positions else 0
+
+
+def _mean_over_sources(sources: Sequence[tuple[Result, NDArray[np.float64]]], num_real: int) -> Result:
+    """Unweighted mean of the blocks; `auroc_sd` is the standard deviation of the seeds' mean AUROCs."""
     if not sources:
         return {}
     blocks = [block for block, _ in sources]
     mean = {name: _mean([block[name] for block in blocks]) for name in blocks[0] if name != "auroc_interval"}
     return mean | {
-        "n_real": sum(block["n_real"] for block in blocks),
+        "n_real": num_real,
         "n_generated": sum(block["n_generated"] for block in blocks),
         "auroc_interval": None,
         "auroc_sd": _sd(np.mean([aurocs for _, aurocs in sources], axis=0)),

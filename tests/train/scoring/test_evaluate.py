@@ -73,6 +73,13 @@ def test_sources_are_scored_against_the_reals_of_their_own_subset() -> None:
     assert gan["accuracy"] == gan["auroc"] == 1.0
 
 
+def test_photographs_that_sources_share_are_counted_once_in_the_mean() -> None:
+    again = [("o0", 1, "other", "a", "r0", 0.8)]
+    result = evaluate({"full": _reading(PHOTOS + FAKES + again)})["readings"]["full"]
+    assert result["sources"]["other"]["n_real"] == result["sources"]["sd"]["n_real"] == 2
+    assert result["mean"]["n_real"] == 3
+
+
 def test_controls_stand_in_the_generated_place_outside_the_mean() -> None:
     result = evaluate({"full": _reading(PHOTOS + FAKES + CONTROLS)})["readings"]["full"]
     assert set(result["controls"]) == {"blur", "vae-roundtrip"}
