@@ -10,7 +10,7 @@ from inspect import signature
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-NOT_READ = ("pretrained", "record", "allow_difference")
+NOT_READ = ("pretrained", "record", "allow_difference", "other_length")
 """Names that weights may hold and that are no settings of theirs: other weights, facts, and what a person permits."""
 MAX_PX = 4096
 MAX_CHANNELS = 1024

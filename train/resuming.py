@@ -5,10 +5,12 @@ so as a whole one, validates in its middle where a time ended it, and skips an e
 """
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,40 @@ def reopen_epoch(checkpoint: dict[str, Any]) -> None:
         if counted["processed"] == counted["started"] > 0:
             counted["processed"] -= 1
             counted["completed"] = min(counted["completed"], counted["processed"])
+
+
+def check_length(cosine: CosineAnnealingLR, num_steps: int, *, rescale: bool) -> None:
+    """Keep the schedule of a resumed fit, or bring it to the end of this one where it has another length.
+
+    Args:
+        cosine: The schedule as the stopped fit left it.
+        num_steps: Steps of this fit, those before the stop included.
+        rescale: Whether a rate that jumps is accepted.
+
+    Raises:
+        ValueError: If it would, and is not.
+    """
+    if cosine.T_max == num_steps:
+        return
+    share = (1 + math.cos(math.pi * min(cosine.last_epoch, num_steps) / num_steps)) / 2
+    rates = [base * share for base in cosine.base_lrs]
+    change = f"from {cosine.optimizer.param_groups[0]['lr']:.2g} to {rates[0]:.2g}"
+    if not rescale:
+        raise ValueError(
+            f"the learning rate of the stopped fit falls to 0 over {cosine.T_max} steps, this fit has {num_steps}: "
+            f"it would go {change}. Resume with the same trainer.max_epochs and max_steps, start a new fit, or accept "
+            "it: --model.other_length=rescale"
+        )
+    logger.warning(
+        "The learning rate of the stopped fit falls to 0 over %d steps, this fit has %d: it goes %s. The weights "
+        "differ from those of a fit that had this length from the start.",
+        cosine.T_max,
+        num_steps,
+        change,
+    )
+    cosine.T_max = num_steps
+    for group, rate in zip(cosine.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def count_epochs(trainer: Trainer) -> None:

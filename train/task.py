@@ -1,7 +1,6 @@
 """The LightningModule: loss, optimiser, metrics, and the calibration that is fitted on validation."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +72,7 @@ class LareTask(LightningModule):
         monitor: str = "val_auroc",
         balance_classes: bool = False,
         allow_difference: list[str] | None = None,
+        other_length: Literal["error", "rescale"] = "error",
         **classifier: Any,
     ) -> None:
         """Build model and settings.
@@ -86,13 +86,15 @@ class LareTask(LightningModule):
             monitor: Validation metric that "plateau" follows, one of `MONITORS`.
             balance_classes: Whether the loss weighs both classes alike however many samples they have.
             allow_difference: Settings of the features that may differ between training and use of the weights.
+            other_length: What a "cosine" does that resumes a fit of another length: `error` refuses it; `rescale` moves
+                the rate to where the new length has it, upwards in a longer fit.
             classifier: Settings of `LareClassifier`.
 
         Raises:
             ValueError: If a setting makes no sense.
         """
         super().__init__()
-        self.save_hyperparameters(ignore=["allow_difference"])
+        self.save_hyperparameters(ignore=["allow_difference", "other_length"])
         check_choice("monitor", monitor, MONITORS)
         self.learning_rate = learning_rate
         self.optimizer = optimizer
@@ -100,6 +102,8 @@ class LareTask(LightningModule):
         self.schedule = schedule
         self.monitor = monitor
         self.balance_classes = balance_classes
+        check_choice("other_length", other_length, ("error", "rescale"))
+        self.other_length = other_length
         self.allow_difference = frozenset(allow_difference or ())
         self.model = LareClassifier(**classifier)
         self.collected = LogitsAndLabels()
@@ -132,7 +136,9 @@ class LareTask(LightningModule):
         """Put a frozen backbone into evaluation mode: Lightning takes modules in the mode that they are in."""
         self.model.train()
         if self.schedule == "cosine":
-            self._follow_own_length()
+            cosine, num_steps = self.lr_schedulers(), int(self.trainer.estimated_stepping_batches)
+            assert isinstance(cosine, torch.optim.lr_scheduler.CosineAnnealingLR)
+            resuming.check_length(cosine, num_steps, rescale=self.other_length == "rescale")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch.
@@ -214,23 +220,6 @@ class LareTask(LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
         return optimizer
 
-    def _follow_own_length(self) -> None:
-        """Let the "cosine" of a resumed fit fall to 0 at its own end, and say so where the stopped one had another."""
-        cosine, num_steps = self.lr_schedulers(), int(self.trainer.estimated_stepping_batches)
-        assert isinstance(cosine, torch.optim.lr_scheduler.CosineAnnealingLR)
-        if cosine.T_max == num_steps:
-            return
-        logger.warning(
-            "The learning rate of the resumed fit fell to 0 over %d steps, this one has %d. It follows the new length "
-            "from here on, so that the weights differ from those of a fit that had it from the start.",
-            cosine.T_max,
-            num_steps,
-        )
-        cosine.T_max = num_steps
-        rate = (1 + math.cos(math.pi * min(cosine.last_epoch, num_steps) / num_steps)) / 2
-        for group, base in zip(cosine.optimizer.param_groups, cosine.base_lrs, strict=True):
-            group["lr"] = base * rate
-
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any) -> None:
         """Step a schedule, but for "plateau", which is stepped at the end of validation.
 
@@ -252,6 +241,8 @@ class LareTask(LightningModule):
         if self.trainer.state.fn == TrainerFn.FITTING:
             trained_on = describe_training(self.trainer.datamodule)  # type: ignore[attr-defined]
             checkpoint[TRAINED_ON] = trained_on | {"precision": str(self.trainer.precision)}
+            for log in self.trainer.loggers:  # or a fit that is killed now would have no metrics of these steps
+                log.save()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on within an epoch that was stopped, and refuse features of other settings than in training.
@@ -289,4 +280,7 @@ class LareTask(LightningModule):
             f"{stage}_calibration_error": metrics.calibration_error(scores, labels),
         }
         self.log_dict(values, prog_bar=stage == "val")
+        if stage == "val" and self.trainer.is_global_zero and self.trainer.progress_bar_callback is None:
+            figures = ", ".join(f"{name.removeprefix('val_')} {value:.3f}" for name, value in values.items())
+            logger.info("epoch %d, step %d: validation %s", self.current_epoch, self.global_step, figures)
         return scores, labels, values

@@ -53,6 +53,7 @@ def _fit(made: SimpleNamespace, folder: Path, ckpt: Path | None = None, **settin
         map_channels=3,
         image=False,
         schedule=settings.pop("schedule", "plateau"),
+        other_length=settings.pop("other_length", "error"),
         learning_rate=1e-2,
     )
     last = {"dirpath": folder, "filename": "last", "enable_version_counter": False}
@@ -128,8 +129,12 @@ def test_a_cosine_of_another_length_is_told_and_ends_at_zero(
 ) -> None:
     _fit(made, tmp_path, schedule="cosine", max_steps=6)
     assert not [record for record in caplog.records if "learning rate" in record.getMessage()]
-    _fit(made, tmp_path, tmp_path / "last.ckpt", schedule="cosine")
-    assert "The learning rate of the resumed fit fell to 0 over 6 steps, this one has 12." in caplog.text
+    resumed = {"ckpt": tmp_path / "last.ckpt", "schedule": "cosine"}
+    with pytest.raises(ValueError, match=r"falls to 0 over 6 steps, this fit has 12: it would go from 0 to 0\.005\. "):
+        _fit(made, tmp_path, **resumed)
+    assert "learning rate" not in caplog.text
+    _fit(made, tmp_path, **resumed, other_length="rescale")
+    assert "falls to 0 over 6 steps, this fit has 12: it goes from 0 to 0.005." in caplog.text
     (rates,) = torch.load(tmp_path / "last.ckpt", weights_only=True)["optimizer_states"]
     assert rates["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-12)
 

@@ -1,6 +1,5 @@
 """The commands that Lightning runs: fit, validate, test and predict, with one output folder and its provenance."""
 
-import itertools
 import json
 import sys
 import warnings
@@ -18,6 +17,7 @@ from cache_schema import write_json
 from cache_schema.program import expand_home
 from train.checkpoint import CheckpointFiles, load_checkpoint
 from train.commands.prediction_writer import PredictionWriter
+from train.commands.run_log import METRICS_NAME, choose_progress_bar, go_on_with_metrics
 from train.commands.scoring import COMMANDS
 from train.commands.settings_files import LimitedClasses, limit_classes
 from train.data.datamodule import LareDataModule
@@ -105,6 +105,9 @@ def describe_inputs(detector: Mapping[str, Any], trained_on: Any) -> dict[str, A
 class LareCLI(LightningCLI):
     """Settings from YAML and flags; everything a run writes lies below `--out`."""
 
+    _num_steps = 0
+    """Steps of the checkpoint that a fit goes on from."""
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, put paths in full, and take what the checkpoint says of its detector.
 
@@ -120,6 +123,7 @@ class LareCLI(LightningCLI):
         if not ckpt or ckpt in ("best", "last", "hpc"):
             return
         content = read_checkpoint(str(ckpt))
+        self._num_steps = content["global_step"] if type(content.get("global_step")) is int else 0
         try:
             detector = read_settings(content["hyper_parameters"], LareTask, LareClassifier, others=False)
             seen = {} if command == "fit" else describe_inputs(detector, content.get(TRAINED_ON))
@@ -164,14 +168,16 @@ class LareCLI(LightningCLI):
 
         Only a fit has loggers, because CSVLogger deletes what an earlier command logged.
         """
-        plugins = self._get(self.config_init, "trainer").get("plugins") or []
+        settings = self._get(self.config_init, "trainer")
+        kwargs |= choose_progress_bar(settings, at_terminal=sys.stdout.isatty())
+        plugins = settings.get("plugins") or []
         plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         loggers = {} if self.subcommand == "fit" else {"logger": False}
         return super().instantiate_trainer(**kwargs, **loggers, plugins=[*plugins, CheckpointFiles()])
 
     @rank_zero_only
     def before_fit(self) -> None:
-        """Refuse a folder that holds a run, or put the metrics of the run that is resumed out of CSVLogger's way.
+        """Refuse a folder that holds a run, or go on with the metrics of the run that is resumed.
 
         Raises:
             FileExistsError: If there is a run already, and this one does not resume it, or a file of a run is a link.
@@ -180,13 +186,10 @@ class LareCLI(LightningCLI):
         if (out / CONFIG_NAME).exists() and self.config.fit.ckpt_path is None:
             last = out / "checkpoints" / "last.ckpt"
             raise FileExistsError(f"{out} holds a run already: choose another --out, or resume it: --ckpt_path={last}")
-        logged = out / "metrics.csv"
-        for path in (out / CONFIG_NAME, logged, out / "hparams.yaml"):
+        for path in (out / CONFIG_NAME, out / METRICS_NAME, out / "hparams.yaml"):
             if path.is_symlink():  # Lightning writes what it leads to
                 raise FileExistsError(f"{path} is a symbolic link, which a fit does not follow: remove it first")
-        if logged.exists():
-            number = next(n for n in itertools.count(1) if not (out / f"metrics-{n}.csv").exists())
-            logged.rename(out / f"metrics-{number}.csv")
+        go_on_with_metrics(self.trainer, self._num_steps)
 
 
 def run_lightning(args: Sequence[str] | None = None) -> None:

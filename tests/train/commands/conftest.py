@@ -14,6 +14,8 @@ from tests.samples import make_sample
 from tests.train.commands.test_lightning import CONFIGS, _create_cache
 from train.__main__ import main
 
+LONGER = ("--trainer.max_epochs=2", "--model.other_length=rescale")
+
 
 class Strange:
     """A real run, whose files a test changes into a stranger's, and the user's own commands on them."""
@@ -45,7 +47,7 @@ class Strange:
         """A command that takes a checkpoint, with the user's own settings."""
         own = ("-c", self.own, "--ckpt_path", self.last)
         if name == "fit":
-            return ("fit", "-c", CONFIGS / "lare2.yaml", *own, "--trainer.max_epochs=2", "--out", self.out)
+            return ("fit", "-c", CONFIGS / "lare2.yaml", *own, *LONGER, "--out", self.out)
         if name == "export":
             return ("export", f"--ckpt={self.last}", f"--out={self.folder / 'exported'}", *self.data)
         return (name, *own, "--out", self.folder / name)

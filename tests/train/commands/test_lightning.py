@@ -1,5 +1,6 @@
 """The command line: one run from fit to results, and what it refuses."""
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_bf16_clipping_and_early_stopping_come_from_the_settings(run, small: Pat
         "--model.image=false",
         "--trainer.max_epochs=20",
     )
-    bf16 = ("--trainer.precision=bf16-mixed", "--trainer.gradient_clip_val=0.1")
+    bf16 = ("--trainer.enable_progress_bar=false", "--trainer.precision=bf16-mixed", "--trainer.gradient_clip_val=0.1")
     out = tmp_path / "run"
     assert run("fit", "-c", CONFIGS / "lare2.yaml", "-c", small, "--out", out, *bf16, *frozen, *stopping) == 0
     last = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
@@ -175,8 +176,14 @@ def test_a_folder_that_holds_a_run_is_refused_or_resumed(
     assert run(*fit) == 1
     assert f"{out} holds a run already: choose another --out, or resume it" in capsys.readouterr().err
     assert (out / "metrics.csv").read_text() == logged
-    assert run(*fit, "--trainer.max_epochs=2", "--ckpt_path", out / "checkpoints" / "last.ckpt") == 0
-    assert (out / "metrics-1.csv").read_text() == logged
+    longer = (*fit, "--trainer.max_epochs=2", "--ckpt_path", out / "checkpoints" / "last.ckpt")
+    assert run(*longer) == 1
+    assert "this fit has 8: it would go from 0 to 5e-05." in capsys.readouterr().err
+    assert (out / "metrics.csv").read_text() == logged
+    assert run(*longer, "--model.other_length=rescale") == 0
+    assert (out / "metrics.csv").read_text().startswith(logged)
+    assert {int(row["step"]) for row in csv.DictReader((out / "metrics.csv").read_text().splitlines())} == set(range(8))
+    assert not list(out.glob("metrics-*.csv"))
     assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
 
 
