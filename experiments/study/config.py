@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from jsonargparse import ArgumentParser
 
-from cache_schema import check_least
+from cache_schema import check_least, file_name
 from workflow.code_hash import ROOT
 from workflow.command import build_config
 
@@ -105,6 +105,8 @@ class StudyConfig:
         """Check what would fail only after minutes."""
         for name in ("num_seeds", "num_epochs", "num_jobs", "num_images"):
             check_least(name, getattr(self, name), 1)
+        if file_name(self.preset) != self.preset:  # files and folders are called so
+            raise ValueError(f"preset is {self.preset!r}: expected a name of letters, digits, spaces and _.-~")
         if not self.false_alarm_rates or not all(0 < rate < 1 for rate in self.false_alarm_rates):
             raise ValueError(f"false_alarm_rates is {self.false_alarm_rates}: expected numbers between 0 and 1")
         for name in ("extract_config", "recipe", "map_only", "image_only"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cache_schema import SPLITS, Dataset
+from cache_schema import SPLITS, Dataset, file_name
 from experiments.study.image_sets import write_some_images
 from experiments.study.stage_1 import make_cache
 from experiments.study.study import Study
@@ -46,7 +46,7 @@ def narrow(study: Study) -> Study:
     settings = study.settings_of(study.cache(study.default_cache))
     folder, _ = choose_images(study, "some-images", config.max_images)
     # Caches of other images must not be gone on with, so that the dataset's identity is in their place.
-    name = f"some-images-{Dataset.open(folder).dataset_id[:8]}"
+    name = file_name(f"some-images-{Dataset.open(folder).dataset_id[:8]}")
     part = Study(replace(config, data=folder, caches=config.caches / name, out=config.out / "some-images"))
     make_cache(part, part.default_cache, *settings)
     return part

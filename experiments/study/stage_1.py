@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache_schema import Dataset, FingerprintMismatch, open_cache
+from cache_schema import Dataset, FingerprintMismatch, file_name, open_cache
 from experiments.study.study import Study
 from extract import ExtractConfig, ModelFolder, count_macs, make_method
 from extract.__main__ import build_parser
@@ -54,7 +54,7 @@ def make_cache_like(study: Study, name: str, cache: Path, data: Path) -> Path:
         data: Dataset of the images.
     """
     identity = Dataset.open(data).dataset_id
-    return make_cache(study, f"{name}-{identity[:8]}", *study.settings_of(cache), data=data)
+    return make_cache(study, file_name(f"{name}-{identity[:8]}"), *study.settings_of(cache), data=data)
 
 
 def check_model(study: Study, cache: Path, model: ModelFolder) -> None:

@@ -29,13 +29,15 @@ from experiments.toy.photos import (
 )
 from experiments.toy.tables import as_answer
 from workflow.code_hash import hash_code
-from workflow.stages import PERMUTED, Stages
+from workflow.stages import DETECTORS, PERMUTED, Stages
 from workflow.steps import Steps, hash_files
 
 logger = logging.getLogger(__name__)
 
 CODE = (*IMAGE_CODE, "experiments.toy.photos", "experiments.toy.data")
 """What decides the images besides settings, photographs and models."""
+MEASURED = "With 1,849 photographs, 3 seeds and 14 epochs it took 75 minutes on two cores"
+"""As docs/experiments.md says."""
 DIFFERENCES = ("full:image_only", f"full:{PERMUTED}")
 
 
@@ -70,6 +72,8 @@ class ToyBenchmarkConfig:
     """How the images are made."""
     overrides: tuple[str, ...] = ()
     """More arguments of `python -m train fit`."""
+    dry_run: bool = False
+    """Tell what would be made and trained, and do nothing else."""
 
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
@@ -166,7 +170,20 @@ class ToyBenchmark:
         }
 
 
+def describe_cost(config: ToyBenchmarkConfig) -> str:
+    """What a run makes and trains, in a sentence, with what it took where it was measured."""
+    num_photos, fits = len(list_photographs(config.photos)), len(TASKS) * len(DETECTORS) * config.num_seeds
+    return (
+        f"{num_photos:,} photographs × {config.tiles_per_photo} tiles, and the images made from them; {len(TASKS)} "
+        f"tasks × {len(DETECTORS)} detectors × {config.num_seeds} seeds × {config.num_epochs} epochs: {fits} fits. "
+        f"{MEASURED}"
+    )
+
+
 def run(config: ToyBenchmarkConfig) -> None:
     """Run the toy benchmark, and print its answers."""
+    logger.info("%s", describe_cost(config))
+    if config.dry_run:
+        return
     answers = ToyBenchmark(config).run()
     sys.stdout.write(f"\n{answers['verdict']}\n\n{config.out / 'answers.json'}\n{config.out / 'RESULTS.md'}\n")

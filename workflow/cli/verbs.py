@@ -281,7 +281,7 @@ def load_questions() -> dict[str, Verb]:
             summaries["toy-benchmark"],
             ("experiments", "toy-benchmark"),
             (("", toy),),
-            ("generator_photos", "out", "num_seeds", "num_epochs", "num_jobs"),
+            ("generator_photos", "out", "num_seeds", "num_epochs", "num_jobs", "dry_run"),
             {"seed": "sources.seed"},
         ),
         "report": Verb(

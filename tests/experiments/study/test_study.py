@@ -1,10 +1,13 @@
+import json
 import shlex
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from experiments.study import stage_1
 from experiments.study import study as study_module
 from experiments.study.config import StudyConfig
 from experiments.study.study import Study
@@ -47,3 +50,23 @@ def test_seeds_are_trained_as_many_at_once_as_asked_and_share_the_cores(
     assert [folder.name for folder in folders] == ["seed-0", "seed-1", "seed-2", "seed-3"]
     assert all(folder.is_dir() for folder in folders)
     assert shares == [2] * 4
+
+
+@pytest.mark.parametrize("preset", ["../x", "/etc/x", "..", "", "a/b", ".hidden", "a\nb"])
+def test_a_preset_is_a_name_and_no_path(study: Study, preset: str) -> None:
+    with pytest.raises(ValueError, match=r"preset is .*: expected a name of letters"):
+        replace(study.config, preset=preset)
+
+
+def test_a_datasets_identity_leads_no_cache_out_of_its_folder(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = tmp_path / "stranger"
+    shutil.copytree(study.config.data, stranger)
+    content = json.loads((stranger / "dataset.json").read_text())
+    (stranger / "dataset.json").write_text(json.dumps(content | {"dataset_id": "/../../../x"}))
+    made: list[Path] = []
+    monkeypatch.setattr(stage_1, "make_cache", lambda study, name, *_, **__: made.append(study.config.caches / name))
+    monkeypatch.setattr(Study, "settings_of", lambda self, cache: ())
+    stage_1.make_cache_like(study, "degraded", study.cache(study.default_cache), stranger)
+    assert [path.resolve().parent for path in made] == [study.config.caches.resolve()]

@@ -12,6 +12,7 @@ from experiments.toy.telling import TELLING
 from tests.experiments.made_up import run_here
 from train.scoring.titles import TITLES
 from workflow import stages
+from workflow.code_hash import ROOT
 
 SOURCES = {"toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"}
 
@@ -29,6 +30,19 @@ def test_wrong_settings_are_refused_before_the_work(
     with pytest.raises(SystemExit) as ended:
         main(["toy-benchmark", f"--photos={tmp_path}", *(f"--{k}={v}" for k, v in models.items())])
     assert ended.value.code == 2 and "no .jpg or .png below it" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_what_is_trained_and_makes_nothing(
+    photographs: Path, model_folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    out = tmp_path / "out"
+    models = (f"--model={model_folders['a']}", f"--model_b={model_folders['b']}")
+    assert main(["toy-benchmark", f"--photos={photographs}", *models, f"--out={out}", "--dry_run=true"]) == 0
+    assert "12 photographs × 2 tiles" in caplog.text and not out.exists()
+    assert f"2 tasks × {len(stages.DETECTORS)} detectors × 3 seeds × 14 epochs: 18 fits" in caplog.text
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    assert "75 minutes on two cores" in caplog.text and "75 minutes on two cores" in page
 
 
 @pytest.mark.slow
