@@ -19,7 +19,7 @@ from cache_schema.program import OneSentence, expand_home, run_as_process, run_p
 from cache_schema.report import STATES, format_status, shard_reports, summarize
 from cache_schema.shown import shown
 from cache_schema.store import FULL_MANTISSA_BITS
-from cache_schema.verify import strays, verify
+from cache_schema.verify import index_problems, strays, verify
 
 EXIT_DONE, EXIT_ERROR = 0, 1
 
@@ -47,6 +47,9 @@ def run_verify(options: argparse.Namespace) -> int:
     check_dataset(cache, dataset.dataset_id)
     states: Counter[str] = Counter()
     num_problems = 0
+    for problem in index_problems(dataset):
+        num_problems += 1
+        _write_line(problem)
     for check in verify(cache, dataset, deep=options.deep, num_workers=options.workers):
         states[check.state] += 1
         num_problems += len(check.problems)

@@ -16,6 +16,7 @@ from cache_schema.fingerprint import Fingerprint
 from cache_schema.index import TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
 from cache_schema.plain_files import load_json
+from cache_schema.shown import shown
 from cache_schema.store import (
     FORMAT_VERSION,
     FULL_MANTISSA_BITS,
@@ -183,7 +184,7 @@ def open_cache(folder: str | Path) -> Cache:
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise CacheError(f"{path} cannot be read ({error}).") from error
     if version != FORMAT_VERSION:
-        raise FormatVersionError(f"{path} has format version {version}, this code reads {FORMAT_VERSION}.")
+        raise FormatVersionError(f"{path} has format version {shown(str(version))}, this code reads {FORMAT_VERSION}.")
     if stored != computed:
         raise FingerprintMismatch(f"{path} was edited: its fields hash to {computed}, it says {stored}.")
     return cache

@@ -7,6 +7,8 @@ tars are being appended the index may have more row groups than `dataset.json` l
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache_schema.errors import DatasetError, FormatVersionError
+from cache_schema.index_rows import PLACES, check_keys, check_rows
 from cache_schema.keys import parse_tar_name
+from cache_schema.parquet import check_schema, parse_footer, read_columns
 from cache_schema.plain_files import load_json, open_plain
+from cache_schema.shown import shown
 
 DATASET_VERSION = 1
 MAX_FOOTERS = 8
 """Parsed footers that are kept."""
+_HASH = re.compile("[0-9a-f]{64}")
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -93,11 +99,15 @@ class Dataset:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise DatasetError(f"{path} cannot be read ({error}). Pack the dataset again.") from error
         if version != DATASET_VERSION:
-            raise FormatVersionError(f"{path} has format version {version}, this code reads {DATASET_VERSION}.")
+            raise FormatVersionError(
+                f"{path} has format version {shown(str(version))}, this code reads {DATASET_VERSION}."
+            )
         try:
             _check_kinds(content, {"dataset_id": str, "tars": list, "counts": dict, "settings": dict})
             tars = tuple(_parse_entry(entry) for entry in content["tars"])
-            updated = tuple(content.get("updated", ()))
+            _check_once([tar.name for tar in tars])
+            _check_counts(content["counts"])
+            updated = _parse_updated(content.get("updated", []))
             dataset = cls(folder, content["dataset_id"], tars, content["counts"], content["settings"], updated)
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} cannot be read ({error}). Pack the dataset again.") from error
@@ -112,8 +122,8 @@ class Dataset:
     def _check_index(self) -> None:
         try:
             with open_plain(self.index_path) as opened:
-                metadata = _parse_footer(opened)
-        except (OSError, UnicodeError, pa.ArrowException) as error:
+                metadata = _load_footer(opened).metadata
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         expected = [tar.num_rows for tar in self.tars]
@@ -140,29 +150,66 @@ class Dataset:
         return self.folder / self.tars[n].name
 
     def rows(self, n: int) -> pa.Table:
-        """Index rows of tar n, in row order, with the columns of `INDEX_SCHEMA`."""
-        return self._read(lambda file: file.read_row_group(n))
+        """Index rows of tar n, in row order, with the columns of `INDEX_SCHEMA`.
+
+        Raises:
+            DatasetError: If they cannot be read, or are not those that dataset.json lists.
+        """
+        return self._read([n], INDEX_SCHEMA.names)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The whole index, tar by tar in the list's order."""
-        names = None if columns is None else list(columns)
-        return self._read(lambda file: file.read_row_groups(range(len(self.tars)), columns=names))
+        """The whole index, tar by tar in the list's order.
 
-    def _read(self, read: Any) -> pa.Table:
+        Args:
+            columns: Names of those that are read; None: all of `INDEX_SCHEMA`.
+
+        Raises:
+            DatasetError: If it cannot be read, or its rows are not those that dataset.json lists.
+        """
+        return self._read(range(len(self.tars)), INDEX_SCHEMA.names if columns is None else columns)
+
+    def _read(self, tars: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Rows of some tars. Their places are read too, whatever is asked for: labels of another tar would be lies."""
+        names = list(dict.fromkeys([*columns, *PLACES]))
         try:
             with open_plain(self.index_path) as opened:
-                footer = _parse_footer(opened)
-                with pq.ParquetFile(opened, metadata=footer, page_checksum_verification=True) as file:
-                    return read(file)
-        except (OSError, UnicodeError, pa.ArrowException) as error:
+                footer = _load_footer(opened)
+                table = read_columns(opened, footer.metadata, names, tars)
+            schema = pa.schema([INDEX_SCHEMA.field(name) for name in names])
+            table = table if table.schema.equals(schema) else table.cast(schema)
+            check_rows(table, [(self.tars[n].name, self.tars[n].num_rows) for n in tars])
+            if "key" in names and not footer.is_distinct:
+                check_keys(table["key"])
+                footer.is_distinct = len(tars) == len(self.tars)
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
+        return table.select(list(columns))
 
 
 def _parse_entry(content: Mapping[str, Any]) -> TarEntry:
     entry = TarEntry(**content)
     _check_kinds(content, {"name": str, "num_rows": int, "num_bytes": int, "rows_sha256": str})
     parse_tar_name(entry.name)
+    if entry.num_rows < 0 or entry.num_bytes < 0 or not _HASH.fullmatch(entry.rows_sha256):
+        raise ValueError(f"{entry.name} has {entry.num_rows} rows, {entry.num_bytes} bytes, hash {entry.rows_sha256!r}")
     return entry
+
+
+def _check_once(names: Sequence[str]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"{twice[0]} is listed twice: its samples would count twice")
+
+
+def _check_counts(counts: Mapping[str, Any]) -> None:
+    for sources in counts.values():
+        if not isinstance(sources, dict) or not all(type(count) is int for count in sources.values()):
+            raise ValueError("counts are not numbers of samples by split and image source")
+
+
+def _parse_updated(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(name in INDEX_SCHEMA.names for name in names):
+        raise ValueError(f"updated is {str(names)[:100]!r}: expected names of fields")
+    return tuple(names)
 
 
 def _check_kinds(content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
@@ -171,16 +218,24 @@ def _check_kinds(content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
             raise ValueError(f"{name} is {str(content[name])[:100]!r}: expected {kind.__name__}")
 
 
-_footers: dict[tuple[int, ...], pq.FileMetaData] = {}
+@dataclass
+class _Footer:
+    metadata: pq.FileMetaData
+    is_distinct: bool = False
+    """Whether all keys of its dataset were compared, and none stands in two rows."""
 
 
-def _parse_footer(opened: BinaryIO) -> pq.FileMetaData:
+_footers: dict[tuple[int, ...], _Footer] = {}
+
+
+def _load_footer(opened: BinaryIO) -> _Footer:
     """An index's footer, parsed once a file: with thousands of row groups that takes longer than reading one."""
     status = os.fstat(opened.fileno())
     identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
     if identity not in _footers:
+        metadata = parse_footer(opened)
+        check_schema(metadata, INDEX_SCHEMA)
         if len(_footers) == MAX_FOOTERS:
             _footers.clear()
-        _footers[identity] = pq.read_metadata(opened)
-        opened.seek(0)
+        _footers[identity] = _Footer(metadata)
     return _footers[identity]

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,8 +107,9 @@ def read_image_bytes(tar: Path, offset: int, size: int) -> bytes:
     """
     try:
         with open_plain(tar) as f:
-            f.seek(offset)
-            data = f.read(size)
+            num_bytes = os.fstat(f.fileno()).st_size
+            f.seek(min(offset, num_bytes))
+            data = f.read(max(0, min(size, num_bytes - offset)))  # room is made for what is there alone
     except NotPlain as error:
         raise DatasetError(f"{tar} cannot be read ({error}). Restore it or pack the dataset again.") from error
     except FileNotFoundError as error:
@@ -120,31 +122,6 @@ def read_image_bytes(tar: Path, offset: int, size: int) -> bytes:
             "The tar was cut short after packing: restore it or pack the dataset again."
         )
     return data
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file in a tar, by its header."""
-
-    name: str
-    offset: int
-    """Of its first byte in the tar."""
-    size: int
-    """In bytes."""
-
-
-def read_members(tar: Path) -> Iterator[Member]:
-    """The members of a tar in their order, from the headers alone: no image is read.
-
-    Raises:
-        DatasetError: If the tar cannot be read to its end.
-    """
-    try:
-        with open_plain(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for info in archive:
-                yield Member(info.name, info.offset_data, info.size)
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise DatasetError(f"{tar} cannot be read as a tar ({error}). Restore it or pack the dataset again.") from error
 
 
 def rows_sha256(keys: Iterable[str], image_sha256: Iterable[bytes]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,11 +20,17 @@ from cache_schema.report import state_of
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import Status, is_ok
 from cache_schema.store import FULL_MANTISSA_BITS, ShardData, round_mantissa
-from cache_schema.tars import EXTENSIONS, Member, SampleFields, read_members, rows_sha256
+from cache_schema.tar_members import Member, is_mostly_holes, read_members
+from cache_schema.tars import EXTENSIONS, SampleFields, rows_sha256
 from cache_schema.workers import run_tasks
 
 MAX_LINES = 20
 """Problems of one kind that are told of a tar; the others are counted."""
+READ_BYTES = 2**20
+MAX_COPY_BYTES = 2**20
+"""Of the json beside an image."""
+MAX_SURPLUS = 10_000
+"""Members that the index does not expect, and that are counted still."""
 TASK_FOLDERS = (".logs", ".progress")
 """What the tasks that fill a cache keep beside its stores."""
 
@@ -72,6 +79,15 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
     except CacheError as error:
         problems.append(str(error))
     return TarCheck(entry.name, state, tuple(_line(entry.name, p) for p in problems))
+
+
+def index_problems(dataset: Dataset) -> list[str]:
+    """A line for what is wrong with the index as a whole: a key in two tars, for example."""
+    try:
+        dataset.table()
+    except CacheError as error:
+        return [shown(str(error), MAX_SENTENCE)]
+    return []
 
 
 def strays(cache: Cache, dataset: Dataset, *, with_temporary: bool = True) -> list[str]:
@@ -125,7 +141,7 @@ def _check_store(cache: Cache, rows: pa.Table, entry: TarEntry) -> tuple[ShardDa
     if not cache.has(name):
         return None, "missing", [f"{cache.path(name)} is missing. Extract this tar."]
     try:
-        shard = cache.read(name)
+        shard = cache.read(name, entry.num_rows)
     except CacheError as error:
         return None, state_of(error), [str(error)]
     try:
@@ -171,11 +187,17 @@ def _check_tar(
     problems = []
     if path.stat().st_size != entry.num_bytes:
         problems.append(f"{path} has {path.stat().st_size} bytes, dataset.json says {entry.num_bytes}")
-    members = list(read_members(path))
+    members: list[Member] = []
+    try:
+        members.extend(islice(read_members(path), 2 * len(rows) + MAX_SURPLUS))
+    except CacheError as error:  # what came before it is compared still
+        problems.append(str(error))
     if len(members) != 2 * len(rows):
         problems.append(f"{path} has {len(members)} members, the index expects {2 * len(rows)}")
     problems += _limit(_check_places(members, rows))
-    if deep:
+    if is_mostly_holes(path):
+        problems.append(f"{path} is mostly holes: expected a tar whose bytes are on the disk")
+    elif deep:
         with open_plain(path) as f:
             problems += _limit(list(_check_images(f, rows, shard)))
             problems += _limit(list(_check_copies(f, members, rows, updated)))
@@ -212,8 +234,12 @@ def _check_images(f: BinaryIO, rows: pa.Table, shard: ShardData | None) -> Itera
 
 
 def _sha256(f: BinaryIO, offset: int, size: int) -> str:
+    digest = hashlib.sha256()
     f.seek(offset)
-    return hashlib.sha256(f.read(size)).hexdigest()
+    while size > 0 and (data := f.read(min(size, READ_BYTES))):
+        digest.update(data)
+        size -= len(data)
+    return digest.hexdigest()
 
 
 def _check_copies(f: BinaryIO, members: Sequence[Member], rows: pa.Table, updated: Sequence[str]) -> Iterator[str]:
@@ -225,12 +251,15 @@ def _check_copies(f: BinaryIO, members: Sequence[Member], rows: pa.Table, update
         if member is None:
             yield f"row {row} ({key}): the tar has no {key}.json"
             continue
+        if member.size > MAX_COPY_BYTES:
+            yield f"row {row} ({key}): the tar's json has {member.size:,} bytes: expected {MAX_COPY_BYTES:,} at most"
+            continue
         f.seek(member.offset)
         try:
             copy = json.loads(f.read(member.size))
             # A field that was updated in the index keeps its old value in the tar.
             differences = _differences({**copy, **{name: values[name] for name in updated}}, values)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             yield f"row {row} ({key}): the tar's json cannot be read ({error})"
             continue
         if differences:

@@ -39,7 +39,10 @@ SHARD = ShardData(
 
 
 def index_bytes() -> bytes:
-    row = {field.name: "0" * 64 if field.type == pa.string() else 0 for field in INDEX_SCHEMA}
+    row = {
+        field.name: None if field.nullable else 1 if pa.types.is_integer(field.type) else "x" for field in INDEX_SCHEMA
+    }
+    row |= {"tar": TAR["name"], "row": 0, "split": "train", "sha256": "0" * 64}
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([row], INDEX_SCHEMA), buffer, write_page_checksum=True)
     return buffer.getvalue()
@@ -78,10 +81,9 @@ def test_a_hostile_dataset_json_opens_or_is_refused(tmp_path: Path, manifest: by
     write_dataset(tmp_path, manifest)
     try:
         dataset = Dataset.open(tmp_path)
+        assert len(dataset.table()) == sum(tar.num_rows for tar in dataset.tars)
     except CacheError as error:
         check_one_sentence(error)
-    else:
-        assert len(dataset.table()) == sum(tar.num_rows for tar in dataset.tars)
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ from cache_schema import (
 )
 from cache_schema.files import publish, temporary_folder
 from cache_schema.plain_files import MAX_JSON_DEPTH
-from cache_schema.tars import read_members
+from cache_schema.tar_members import read_members
 from tests.cache_schema.conftest import NAME
 from tests.samples import make_sample
 

@@ -84,7 +84,8 @@ def select_samples(
         ValueError: If `image_sources` names what is no generated source of the dataset, or names none.
     """
     dataset = join.dataset
-    index = dataset.table(["split", "label", "image_source", "subset"])
+    # The key too: a sample that stands in two tars would be trained on twice.
+    index = dataset.table(["split", "label", "image_source", "subset", "key"])
     labels = pc.fill_null(index["label"], NO_LABEL).to_numpy().astype(np.int64)
     wanted = pc.equal(index["split"], split).to_numpy()
     if not controls:

@@ -1,0 +1,107 @@
+"""Parquet files that strangers may have made: their columns compared, their sizes known, before anything is read."""
+
+import os
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cache_schema.parquet_pages import INFLATED_BYTES, INFLATED_TIMES, check_pages
+from cache_schema.shown import shown
+
+_TEXT = "BYTE_ARRAY"
+
+
+def parse_footer(file: BinaryIO) -> pq.FileMetaData:
+    """The footer of a file, whose rows are no more than its bytes.
+
+    Raises:
+        ValueError: If there are more: repeated values take no room in the file, and all of it in memory.
+        pyarrow.ArrowException: If it is no Parquet file.
+    """
+    num_bytes = os.fstat(file.fileno()).st_size
+    metadata = pq.read_metadata(file)
+    file.seek(0)
+    if not 0 <= metadata.num_rows <= num_bytes:
+        raise ValueError(f"it has {metadata.num_rows:,} rows in {num_bytes:,} bytes: expected no more rows than bytes")
+    return metadata
+
+
+def check_schema(metadata: pq.FileMetaData, schema: pa.Schema) -> None:
+    """Raise ValueError if a file has other columns, by the file's own types; Arrow's are a text in it.
+
+    Args:
+        metadata: Its footer.
+        schema: Flat columns of texts and integers.
+    """
+    found = [_describe(metadata.schema.column(i)) for i in range(metadata.num_columns)]
+    expected = [_describe_field(field) for field in schema]
+    if found != expected:
+        other = next((pair for pair in zip(found, expected, strict=False) if pair[0] != pair[1]), None)
+        what = (
+            f"column {other[0]} where {other[1]} is expected"
+            if other
+            else f"{len(found)} columns: {len(schema)} expected"
+        )
+        raise ValueError(f"it has {what}")
+
+
+def _describe(column: pq.ColumnSchema) -> str:
+    kind = column.logical_type.type if column.logical_type else "NONE"
+    nested = " of several levels" if column.max_repetition_level or column.max_definition_level > 1 else ""
+    return f"{shown(column.path)} {column.physical_type} {kind}{nested}"
+
+
+def _describe_field(field: pa.Field) -> str:
+    kinds = {pa.string(): f"{_TEXT} STRING", pa.int64(): "INT64 NONE", pa.int32(): "INT32 NONE"}
+    return f"{field.name} {kinds.get(field.type, 'INT32 INT')}"
+
+
+def read_columns(
+    file: BinaryIO, metadata: pq.FileMetaData, names: Sequence[str], row_groups: Sequence[int] | None = None
+) -> pa.Table:
+    """Flat columns of a file, texts as plain texts.
+
+    Args:
+        file: The file.
+        metadata: Its footer, as `parse_footer` gave it.
+        names: Of the columns; each is there once.
+        row_groups: Those that are read; None: all.
+
+    Raises:
+        ValueError: If a column is nested, is not there, or takes more memory than such a file can need.
+        pyarrow.ArrowException: If it is damaged.
+    """
+    num_bytes = os.fstat(file.fileno()).st_size
+    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    if missing := [name for name in names if name not in places]:
+        raise ValueError(f"it has no flat column {shown(missing[0])}")
+    groups = list(range(metadata.num_row_groups) if row_groups is None else row_groups)
+    shared = check_pages(file, num_bytes, metadata, groups, (places[name] for name in names))
+    is_text = {name: metadata.schema.column(places[name]).physical_type == _TEXT for name in names}
+    texts = [name for name in names if is_text[name] and places[name] in shared]
+    file.seek(0)
+    # A text that a million rows share is there once, as long as it is a dictionary's.
+    with pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, page_checksum_verification=True) as opened:
+        table = opened.read_row_groups(groups, columns=list(names))
+    total = sum(_text_bytes(table[name]) for name in texts)
+    if total > (most := INFLATED_BYTES + INFLATED_TIMES * num_bytes):
+        raise ValueError(f"its texts have {total:,} bytes in a file of {num_bytes:,}: expected {most:,} at most")
+    for name in texts:
+        at = table.schema.get_field_index(name)
+        field = table.schema.field(name)
+        if pa.types.is_dictionary(field.type):
+            plain = field.with_type(field.type.value_type)
+            table = table.set_column(at, plain, table[name].cast(plain.type))
+    return table.combine_chunks()
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    total = 0
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
+            total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    return total

@@ -1,0 +1,150 @@
+"""Parquet files that give more than they hold are refused before memory is taken; nothing in them is run."""
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cache_schema import Dataset, DatasetError
+from cache_schema.index import INDEX_SCHEMA
+from cache_schema.parquet import check_schema, parse_footer, read_columns
+from tests.cache_schema.hostile_stores import Marker
+from tests.cache_schema.test_hostile_stores import in_little_memory
+
+TEXT = b"x" * 100
+
+
+def read(path: Path, *names: str) -> pa.Table:
+    with path.open("rb") as file:
+        return read_columns(file, parse_footer(file), names)
+
+
+def write(path: Path, table: pa.Table, **options: Any) -> Path:
+    pq.write_table(table, path, compression="zstd", **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_dictionary": False},
+        {"data_page_version": "2.0"},
+        {"row_group_size": 100},
+        {"data_page_size": 100, "write_batch_size": 10},
+        {"write_page_checksum": True},
+        {"store_schema": False},
+        {"use_dictionary": False, "column_encoding": {"n": "DELTA_BINARY_PACKED", "t": "DELTA_LENGTH_BYTE_ARRAY"}},
+        {"use_dictionary": False, "column_encoding": {"n": "BYTE_STREAM_SPLIT"}},
+        {"write_statistics": False},
+        {"dictionary_pagesize_limit": 100},
+    ],
+)
+def test_files_of_all_kinds_are_read_as_they_were_written(tmp_path: Path, options: dict[str, Any]) -> None:
+    texts = [None if i % 7 == 0 else f"text {i % 50} é" for i in range(1000)]
+    columns = {"t": texts, "n": range(1000), "u": ["x" * 1000] * 1000, "l": pa.array(texts, pa.large_string())}
+    table = pa.table(columns | {"empty": pa.nulls(1000, pa.string())})
+    path = write(tmp_path / "a.parquet", table, **options)
+    expected = pq.read_table(path)
+    assert read(path, *table.column_names).cast(expected.schema) == expected
+    assert read(path, "n", "t") == expected.select(["n", "t"])
+    assert read(path, "t")["t"].num_chunks == 1
+
+
+def rows_in_little_room(path: Path) -> None:
+    """A hundred million rows of one value."""
+    table = pa.table({"t": pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), [TEXT.decode()])})
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for _ in range(100):
+            writer.write_table(pa.concat_tables([table] * 1000).combine_chunks(), row_group_size=10**6)
+
+
+def shared_text(path: Path) -> None:
+    """A text of 10 MB that 3,000 rows share; what pads the file is larger than their number."""
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 3000, pa.int32()), ["x" * 10**7])
+    table = pa.table({"t": shared, "pad": [hashlib.sha256(b"%d" % i).hexdigest() for i in range(3000)]})
+    write(path, table, dictionary_pagesize_limit=2**25, write_statistics=False)
+
+
+def page_of_zeros(path: Path) -> None:
+    """A page that inflates to 600 MB."""
+    write(path, pa.table({"t": ["\0" * (6 * 10**8)]}), use_dictionary=False, write_statistics=False)
+
+
+def shared_beginnings(path: Path) -> None:
+    """Texts that each repeat the one before it."""
+    table = pa.table({"t": ["x" * 10**6] * 400})
+    write(path, table, use_dictionary=False, column_encoding={"t": "DELTA_BYTE_ARRAY"}, write_statistics=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (rows_in_little_room, "rows in"),
+        (shared_text, "its texts have 30,000,000,000 bytes"),
+        (page_of_zeros, "its pages inflate to more than"),
+        (shared_beginnings, "encoding DELTA_BYTE_ARRAY"),
+    ],
+)
+def test_a_small_file_gets_no_more_memory_than_it_can_need(
+    tmp_path: Path, make: Callable[[Path], None], words: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    make(path)
+    assert path.stat().st_size < 2 * 10**6
+    said = in_little_memory(lambda: read(path, "t").num_rows)
+    assert said.startswith("ValueError: ") and words in said
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.drop_columns("label"), "column image_source BYTE_ARRAY STRING where label"),
+        (lambda table: table.append_column("more", table["key"]), "19 columns: 18 expected"),
+        (lambda table: table.set_column(1, "tar", pa.array([["x"]] * len(table))), "several levels"),
+        (lambda table: table.set_column(2, "row", table["row"].cast(pa.int64())), "column row INT64"),
+        (lambda table: table.set_column(0, "key", table["key"].cast(pa.binary())), "column key BYTE_ARRAY NONE"),
+        (lambda table: table.rename_columns(["k\x1b[2J", *table.column_names[1:]]), r"k\x1b[2J BYTE_ARRAY"),
+    ],
+)
+def test_an_index_of_other_columns_is_refused(dataset: Dataset, change: Any, words: str) -> None:
+    tables = [dataset.rows(n) for n in range(len(dataset.tars))]
+    schema = change(tables[0]).schema
+    with pq.ParquetWriter(dataset.index_path, schema) as writer:
+        for table in tables:
+            writer.write_table(change(table), row_group_size=len(table))
+    with pytest.raises(DatasetError) as caught:
+        Dataset.open(dataset.folder)
+    assert words in str(caught.value)
+
+
+def test_the_columns_of_an_index_are_those_of_its_schema(dataset: Dataset) -> None:
+    metadata = pq.read_metadata(dataset.index_path)
+    check_schema(metadata, INDEX_SCHEMA)
+    with pytest.raises(ValueError, match="column key BYTE_ARRAY STRING where tar BYTE_ARRAY STRING is expected"):
+        check_schema(metadata, INDEX_SCHEMA.remove(0))
+
+
+def test_a_strangers_dataset_runs_nothing(dataset: Dataset, tmp_path: Path) -> None:
+    """Types of columns may be pickles: `arrow.py_extension_type`, which pyarrow has loaded up to version 14."""
+    marker = tmp_path / "marker"
+    if hasattr(pa, "PyExtensionType"):
+        pa.PyExtensionType.set_auto_load(True)
+    kind = {"ARROW:extension:name": "arrow.py_extension_type", "ARROW:extension:metadata": pickle.dumps(Marker(marker))}
+    fields = [field.with_metadata(kind) if field.name == "subset" else field for field in INDEX_SCHEMA]
+    tables = [dataset.rows(n) for n in range(len(dataset.tars))]
+    with pq.ParquetWriter(dataset.index_path, pa.schema(fields)) as writer:
+        for table in tables:
+            writer.write_table(table.cast(pa.schema(fields)), row_group_size=len(table))
+    opened = Dataset.open(dataset.folder)
+    assert [opened.rows(n) for n in range(len(opened.tars))] == tables
+    assert opened.table().schema == INDEX_SCHEMA
+    assert not marker.exists()
+    pickle.loads(pickle.dumps(Marker(marker)))
+    assert marker.exists()
