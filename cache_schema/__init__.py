@@ -27,6 +27,7 @@ from cache_schema.files import (
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
+from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import claim, lock_folder
 from cache_schema.opening import open_image
@@ -54,6 +55,7 @@ from cache_schema.store import (
     round_mantissa,
 )
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
+from cache_schema.turns import LARGE_BYTES, share_turns
 from cache_schema.updating import UPDATABLE, update_index
 from cache_schema.workers import end_with_parent
 from cache_schema.writing import append_dataset, check_new, write_dataset
@@ -64,6 +66,7 @@ __all__ = [
     "FORMAT_VERSION",
     "FULL_MANTISSA_BITS",
     "INDEX_SCHEMA",
+    "LARGE_BYTES",
     "MAX_PIXELS",
     "REJECTED_SCHEMA",
     "RULES",
@@ -111,9 +114,11 @@ __all__ = [
     "format_shards",
     "format_status",
     "guard_cell",
+    "has_more_scans",
     "is_ok",
     "load_json",
     "lock_folder",
+    "most_scans",
     "new_file",
     "new_folder",
     "new_opened",
@@ -135,6 +140,7 @@ __all__ = [
     "rows_sha256",
     "sample_key",
     "shard_reports",
+    "share_turns",
     "shown",
     "shown_lines",
     "source_path",

@@ -15,12 +15,17 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from cache_schema.file_kinds import file_kind, hide_bytes
+from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.libtiff import libtiff_damage
 from cache_schema.opening import FORMATS, open_image
 from cache_schema.png_chunks import only_pixels
 from cache_schema.status import Status
+from cache_schema.turns import decoding_turn
 
 MAX_PIXELS = 100_000_000
+BYTES_A_PIXEL = 8
+"""Memory that decoding takes in formats and modes without copies."""
+PLAIN_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF")
 RULES = {"color": "rgb8", "alpha": "over-white", "orientation": "exif", "resize": "squash", "filter": "bicubic"}
 """The fingerprint fields that this module fixes."""
 _TRANSPOSE = {
@@ -86,6 +91,7 @@ def decode_file(
     data: bytes,
     formats: tuple[str, ...] = FORMATS,
     open_file: Callable[[io.BytesIO], Image.Image] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> DecodedFile:
     """Decode a file's bytes by the rules of `decode_image`, in other formats too.
 
@@ -93,6 +99,7 @@ def decode_file(
         data: A whole file in one of `formats`.
         formats: Pillow's names of the formats that are taken. The caches' images are in `FORMATS` alone.
         open_file: Opens a file without decoding its pixels; None: Pillow does.
+        max_pixels: Most pixels that a file may claim.
 
     Raises:
         ImageRejected: As `decode_image`, or as `open_file`.
@@ -101,7 +108,7 @@ def decode_file(
     if not data:
         raise ImageRejected(Status.UNREADABLE, "empty file")
     try:
-        return _decode(data, formats, open_file)
+        return _decode(data, formats, open_file, max_pixels)
     except ImageRejected as error:
         # Pillow gives up at texts and profiles above its limits, and at damage beside the pixels. A second try, so that
         # what is read at the first one keeps its pixels to the bit.
@@ -109,13 +116,13 @@ def decode_file(
         if bare == data:
             raise
         try:
-            return _decode(bare, formats, open_file)
+            return _decode(bare, formats, open_file, max_pixels)
         except ImageRejected as second:
             raise (error if second.status is Status.UNREADABLE else second) from second
 
 
 def _decode(
-    data: bytes, formats: tuple[str, ...], open_file: Callable[[io.BytesIO], Image.Image] | None
+    data: bytes, formats: tuple[str, ...], open_file: Callable[[io.BytesIO], Image.Image] | None, max_pixels: int
 ) -> DecodedFile:
     with _PILLOW_SETTINGS:
         try:
@@ -129,15 +136,31 @@ def _decode(
         except Exception as error:
             raise _cannot_decode("file", error) from error
         width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageRejected(Status.TOO_LARGE, f"{width} x {height} pixels, at most {MAX_PIXELS}")
+        _check_work(data, image, max_pixels)
         try:
-            _load(image)
-            return DecodedFile(_to_rgb(_upright(image)), width, height, image)
+            with decoding_turn(width * height * _bytes_a_pixel(image)):
+                _load(image)
+                return DecodedFile(_to_rgb(_upright(image)), width, height, image)
         except (ImageRejected, MemoryError):
             raise
         except Exception as error:
             raise _cannot_decode(str(image.format), error) from error
+
+
+def _check_work(data: bytes, image: Image.Image, max_pixels: int) -> None:
+    """Reject what would take more memory or time than any usual picture; no clock decides, as machines differ."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageRejected(Status.TOO_LARGE, f"{width} x {height} pixels, at most {max_pixels}")
+    most = most_scans(width * height)
+    if image.format in ("JPEG", "MPO") and has_more_scans(data, most):
+        raise ImageRejected(Status.TOO_LARGE, f"JPEG of {width} x {height} pixels in more than {most} scans")
+
+
+def _bytes_a_pixel(image: Image.Image) -> int:
+    """What decoding takes at most, measured: more where the decoder has copies of its own, or white lies behind."""
+    is_plain = image.mode in ("RGB", "L", "1", "CMYK") and image.format in PLAIN_FORMATS
+    return BYTES_A_PIXEL if is_plain and not image.has_transparency_data else 2 * BYTES_A_PIXEL
 
 
 def _load(image: Image.Image) -> None:

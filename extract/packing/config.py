@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache_schema import check_least
+from cache_schema import MAX_PIXELS, check_least
 from extract.packing.copies import SELECT_PX, CopyRule
+from extract.packing.inspecting import MAX_FILE_BYTES
 from extract.packing.lists import find_layout
+
+_MOST = {"max_pixels": MAX_PIXELS, "max_file_bytes": MAX_FILE_BYTES}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class PackConfig:
     max_per_source: int | None = None
     """Most images of each image source in each subset: whole groups, chosen by a hash of seed and group, each split
     with its share. Others are not even inspected."""
+    max_pixels: int = MAX_PIXELS
+    """Pictures that claim more pixels are rejected unread; memory is at most 16 bytes a pixel."""
+    max_file_bytes: int = MAX_FILE_BYTES
+    """Larger files are rejected unread."""
     match: str | None = None
     """Pack copies whose file format and size do not reveal the label: `common` or `select`."""
     degrade: str | None = None
@@ -68,6 +75,9 @@ class PackConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 <= {name} < 1")
         for name in ("max_rows", "max_bytes", "num_workers"):
             check_least(name, getattr(self, name), 1)
+        for name, value in self.limits.items():
+            if not 1 <= value <= _MOST[name]:
+                raise ValueError(f"{name} is {value}: expected 1 … {_MOST[name]}")
         if self.max_per_source is not None:
             check_least("max_per_source", self.max_per_source, 1)
         if self.update_labels and not self.append:
@@ -89,6 +99,11 @@ class PackConfig:
         """Which copies are packed in place of the files."""
         return CopyRule(self.match, self.degrade, self.seed, self.select_px)
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """What a file may have at most: max_pixels and max_file_bytes."""
+        return {name: getattr(self, name) for name in _MOST}
+
     def settings(self, layout: str) -> dict[str, Any]:
         """What decides the content of the dataset; goes into dataset.json, and must be the same when appending."""
         names = ("subset", "match", "degrade", "seed", "validation_fraction", "test_fraction", "max_rows", "max_bytes")
@@ -96,6 +111,7 @@ class PackConfig:
         more: dict[str, Any] = {} if self.select_px == SELECT_PX else {"select_px": list(self.select_px)}
         if self.follow_links:
             more["follow_links"] = True
+        more |= {name: value for name, value in self.limits.items() if value != _MOST[name]}
         if self.max_per_source is not None:
             more["max_per_source"] = self.max_per_source
         return {"layout": layout, **{name: getattr(self, name) for name in names}, **more}

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cache_schema import (
     EXTENSIONS,
+    MAX_PIXELS,
     DatasetError,
     ImageRejected,
     Sample,
@@ -39,7 +40,7 @@ class Facts:
     """Why the file is left out, if it is."""
 
 
-def read_file(root: Root, file: SourceFile) -> bytes:
+def read_file(root: Root, file: SourceFile, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a file of a source.
 
     Raises:
@@ -47,6 +48,8 @@ def read_file(root: Root, file: SourceFile) -> bytes:
         DatasetError: If it lies in a tar whose bytes are not what the tar's index says.
     """
     if file.tar is not None:
+        if file.size > max_bytes:
+            raise FileRejected(f"{file.size} bytes, at most {max_bytes}")
         data = read_image_bytes(root.folder / file.tar, file.offset, file.size)
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise DatasetError(
@@ -55,7 +58,7 @@ def read_file(root: Root, file: SourceFile) -> bytes:
         return data
     try:
         file.key.encode()
-        return root.read(file.path, MAX_FILE_BYTES)
+        return root.read(file.path, max_bytes)
     except ValueError as error:  # UnicodeEncodeError is one too
         raise FileRejected(f"its name makes no key: {error}") from error
     except FileNotFoundError as error:
@@ -88,26 +91,39 @@ def jpeg_quality(image: Image.Image) -> int | None:
     return standard_quality_of_table().get(tuple(table)) if table else None
 
 
-def inspect_bytes(data: bytes) -> Facts:
+def inspect_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Facts:
     """Decode a file's bytes.
 
     Raises:
         ImageRejected: If they are no usable image.
     """
-    decoded = decode_file(data)
+    decoded = decode_file(data, max_pixels=max_pixels)
     name = "JPEG" if decoded.opened.format == "MPO" else str(decoded.opened.format)
     sha256 = hashlib.sha256(data).hexdigest()
     return Facts(sha256, decoded.width, decoded.height, name, jpeg_quality(decoded.opened))
 
 
-def inspect_file(root: Root, rule: CopyRule, file: SourceFile) -> Facts:
+def inspect_file(
+    root: Root,
+    rule: CopyRule,
+    file: SourceFile,
+    max_pixels: int = MAX_PIXELS,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> Facts:
     """Read and decode one file.
+
+    Args:
+        root: What its path lies below.
+        rule: Which copy of it will be packed.
+        file: Which.
+        max_pixels: Most pixels that it may claim.
+        max_file_bytes: Most bytes that it may have.
 
     Raises:
         DatasetError: As `read_file`.
     """
     try:
-        facts = inspect_bytes(read_file(root, file))
+        facts = inspect_bytes(read_file(root, file, max_file_bytes), max_pixels)
     except FileRejected as error:
         return Facts(rejection=str(error))
     except ImageRejected as error:

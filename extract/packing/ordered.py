@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from cache_schema import DatasetError, end_with_parent
+from cache_schema import DatasetError, end_with_parent, share_turns
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
         return
     # Not forked from this process: that would copy other threads' locks as they are just then. A server process that
     # has loaded the code is forked instead, so that a worker starts at once.
+    share_turns()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["extract.packing.inspecting"])
     _start_fork_server()

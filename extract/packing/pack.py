@@ -108,7 +108,13 @@ class _Source:
             tell_limit(most, num_left_out, num_offered)
         if config.classes is not None:
             tell_classes(config.classes, files)
-        inspect = functools.partial(inspect_file, Root(listing.root, config.follow_links), config.copy_rule)
+        inspect = functools.partial(
+            inspect_file,
+            Root(listing.root, config.follow_links),
+            config.copy_rule,
+            max_pixels=config.max_pixels,
+            max_file_bytes=config.max_file_bytes,
+        )
         facts = map_in_processes(inspect, files_at(files), config.num_workers, INSPECT_CHUNK)
         facts_table = collect_facts(with_progress(facts, "inspecting", "file", len(files)))
         return cls(config, layout, listing, files, facts_table, unused_table(listing.unused()))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import tar_file_iterator
 
-from cache_schema import ImageRejected, Status, decode_image, open_plain, resize_canvas
+from cache_schema import ImageRejected, Status, decode_image, open_plain, resize_canvas, share_turns
 from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
 
 
@@ -167,6 +167,8 @@ def load_batches(
         num_workers: Processes that decode; 0 decodes in this one.
         pin_memory: Whether the batches are copied to page-locked memory, for copies to a GPU.
     """
+    if num_workers > 0:
+        share_turns()
     return DataLoader(
         TarRows(tar, settings, batch_size),
         batch_size=batch_size,

@@ -7,7 +7,7 @@ import torch
 import torchvision.io  # type: ignore[import-untyped]  # noqa: F401  registers the operators of torch.ops.image
 from PIL import Image
 
-from cache_schema import MAX_PIXELS, decode_image, resize_canvas
+from cache_schema import LARGE_BYTES, decode_image, has_more_scans, most_scans, resize_canvas
 
 # What torchvision.io.decode_jpeg calls. That wrapper warns, at every image, that it will be removed; should a version
 # come without the operator, only the speed goes.
@@ -25,6 +25,8 @@ _APPLICATION = {0xE0: 16, 0xE2: 16, 0xEC: 2, 0xEE: 14}
 """Application segments without influence on the pixels (JFIF, colour profile, Ducky, Adobe) → least length, as Pillow
 refuses some that are cut short. EXIF and XMP (0xE1) may turn the picture."""
 _MAX_SEGMENTS = 100
+_LARGE_PIXELS = LARGE_BYTES // 9
+"""Progressive files take nine bytes a pixel. Above, pictures are decoded in turns, which is Pillow's business."""
 
 
 def decode_pixels(data: bytes) -> np.ndarray:
@@ -57,7 +59,7 @@ def is_plain_jpeg(data: bytes) -> bool:
     """Whether the segments before the first scan describe an upright 8-bit JPEG of three colours.
 
     Segments are read, not checked: a damaged file may pass. Only what its frame header says is held to the limits of
-    `decode_image`, so that no memory is taken for what would be refused.
+    `decode_image`, so that no memory is taken for what would be refused or decoded in turns.
 
     Args:
         data: Any bytes.
@@ -72,7 +74,7 @@ def is_plain_jpeg(data: bytes) -> bool:
         if prefix != 0xFF:
             return False
         if marker == _START_OF_SCAN:
-            return has_frame
+            return has_frame and not has_more_scans(data, most_scans(_LARGE_PIXELS))
         if marker in _FRAMES:
             if has_frame or not _is_plain_frame(data[at + 4 : at + 10]):
                 return False
@@ -87,11 +89,11 @@ def is_plain_jpeg(data: bytes) -> bool:
 
 
 def _is_plain_frame(header: bytes) -> bool:
-    """Whether a frame header has three components of 8 bits, and a size that `decode_image` takes."""
+    """Whether a frame header has three components of 8 bits, and a size that may be decoded by all workers at once."""
     if len(header) < 6:
         return False
     bits, height, width, components = struct.unpack(">BHHB", header)
-    return (bits, components) == (8, 3) and bool(0 < height * width <= MAX_PIXELS)
+    return (bits, components) == (8, 3) and bool(0 < height * width <= _LARGE_PIXELS)
 
 
 def to_canvas(pixels: np.ndarray, size_px: int) -> np.ndarray:

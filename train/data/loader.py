@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cache_schema import DatasetError, ImageRejected
+from cache_schema import DatasetError, ImageRejected, share_turns
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.decoding import decode_pixels, to_canvas
 from train.data.join import Join, JoinedTar
@@ -212,6 +212,8 @@ class PlannedLoader:
         # Workers live as long as the DataLoader does; it takes the new order from the same list at every pass.
         self._order[:] = [(epoch, positions) for positions in self._plan(epoch)[start:]]
         if self._loader is None:
+            if self._num_workers > 0:
+                share_turns()
             self._loader = DataLoader(
                 self.reader,
                 batch_size=None,

@@ -306,8 +306,8 @@ def test_blends_take_the_photograph_from_the_source(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_packed_stops_the_packing(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def inspect_then_change(root: Root, rule: CopyRule, file: SourceFile) -> inspecting.Facts:
-        facts = inspecting.inspect_file(root, rule, file)
+    def inspect_then_change(root: Root, rule: CopyRule, file: SourceFile, **limits: int) -> inspecting.Facts:
+        facts = inspecting.inspect_file(root, rule, file, **limits)
         if file.path == "sdv5/3.png":
             save(root.folder / file.path, 999)
         return facts

@@ -132,6 +132,15 @@ def test_size_is_held_to_the_limit_before_memory_is_taken() -> None:
         assert same(with_size(data, height, width))
 
 
+@pytest.mark.usefixtures("no_torchvision")
+def test_the_largest_pictures_and_those_of_many_scans_go_to_pillow() -> None:
+    large = jpeg(noise().resize((7_000, 6_600)), quality=20)
+    assert decode_pixels(large).shape == (6_600, 7_000, 3)  # which has such decoded in turns
+    scans = jpeg(noise(), progressive=True)
+    at = scans.rindex(b"\xff\xda")
+    assert decode_pixels(scans[:-2] + 500 * scans[at:-2] + scans[-2:]).shape == (64, 64, 3)
+
+
 def test_only_whole_headers_of_eight_bits_and_three_components_are_plain() -> None:
     data = jpeg(noise())
     scan, frame = data.index(bytes([0xFF, 0xDA])), frame_at(data)
