@@ -85,6 +85,10 @@ report: .venv/.installed  ## a study's answers as a page → runs/report.html (P
 shards: .venv/.installed  ## pack a folder, a GenImage tree, an annotation file or a table: SRC= OUT=new folder
 	$(LARE) pack $(call flag,--config,$(CONFIG)) $(call flag,--src,$(SRC)) $(call flag,--out,$(OUT)) $(ARGS)
 
+.PHONY: prefetch
+prefetch: .venv/.installed  ## fetch the models that settings name, for nodes without internet (CONFIG=; else sd15 and lare2)
+	$(LARE) prefetch $(if $(CONFIG),--config=$(call quote,$(CONFIG)),--config=sd15 --config=lare2) $(call flag,--model,$(MODEL)) $(ARGS)
+
 .PHONY: extract
 extract: .venv/.installed  ## LaRE of a tar into the cache: SHARD=n | 0-31 | 3,7,9 | all (CONFIG=sd15)
 	$(LARE) extract --config=$(call quote,$(or $(CONFIG),sd15)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \

@@ -33,6 +33,7 @@ from cache_schema.locks import claim, lock_folder
 from cache_schema.opening import open_image
 from cache_schema.plain_files import NotPlain, load_json, open_folder, open_in_place, open_plain, own_folder, read_plain
 from cache_schema.png_chunks import walk_chunks
+from cache_schema.reaching import why_unreachable
 from cache_schema.reasons import commonest_reasons
 from cache_schema.rejected import REJECTED_SCHEMA, read_rejected, write_rejected
 from cache_schema.report import (
@@ -150,6 +151,7 @@ __all__ = [
     "unguard_cell",
     "update_index",
     "walk_chunks",
+    "why_unreachable",
     "write_bytes",
     "write_dataset",
     "write_json",

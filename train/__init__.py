@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from train.scoring.scores import Reading, load_reading
     from train.scoring.titles import TITLES
     from train.task import LareTask
+    from train.weights import fetch_backbone
 
 __all__ = [
     "INCLUDED_MODEL",
@@ -56,6 +57,7 @@ __all__ = [
     "copy_model",
     "evaluate",
     "export_checkpoint",
+    "fetch_backbone",
     "fit_calibration",
     "generated_score",
     "gradient_energy",
@@ -94,6 +96,7 @@ _MODULE_OF = {
     "copy_model": "export",
     "evaluate": "scoring.evaluate",
     "export_checkpoint": "export",
+    "fetch_backbone": "weights",
     "fit_calibration": "scoring.calibration",
     "generated_score": "scoring.prediction_file",
     "gradient_energy": "scoring.readings",

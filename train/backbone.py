@@ -11,6 +11,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPE
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from torch import Tensor, nn
 
+from train.weights import fetch_backbone
+
 Normalization = Literal["clip", "imagenet"]
 _MEAN_STD = {
     "clip": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
@@ -136,13 +138,14 @@ def _build_net(name: str, pretrained: bool | str, image_size: int) -> ByobNet:
     if name not in known:
         raise ValueError(f"backbone is {name!r}, expected {TINY_NAME} or one of timm's {', '.join(known)}")
     overlay = None
-    if isinstance(pretrained, str):
-        if not Path(pretrained).is_file():
-            raise ValueError(f"pretrained is {pretrained!r}, which is neither true, false nor a file of weights")
-        _check_weights(Path(pretrained))
+    if isinstance(pretrained, str) and not Path(pretrained).is_file():
+        raise ValueError(f"pretrained is {pretrained!r}, which is neither true, false nor a file of weights")
+    if pretrained:
+        weights = Path(pretrained) if isinstance(pretrained, str) else fetch_backbone(name)
+        _check_weights(weights)
         registered = timm.get_pretrained_cfg(name)
         assert registered is not None
-        overlay = {"file": pretrained, "num_classes": registered.num_classes}
+        overlay = {"file": str(weights), "num_classes": registered.num_classes}
     net = timm.create_model(name, pretrained=bool(pretrained), pretrained_cfg_overlay=overlay)
     assert isinstance(net, ByobNet)
     return net

@@ -2,16 +2,13 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
+from extract.models.hub import find_folder, hub_patterns
 from extract.models.settings import MAX_JSON_BYTES, check_shapes, read_settings, schedule_settings, shown
 from extract.models.weights import STEMS, MissingFile, check_no_pointer, check_weights, weight_files
 
@@ -136,7 +133,7 @@ class ModelFolder:
             autoencoder = cls(None, _open_vae(name, pinned, kind, local_files_only), {}, None, None)
             autoencoder._check_vae()
             return autoencoder
-        folder = _find_folder(model, revision, _hub_patterns(variant=variant), local_files_only)
+        folder = find_folder(model, revision, hub_patterns(variant=variant), local_files_only)
         unet = Component.open(folder / "unet", UNETS, variant)
         has_text = unet.class_name == "UNet2DConditionModel"
         scheduler = folder / "scheduler" / "scheduler_config.json"
@@ -263,35 +260,5 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 def _open_vae(name: str, revision: str | None, variant: str | None, local_files_only: bool) -> Component:
     """The autoencoder of a folder or hub repository, which lies in it or in its `vae` folder."""
-    folder = _find_folder(name, revision, _hub_patterns(("vae/", ""), variant), local_files_only)
+    folder = find_folder(name, revision, hub_patterns(("vae/", ""), variant), local_files_only)
     return Component.open(folder if (folder / "config.json").is_file() else folder / "vae", AUTOENCODERS, variant)
-
-
-def _find_folder(name: str, revision: str | None, patterns: list[str], local_files_only: bool) -> Path:
-    """A folder by its path, or a pinned snapshot of a hub repository, from the local hub cache or downloaded."""
-    if Path(name).is_dir():
-        return Path(name)
-    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise ValueError(
-            f"{name} is no folder, and for a hub id the revision is {revision!r}: expected a commit hash of 40 digits"
-        )
-    try:
-        folder = huggingface_hub.snapshot_download(
-            name, revision=revision, allow_patterns=patterns, local_files_only=local_files_only
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise MissingFile(
-            f"{name} at {revision} is neither a folder, nor in the local hub cache, nor can it be downloaded: {error}"
-        ) from error
-    return Path(folder)
-
-
-def _hub_patterns(
-    folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", ""), variant: str | None = None
-) -> list[str]:
-    # Not `*.safetensors`: repositories also hold fp16 and non-EMA copies, which nothing reads.
-    mark = f".{variant}" if variant else ""
-    endings = (f"{mark}.safetensors", f"{mark}-[0-9]*.safetensors", f".safetensors.index{mark}.json")
-    files = ["config.json", *(f"{stem}{ending}" for stem in STEMS for ending in endings)]
-    parts = [f"{folder}{file}" for folder in folders for file in files]
-    return [*parts, "scheduler/scheduler_config.json", "tokenizer/*.json", "tokenizer/*.txt"]

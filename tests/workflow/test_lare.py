@@ -55,7 +55,7 @@ assert not loaded, loaded
 
 @pytest.mark.parametrize("name", VERBS)
 def test_the_work_is_where_the_verb_says(name: str) -> None:
-    package = ROOT / VERBS[name].command[0] / "__main__.py"
+    package = ROOT.joinpath(*VERBS[name].command[0].split("."), "__main__.py")
     assert package.is_file()
 
 

@@ -108,6 +108,12 @@ VERBS: dict[str, Verb] = {
         ("layout", "match", "subset", "seed", "append"),
         example="--src PHOTOS --out DATA",
     ),
+    "prefetch": Verb(
+        "Fetch every model that settings name, for nodes without internet.",
+        ("workflow.prefetch",),
+        (("", "workflow.prefetch.__main__:add_arguments"),),
+        example="--config sd15 --config lare2",
+    ),
     "extract": Verb(
         "Write the LaRE map of every image of some tars into a cache.",
         ("extract", "run"),
@@ -132,9 +138,7 @@ VERBS: dict[str, Verb] = {
         ("data",),
         example="--cache CACHE --data DATA",
     ),
-    "verify": _cache_command(
-        "Check every checksum, and join every row with its tar.", "verify", "--data DATA --cache CACHE"
-    ),
+    "verify": _cache_command("Check checksums; join every row with its tar.", "verify", "--data DATA --cache CACHE"),
     "info": _cache_command("Tell what is in a dataset, a cache or a store.", "info", "DATA"),
     "derive": _cache_command(
         "Make a smaller cache, of fewer bits a value, from a float32 one.", "derive", "--cache CACHE --out SMALLER"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
-from extract.models.folder import ModelFolder, _hub_patterns
+from extract.models.folder import ModelFolder
+from extract.models.hub import hub_patterns
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_a_cached_model_of_another_kind_is_not_looked_up_again(hub: list[bool], 
 
 
 def test_every_file_that_is_read_is_downloaded() -> None:
-    patterns = _hub_patterns()
+    patterns = hub_patterns()
     needed = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json"]
     needed += ["vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "tokenizer/vocab.json"]
     needed += ["scheduler/scheduler_config.json", "unet/diffusion_pytorch_model-00001-of-00002.safetensors"]

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from extract.config import ExtractConfig
-from extract.models.folder import ModelFolder, _hub_patterns
+from extract.models.folder import ModelFolder
+from extract.models.hub import hub_patterns
 from extract.models.loading import load_part
 from extract.run.job import Job
 from tests.extract.conftest import Run
@@ -166,7 +167,7 @@ def test_half_precision_copies_are_named_with_their_setting_and_read(copy: Path)
 
 
 def test_a_variant_is_downloaded_by_its_names() -> None:
-    patterns = _hub_patterns(variant="fp16")
+    patterns = hub_patterns(variant="fp16")
     assert "unet/diffusion_pytorch_model.fp16.safetensors" in patterns
     assert "text_encoder/model.fp16.safetensors" in patterns
     assert "unet/diffusion_pytorch_model.safetensors" not in patterns

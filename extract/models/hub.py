@@ -1,0 +1,64 @@
+"""Where a diffusion model's folder is: on the disk by its path, or from a model hub at a pinned revision."""
+
+import re
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from cache_schema import why_unreachable
+from extract.models.weights import STEMS, MissingFile
+
+
+def find_folder(name: str, revision: str | None, patterns: list[str], local_files_only: bool) -> Path:
+    """A folder by its path, or a pinned snapshot of a hub repository, from the local hub cache or downloaded.
+
+    Args:
+        name: Path or hub id.
+        revision: Commit hash of a hub id.
+        patterns: Of the files that are needed.
+        local_files_only: Whether nothing is downloaded.
+
+    Raises:
+        ValueError: If a hub id has no commit hash.
+        MissingFile: If there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError(
+            f"{name} is no folder, and for a hub id the revision is {revision!r}: expected a commit hash of 40 digits"
+        )
+    # Asked first: where there is no internet the library tries again for half a minute, and logs each time.
+    why = None if local_files_only or constants.HF_HUB_OFFLINE else why_unreachable(constants.ENDPOINT)
+    try:
+        if why is not None:
+            raise ConnectionError(why)
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=patterns, local_files_only=local_files_only
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else " ".join(str(error).split())[:300]
+        raise MissingFile(
+            f"{name} at {revision} is neither a folder, nor in the local hub cache {constants.HF_HUB_CACHE}, nor can "
+            f"it be downloaded ({why}). Run lare prefetch where there is internet, or name a folder."
+        ) from error
+    return Path(folder)
+
+
+def hub_patterns(
+    folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", ""), variant: str | None = None
+) -> list[str]:
+    """Patterns of the files that are loaded: of parts' configurations and weights, schedule and tokenizer.
+
+    Args:
+        folders: Of the parts, "" for the repository itself.
+        variant: Of the weights' names.
+    """
+    # Not `*.safetensors`: repositories also hold fp16 and non-EMA copies, which nothing reads.
+    mark = f".{variant}" if variant else ""
+    endings = (f"{mark}.safetensors", f"{mark}-[0-9]*.safetensors", f".safetensors.index{mark}.json")
+    files = ["config.json", *(f"{stem}{ending}" for stem in STEMS for ending in endings)]
+    parts = [f"{folder}{file}" for folder in folders for file in files]
+    return [*parts, "scheduler/scheduler_config.json", "tokenizer/*.json", "tokenizer/*.txt"]
