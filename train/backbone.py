@@ -38,6 +38,10 @@ _TINY = ByoModelCfg(
 _TINY_POOLED_FEATURES = 128
 
 
+class WrongImageSize(ValueError):
+    """The side of the images does not fit the network."""
+
+
 class ImageBackbone(nn.Module):
     """Normalises images and computes a timm CLIP ResNet's features.
 
@@ -68,14 +72,15 @@ class ImageBackbone(nn.Module):
             freeze: Whether weights and batch-norm statistics stay as they are.
 
         Raises:
-            ValueError: If the network, its pretrained variant or the weights file is unknown, or the size does not fit.
+            ValueError: If the network, its pretrained variant or the weights file is unknown.
+            WrongImageSize: If the size does not fit.
         """
         super().__init__()
         self.net = _build_net(name, pretrained, image_size)
         feature = self.net.feature_info[-2]
         stride = self.net.feature_info[-1]["reduction"]
         if image_size % stride:
-            raise ValueError(f"image_size is {image_size}, {name} needs a multiple of {stride}")
+            raise WrongImageSize(f"image_size is {image_size}, {name} needs a multiple of {stride}")
         self.feature_channels: int = feature["num_chs"]
         self.pooled_features: int = self.net.num_classes
         self.grid = (image_size // feature["reduction"],) * 2

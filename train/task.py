@@ -118,10 +118,28 @@ class LareTask(LightningModule):
         return self.calibration.threshold
 
     def setup(self, stage: str) -> None:
-        """Read the class counts where the loss needs them."""
+        """Read the class counts where the loss needs them.
+
+        Raises:
+            ValueError: If the data leave out what the detector reads.
+        """
+        self._check_inputs()
         if stage == "fit" and self.balance_classes:
             counts = torch.tensor(self.trainer.datamodule.class_counts)  # type: ignore[attr-defined]
             self.class_weights = counts.sum() / (2 * counts)
+
+    def _check_inputs(self) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.model.needs_lare and getattr(data, "maps", True) is False:
+            raise ValueError(
+                "data.maps is false, but the detector reads maps. One of the image alone: --config lare2_image_only, "
+                "or --model.spatial=false --model.channel=false too"
+            )
+        if self.model.needs_image and getattr(data, "images", True) is False:
+            raise ValueError(
+                "data.images is false, but the detector reads images. One of the map alone: --config lare2_map_only, "
+                "or --model.image=false too"
+            )
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (batch, 2) of a batch."""

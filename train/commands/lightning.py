@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cache_schema import write_json
 from cache_schema.program import expand_home
+from train.backbone import WrongImageSize
 from train.checkpoint import CheckpointFiles, load_checkpoint
 from train.commands.prediction_writer import PredictionWriter
 from train.commands.run_log import METRICS_NAME, choose_progress_bar, go_on_with_metrics
@@ -162,6 +163,23 @@ class LareCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")  # refuses true and false: a run has an integer seed
         parser.link_arguments("data.crop_px", "model.image_size")
         parser.link_arguments("data", "model.map_channels", lambda data: data.map_channels, apply_on="instantiate")
+
+    def instantiate_classes(self) -> None:
+        """Build data, detector and trainer.
+
+        Raises:
+            ValueError: If a setting makes no sense. What maps and network want of the crop is one sentence.
+        """
+        try:
+            super().instantiate_classes()
+        except WrongImageSize as error:
+            settings = self.config[self.subcommand].data.as_dict()
+            data = LareDataModule(**{name: value for name, value in settings.items() if name != "changes"})
+            try:
+                data.setup(str(self.subcommand))
+            except ValueError as other:
+                raise ValueError(f"{error} (data.crop_px); {other}") from error
+            raise ValueError(f"{error} (data.crop_px)") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, which reads checkpoints as data.
