@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, auto_cli
 
-from cache_schema import Dataset, check_dataset, open_cache, write_json
+from cache_schema import SPLITS, Dataset, check_dataset, open_cache, write_json
 from cache_schema.program import expand_home
 from train.commands.settings_files import LimitedClasses, limit_classes
 from train.record import describe_code
@@ -43,7 +43,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     """Write results.json from saved predictions, and a short table to the standard output."""
     from train.scoring.evaluate import compare_readings, evaluate
     from train.scoring.prediction_file import COLUMNS, check_origin, hash_predictions
-    from train.scoring.scores import load_reading, parse_named_files
+    from train.scoring.scores import check_samples, load_reading, parse_named_files
 
     parser = Parser(prog="python -m train evaluate", description=evaluate_command.__doc__)
     parser.add_argument("--config", action="config", help="YAML with these settings")
@@ -57,6 +57,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         metavar="NAME:NAME",
         help="pairs of readings whose AUROCs are subtracted, with intervals from the same resamples",
     )
+    parser.add_argument("--split", choices=SPLITS, default="test", help="split whose samples are scored")
     parser.add_argument("--out", type=str, required=True, help="results.json to write")
     parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples of an interval")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
@@ -77,6 +78,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         check_origin(path, dataset.dataset_id, cache.fingerprint)
     hashes = {name: [hash_predictions(path) for path in paths] for name, paths in files.items()}
     readings = {name: load_reading(index, paths, validation.get(name, ())) for name, paths in files.items()}
+    check_samples(readings, settings.split)
     for name, reading in readings.items():
         if None in reading.calibrations:
             logger.warning(
@@ -92,6 +94,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
             "readings": _as_text(files),
             "readings_sha256": hashes,
             "validation": _as_text(validation),
+            "split": settings.split,
             **_describe_readings(readings),
             **how,
         },
@@ -200,7 +203,8 @@ def format_results(results: dict[str, Any]) -> str:
 
     Figures have the digits that their images carry: results.json has all.
     """
-    lines = [
+    lines = [f"samples of the {split} split"] if (split := results.get("settings", {}).get("split")) else []
+    lines += [
         f"{'reading':<20} {'image source':<28} {'n':>6} {'acc@0.5':>8} {'acc@val':>8} {'AP':>6} {'AUROC':>6}  95 %"
     ]
     shown = ("accuracy", "accuracy_at_val_threshold", "average_precision", "auroc")

@@ -4,7 +4,7 @@ A *reading* is a way to score images: a model's variant (one predictions file a 
 Labels and sources come from the dataset's index; a predictions file brings rows, keys and scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,28 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
         is_probability=all(map(is_probability, files)),
         allowed_differences=tuple(map(allowed_differences, files)),
     )
+
+
+def check_samples(readings: Mapping[str, Reading], split: str) -> None:
+    """Refuse readings of another split, and readings of different samples: their numbers would not be comparable.
+
+    Raises:
+        ValueError: With the reading, and what was found.
+    """
+    for name, reading in readings.items():
+        found = sorted(set(reading.table["split"].to_pylist()) - {split})
+        if found:
+            raise ValueError(
+                f"{name} scores samples of {' and '.join(found)}: expected {split} alone. "
+                f"To score another split, which tells nothing about new images: --split {found[0]}"
+            )
+    first, *others = readings
+    for name in others:
+        if readings[name].table["key"] != readings[first].table["key"]:
+            raise ValueError(
+                f"{name} scores {len(readings[name].table):,} samples, and {first} {len(readings[first].table):,}, "
+                "which are not the same ones: write both from the same dataset and split"
+            )
 
 
 def _fit_calibration(index: pa.Table, path: Path) -> Calibration:

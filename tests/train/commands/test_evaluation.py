@@ -102,3 +102,20 @@ def test_make_eval_puts_both_halves_into_out(strange: Strange, copy: tuple[Path,
     assert again.returncode and "is of another dataset: choose another --out" in again.stderr
     assert (out / "results.json").read_bytes() == before
     assert make(tmp_path / "b", f"DATA={copy[0]}", f"CACHE={copy[1]}").returncode == 0
+
+
+def test_another_split_than_test_is_scored_only_where_it_is_asked_for(
+    strange: Strange, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "trained"
+    data = [place.replace("--", "--data.", 1) for place in strange.data]
+    flags = ("--trainer.accelerator=cpu", "--data.num_workers=0", "--data.predict_split=train")
+    assert strange.run("predict", f"--ckpt_path={strange.last}", *data, *flags, "--out", out) == 0
+    assert evaluate(strange, out, strange.data) == 1
+    assert "detector scores samples of train: expected test alone." in capsys.readouterr().err
+    assert not (out / "results.json").exists()
+    reading = ("--readings", f"detector={out / 'predictions.parquet'}", "--num_resamples=10")
+    asked = ("--split", "train", "--out", out / "results.json")
+    assert strange.run("evaluate", *strange.data, *reading, *asked) == 0
+    assert json.loads((out / "results.json").read_text())["settings"]["split"] == "train"
+    assert "samples of the train split" in capsys.readouterr().out

@@ -110,7 +110,8 @@ def test_fit_predict_evaluate(run, small: Path, tmp_path: Path, capsys: pytest.C
     assert results["readings"]["mean_lare"]["sources"]["toy"]["accuracy_at_val_threshold"] is not None
     assert results["settings"]["thresholds"]["full"][0] == results["settings"]["thresholds"]["full"][1]
     table = capsys.readouterr().out.splitlines()
-    assert table[1].split()[:3] == ["full", "toy", "2"]
+    assert table[0] == "samples of the test split"
+    assert table[2].split()[:3] == ["full", "toy", "2"]
 
 
 def test_without_validation_no_accuracy_is_reported_at_a_threshold(

@@ -13,7 +13,7 @@ from train.scoring.calibration import COVERAGES, Calibration, fit_calibration
 from train.scoring.evaluate import compare_readings, evaluate
 from train.scoring.pairs import compare_pairs
 from train.scoring.prediction_file import ALLOWED_DIFFERENCES, CALIBRATION, COLUMNS, THRESHOLD
-from train.scoring.scores import Reading, load_reading
+from train.scoring.scores import Reading, check_samples, load_reading
 
 # (key, label, image_source, subset, derived_from, score)
 PHOTOS = [("r0", 0, "real", "a", None, 0.1), ("r1", 0, "real", "a", None, 0.6), ("r2", 0, "real", "b", None, 0.2)]
@@ -153,6 +153,15 @@ def test_pairs_without_round_trips_or_photographs() -> None:
 def test_a_source_without_reals_is_refused() -> None:
     with pytest.raises(ValueError, match="gan has no real images in its subset b"):
         evaluate({"full": _reading(PHOTOS[:2] + FAKES)})
+
+
+def test_readings_of_different_samples_are_not_put_side_by_side() -> None:
+    both = {"full": _reading(PHOTOS + FAKES), "mean_lare": _reading(PHOTOS + FAKES[1:])}
+    with pytest.raises(ValueError, match="mean_lare scores 5 samples, and full 6, which are not the same ones"):
+        check_samples(both, "test")
+    check_samples({"full": both["full"], "again": both["full"]}, "test")
+    with pytest.raises(ValueError, match="full scores samples of test: expected validation alone"):
+        check_samples({"full": both["full"]}, "validation")
 
 
 def test_labels_come_from_the_index_and_rows_may_be_in_any_order(tmp_path: Path) -> None:
