@@ -31,6 +31,7 @@ from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import claim, lock_folder
 from cache_schema.opening import open_image
+from cache_schema.places import base_names, is_path
 from cache_schema.plain_files import NotPlain, load_json, open_folder, open_in_place, open_plain, own_folder, read_plain
 from cache_schema.png_chunks import walk_chunks
 from cache_schema.reaching import why_unreachable
@@ -95,6 +96,7 @@ __all__ = [
     "TarEntry",
     "append_dataset",
     "as_markdown",
+    "base_names",
     "check_choice",
     "check_dataset",
     "check_join",
@@ -117,6 +119,7 @@ __all__ = [
     "guard_cell",
     "has_more_scans",
     "is_ok",
+    "is_path",
     "load_json",
     "lock_folder",
     "most_scans",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from cache_schema import check_choice
+from cache_schema import base_names, check_choice
 from train import resuming
 from train.data.loader import Batch
 from train.model import LareClassifier
@@ -95,6 +95,7 @@ class LareTask(LightningModule):
         """
         super().__init__()
         self.save_hyperparameters(ignore=["allow_difference", "other_length"])
+        self.hparams.update(base_names(self.hparams, ("pretrained",)))  # checkpoints are handed on
         check_choice("monitor", monitor, MONITORS)
         self.learning_rate = learning_rate
         self.optimizer = optimizer

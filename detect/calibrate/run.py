@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cache_schema import Fingerprint, new_folder
+from cache_schema import Fingerprint, is_path, new_folder
 from detect.calibrate.config import CalibrateConfig
 from detect.calibrate.describing import measure_facts, score_photographs
 from detect.calibrate.measuring import Measured, measure_photographs
@@ -106,10 +106,11 @@ def _with_progress(measuring: Iterator[Measured | Answer], num: int | None) -> I
 def _name_model(config: CalibrateConfig) -> DiffusionModelName:
     """Where others find the diffusion model: on the hub, or they have to name their own folder."""
     extraction = config.extraction
-    on_hub = not Path(config.model).is_dir()
+    on_hub = not is_path(config.model)
+    has_vae = config.vae is not None and not is_path(config.vae)
     return DiffusionModelName(
         config.model if on_hub else None,
         extraction.pinned_revision if on_hub else None,
-        config.vae,
-        config.vae_revision,
+        config.vae if has_vae else None,
+        config.vae_revision if has_vae else None,
     )

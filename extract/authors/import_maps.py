@@ -28,6 +28,7 @@ from cache_schema import (
     ShardData,
     ShardStale,
     Status,
+    base_names,
     check_choice,
     check_least,
     create_cache,
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 RECIPE = 1
 """Raised by any change that moves an imported value by more than rounding."""
 UNKNOWN = "unknown"
+_PLACES = ("data", "cache", "maps", "annotation")
 PIXELS_PER_CELL = 8
 """Latent stride of Stable Diffusion's autoencoders."""
 _NEVER_KNOWN = (
@@ -258,7 +260,7 @@ class MapImport:
                 "rows_sha256": entry.rows_sha256,
                 "reasons": reasons,
                 "seconds": round(time.perf_counter() - start, 3),
-                "provenance": {"settings": asdict(self.config)},
+                "provenance": {"settings": base_names(asdict(self.config), _PLACES)},
             },
         )
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import Dataset, DatasetError, ShardData, Status
+from cache_schema import Dataset, DatasetError, ShardData, Status, base_names
 from extract.config import ExtractConfig, Variant
 from extract.models.base import DiffusionModel
 from extract.models.prompts import PromptPolicy, prompts_sha256
@@ -128,7 +128,7 @@ class Extractor:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         versions = {library: version(library) for library in _LIBRARIES}
         settings = asdict(self.config) | {"revision": self.config.pinned_revision}
-        return {"device": name, "versions": versions, "settings": settings}
+        return {"device": name, "versions": versions, "settings": base_names(settings, ("data", "cache"))}
 
 
 class _TimedIterator(Iterator[Batch]):

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
-from cache_schema import write_json
+from cache_schema import base_names, write_json
 from cache_schema.program import expand_home
 from train.backbone import WrongImageSize
 from train.checkpoint import CheckpointFiles, load_checkpoint
@@ -34,6 +34,8 @@ _FROM_DATA = {"image_size", "map_channels"}
 _READS_MAP = {"spatial": True, "channel": True, "concat": False}
 """Settings by which a detector of images reads maps too, with their defaults."""
 
+_PLACES = ("data", "cache", "out", "config", "ckpt_path", "default_root_dir", "save_dir", "pretrained")
+
 
 class SaveRun(SaveConfigCallback):
     """Saves a fit's settings as config.yaml in the output folder, and provenance.json beside its checkpoints."""
@@ -49,6 +51,7 @@ class SaveRun(SaveConfigCallback):
         if not (trainer.is_global_zero and isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath):
             return
         settings = json.loads(self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="json"))
+        settings = base_names(settings, _PLACES)  # config.yaml has them in full: it is this machine's
         features = describe_features(trainer.datamodule)  # type: ignore[attr-defined]
         content = {"settings": settings, **features, **describe_code()}
         write_json(Path(checkpoints.dirpath) / "provenance.json", content)

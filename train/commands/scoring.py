@@ -140,7 +140,7 @@ def _describe_readings(readings: Mapping[str, "Reading"]) -> dict[str, Any]:
 
 
 def _as_text(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
-    return {name: [str(path) for path in paths] for name, paths in files.items()}
+    return {name: [path.name for path in paths] for name, paths in files.items()}  # their hashes say which
 
 
 def readings_command(arguments: Sequence[str]) -> None:

@@ -95,6 +95,9 @@ def test_every_map_lands_in_the_row_of_its_image(folder: MapFolder, caplog: pyte
     assert len(maps) == NUM_IMAGES
     for i, sample in enumerate(folder.samples):
         np.testing.assert_array_equal(maps[sample.key], map_of(i).numpy())
+    attributes = [shard.attributes for shard in folder.shards()]
+    assert attributes[0]["provenance"]["settings"]["annotation"] == "ann.txt"
+    assert str(folder.root) not in str(attributes)  # stores are handed on
     assert "14 of 14 images have a file; maps of shape (4, 8, 8)" in caplog.text
 
 

@@ -78,6 +78,8 @@ def test_fit_predict_evaluate(run, small: Path, tmp_path: Path, capsys: pytest.C
     assert "val_auroc" in (out / "metrics.csv").read_text().splitlines()[0]
 
     provenance = json.loads((out / "checkpoints" / "provenance.json").read_text())
+    assert (provenance["settings"]["data"]["data"], provenance["settings"]["out"]) == ("data", "run")
+    assert str(tmp_path) not in json.dumps(provenance)
     assert provenance["settings"]["data"]["seed"] == 7
     assert provenance["settings"]["model"]["image_size"] == 16
     assert provenance["caches"][0]["fields"]["timestep"] == 200
@@ -104,6 +106,7 @@ def test_fit_predict_evaluate(run, small: Path, tmp_path: Path, capsys: pytest.C
     capsys.readouterr()
     assert run("evaluate", *folders, *named, *validation, "--num_resamples=10", "--out", tmp_path / "results.json") == 0
     results = json.loads((tmp_path / "results.json").read_text())
+    assert str(tmp_path) not in json.dumps(results)
     assert results["readings"]["full"]["sources"]["toy"]["n_generated"] == 2
     assert results["readings"]["full"]["sources"]["toy"]["auroc_sd"] == 0
     assert results["readings"]["mean_lare"]["sources"]["toy"]["accuracy"] is None
