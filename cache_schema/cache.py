@@ -1,6 +1,8 @@
 """A folder of stores under one fingerprint: opening, listing, reading, writing, joining."""
 
 import json
+import logging
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardStale
-from cache_schema.files import write_text
+from cache_schema.files import ABANDONED_SEC, write_text
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.index import TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
@@ -27,6 +29,8 @@ from cache_schema.store import (
     write_store,
 )
 from cache_schema.tars import rows_sha256
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "cache.json"
 MAX_MANIFEST_BYTES = 2**20
@@ -112,21 +116,29 @@ class Cache:
 
         Raises:
             ValueError: If the rows contradict each other, or a map does not fit the stored dtype.
+            FingerprintMismatch: If another run has given the folder other settings meanwhile.
         """
         dtype = str(self.fields["stored_dtype"])
         bits = int(self.fields.get("mantissa_bits", FULL_MANTISSA_BITS[dtype]))
         path = self.path(name)
+        if open_cache(self.folder).fingerprint != self.fingerprint:
+            raise FingerprintMismatch(
+                f"{self.folder} has taken other settings while it was empty. Extract into another folder: --cache."
+            )
         write_store(path, replace(shard, lare=round_mantissa(shard.lare, dtype, bits)), self.fingerprint)
         return path
 
 
-def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint) -> Cache:
+def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint, *, in_use: bool = False) -> Cache:
     """Open a cache folder for writing, or make it if it is not there. Any number of jobs may do so at once.
+
+    A folder without a store, which a refused or failed run has left, takes the new settings, with a warning.
 
     Args:
         folder: For example cache/genimage/sd15-t200-e4.
         dataset_id: Of the dataset whose tars will be extracted.
         fingerprint: Settings of this run.
+        in_use: Whether other tasks are known to fill the folder just now: then it keeps its settings.
 
     Raises:
         FingerprintMismatch: If the folder holds features made with other settings; the differences are named.
@@ -140,10 +152,22 @@ def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint) 
         "fingerprint": fingerprint.hexdigest,
         "fields": dict(fingerprint.fields),
     }
+    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
     with suppress(FileExistsError):  # the first job wins, all read the same
-        write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n", replace=False)
+        write_text(folder / MANIFEST, text, replace=False)
     cache = open_cache(folder)
     difference = Fingerprint(cache.fields).difference(fingerprint)
+    if (difference or cache.dataset_id != dataset_id) and not in_use and _is_empty(cache):
+        changes = difference or [f"dataset: {cache.dataset_id} ≠ {dataset_id}"]
+        logger.warning(
+            "%s holds no store yet: it takes the new settings (before ≠ now: %s). Tasks of another launch that still "
+            "wait will be refused.",
+            folder,
+            "; ".join(changes),
+        )
+        write_text(folder / MANIFEST, text)
+        cache = open_cache(folder)  # another run may have done the same
+        difference = Fingerprint(cache.fields).difference(fingerprint)
     if difference:
         raise FingerprintMismatch(
             f"{folder} holds features made with other settings (cache ≠ this run):\n  "
@@ -152,6 +176,13 @@ def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint) 
         )
     check_dataset(cache, dataset_id)
     return cache
+
+
+def _is_empty(cache: Cache) -> bool:
+    """Whether a folder has no store, and nobody writes one."""
+    young = time.time() - ABANDONED_SEC
+    writing = cache.folder.glob(f".*{STORE_SUFFIX}.*.tmp")
+    return not cache.shards() and not any(path.lstat().st_mtime > young for path in writing)
 
 
 def check_dataset(cache: Cache, dataset_id: str) -> None:

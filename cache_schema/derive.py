@@ -12,6 +12,7 @@ import numpy as np
 from cache_schema.cache import Cache, create_cache
 from cache_schema.errors import CacheError, ShardStale
 from cache_schema.fingerprint import Fingerprint
+from cache_schema.index import Dataset
 from cache_schema.status import Status, is_ok
 from cache_schema.store import FULL_MANTISSA_BITS, ShardData, fits_stored, non_finite_reason
 from cache_schema.workers import run_tasks
@@ -70,6 +71,7 @@ def derive_cache(
     mantissa_bits: int | None = None,
     overwrite: bool = False,
     num_workers: int = 1,
+    dataset: Dataset | None = None,
 ) -> Iterator[Derived]:
     """Write every store of a cache, rounded, to another cache folder; one result a store, in their order.
 
@@ -80,6 +82,7 @@ def derive_cache(
         mantissa_bits: Bits to keep; None means all of the dtype's.
         overwrite: Replace stores that are there, instead of checking and skipping them.
         num_workers: Processes at once.
+        dataset: The cache's; then stores of no tar of it are passed over.
 
     Raises:
         ValueError: If the dtype has not so many bits.
@@ -87,7 +90,7 @@ def derive_cache(
     """
     fingerprint = derived_fingerprint(source, stored_dtype, mantissa_bits)
     target = create_cache(folder, source.dataset_id, fingerprint)
-    names = source.shards()
+    names = source.shards() if dataset is None else source.stores_of(dataset.tars)
     tasks = [(source, target, name, overwrite) for name in names]
     return _outcomes(names, run_tasks(derive_store, tasks, num_workers, unit="store"))
 

@@ -12,12 +12,9 @@ from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.engines.registry import make_engine
 from extract.models.costs import Rate, expected_rate
 from extract.run.job import Job
-from extract.run.progress import load_progress, remove_old
+from extract.run.progress import DEAD_SEC, load_progress, remove_old
 
 logger = logging.getLogger(__name__)
-
-DEAD_SEC = 600
-"""A task that has been silent for this long counts as dead: the next launch removes its progress file."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from extract.run.fingerprint import compute_fingerprint
 from extract.run.methods import Method, make_method
 from extract.run.model import Model
 from extract.run.pipeline import Extractor
-from extract.run.progress import ProgressFile
+from extract.run.progress import ProgressFile, is_running, load_progress
 from extract.shards import parse_shards
 
 logger = logging.getLogger(__name__)
@@ -64,11 +64,13 @@ class Job:
         model = Model.prepare(config, dataset, config.needs, [v.timestep for v in config.variants])
         method = make_method(config, model.folder)
         hashes = model.folder.hashes()
+        in_use = any(is_running(task) for task in load_progress(config.cache))
         caches = {
             variant: create_cache(
                 config.cache_folder(variant),
                 dataset.dataset_id,
                 compute_fingerprint(config, variant, model, method, hashes),
+                in_use=in_use,
             )
             for variant in config.variants
         }

@@ -29,6 +29,8 @@ MAX_BYTES = 2**20
 MAX_NUMBER = 2**53
 _NEEDED = {"task", "num_tars", "num_images"}
 _TEXTS = {"task": str, "tar": str, "error": str}
+DEAD_SEC = 600
+"""A task that has been silent for this long counts as dead: the next launch removes its progress file."""
 KEEP_SEC = 24 * 3600.0
 """How long a file of a task that no longer writes is kept."""
 
@@ -194,6 +196,11 @@ def read_progress(cache: str | Path) -> tuple[list[Progress], list[str]]:
         except (OSError, ValueError) as error:
             problems.append(f"{path / name} cannot be read ({error})")
     return found, problems
+
+
+def is_running(task: Progress) -> bool:
+    """Whether a task has written within the last minutes and has not failed; this machine's clock counts."""
+    return not task.error and time.time() - task.updated < DEAD_SEC
 
 
 def _parse(content: Any) -> Progress:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -27,6 +28,7 @@ from cache_schema import (
     create_cache,
     fits_stored,
     open_cache,
+    store_name,
     write_dataset,
 )
 from cache_schema.store import round_mantissa
@@ -287,3 +289,36 @@ def test_a_full_disk_leaves_the_store_that_was_there(cache: Cache, dataset: Data
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (cache.folder / NAME).read_bytes() == before
     assert sorted(p.name for p in cache.folder.iterdir()) == ["cache.json", *cache.shards()]
+
+
+def test_an_empty_cache_takes_new_settings_and_says_so(
+    dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = create_cache(tmp_path / "c", dataset.dataset_id, Fingerprint(FIELDS))
+    new = create_cache(tmp_path / "c", dataset.dataset_id, Fingerprint({**FIELDS, "timestep": 261}))
+    assert open_cache(tmp_path / "c").fields["timestep"] == new.fields["timestep"] == 261
+    assert "holds no store yet: it takes the new settings (before ≠ now: timestep: 200 ≠ 261)" in caplog.text
+    entry = dataset.tars[0]
+    shard = make_shard(dataset.rows(0), entry)
+    with pytest.raises(FingerprintMismatch, match="has taken other settings while it was empty"):
+        old.write(store_name(entry.name), shard)
+    assert new.shards() == []
+    assert create_cache(tmp_path / "c", "another", Fingerprint(FIELDS)).dataset_id == "another"
+    create_cache(tmp_path / "c", dataset.dataset_id, new_fields := Fingerprint(new.fields))
+    new.write(store_name(entry.name), shard)
+    for identity, fields in ((dataset.dataset_id, Fingerprint(FIELDS)), ("another", new_fields)):
+        with pytest.raises((FingerprintMismatch, DatasetError)):
+            create_cache(tmp_path / "c", identity, fields)
+
+
+def test_an_empty_cache_that_is_being_filled_keeps_its_settings(dataset: Dataset, tmp_path: Path) -> None:
+    create_cache(tmp_path / "c", dataset.dataset_id, Fingerprint(FIELDS))
+    other = Fingerprint({**FIELDS, "timestep": 261})
+    with pytest.raises(FingerprintMismatch):
+        create_cache(tmp_path / "c", dataset.dataset_id, other, in_use=True)
+    writing = tmp_path / "c" / f".train-000000.zarr.zip.{'0' * 32}.tmp"
+    writing.touch()
+    with pytest.raises(FingerprintMismatch):
+        create_cache(tmp_path / "c", dataset.dataset_id, other)
+    os.utime(writing, (0, 0))  # of a run that was killed
+    create_cache(tmp_path / "c", dataset.dataset_id, other)

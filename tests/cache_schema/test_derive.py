@@ -207,8 +207,23 @@ def test_command_tells_what_is_missing_and_damaged(
     assert f"{NAME}: {source.folder / NAME} is damaged" in capsys.readouterr().out
 
 
+def test_stores_of_no_tar_are_passed_over_and_named(
+    source: Cache, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stray = source.folder / "train-000099.zarr.zip"
+    stray.write_bytes((source.folder / NAME).read_bytes())
+    out = tmp_path / "out"
+    places = ["--cache", str(source.folder), "--out", str(out), "--data", str(dataset.folder)]
+    assert main(["derive", *places, "--mantissa_bits=7", "--workers=1"]) == 0
+    said = capsys.readouterr().out
+    assert f"{out}: 4 written, 0 skipped, 0 failed stores" in said
+    assert f"passed over, as they are of no tar of this dataset: 1 stores, the first {stray.name}" in said
+    assert not (out / stray.name).exists()
+
+
 def test_a_derived_folder_takes_no_store_of_another_dataset(source: Cache, tmp_path: Path) -> None:
-    create_cache(tmp_path / "out", "another", Fingerprint({**FIELDS, "mantissa_bits": 7}))
+    other = create_cache(tmp_path / "out", "another", Fingerprint({**FIELDS, "mantissa_bits": 7}))
+    other.write(NAME, source.read(NAME))
     with pytest.raises(CacheError, match="belongs to dataset another"):
         derive(source, tmp_path / "out", "float16", 7)
 

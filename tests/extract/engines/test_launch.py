@@ -23,6 +23,7 @@ from extract.lare import reconstruction_error
 from extract.models.costs import count_macs, expected_rate
 from extract.models.folder import ModelFolder
 from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+from extract.run.progress import ProgressFile
 from tests.extract.conftest import Run, pack, read_maps
 from tests.models import macs_of_run
 
@@ -78,6 +79,22 @@ def test_a_dry_run_tells_batch_file_and_costs_and_starts_nothing(
     ):
         assert words in caplog.text
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["cache.json"]
+
+
+def test_a_launch_that_came_to_nothing_does_not_lock_the_folder_to_its_settings(
+    packed: Dataset, settings: Arguments, run: Run, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    assert main(["launch", *as_flags(settings(dry_run="true"))]) == 0
+    assert main(["launch", *as_flags(settings(dry_run="true", timestep=100))]) == 0
+    assert "holds no store yet: it takes the new settings (before ≠ now: timestep: 200 ≠ 100" in caplog.text
+    with ProgressFile(tmp_path / "cache", 1, 1):  # a task at work
+        assert main(["launch", *as_flags(settings(dry_run="true"))]) == 1
+    with pytest.raises(ValueError), ProgressFile(tmp_path / "cache", 1, 1):
+        raise ValueError  # a task that has failed
+    assert main(["launch", *as_flags(settings(dry_run="true"))]) == 0
+    assert run(timestep=200) == 0
+    assert main(["launch", *as_flags(settings(dry_run="true", timestep=100))]) == 1
+    assert open_cache(tmp_path / "cache").fields["timestep"] == 200
 
 
 def test_only_what_is_missing_or_stale_becomes_a_task(
