@@ -27,14 +27,16 @@ EXIT_DONE, EXIT_ERROR = 0, 1
 def run_status(options: argparse.Namespace) -> int:
     """Tell what is done, missing, stale, damaged and rejected, from the stores' attributes alone.
 
-    A store whose texts per sample have changed since is told by the extraction only. Exit status 0 if all tars are
-    done, otherwise 1.
+    A store whose texts per sample have changed since is told by the extraction only. Exit status 0 also while tars are
+    missing, and 1 if a store is stale or damaged. With --check it is 1 unless all tars are done.
     """
     dataset, cache = Dataset.open(options.data), open_cache(options.cache)
     check_dataset(cache, dataset.dataset_id)
     summary = summarize(cache, shard_reports(cache, dataset), strays(cache, dataset, with_temporary=False))
     sys.stdout.write(json.dumps(summary) + "\n" if options.json else format_status(summary))
-    return EXIT_DONE if len(summary["tars"]["done"]) == len(dataset.tars) else EXIT_ERROR
+    tars = summary["tars"]
+    is_wrong = tars["stale"] or tars["damaged"] or (options.check and tars["missing"])
+    return EXIT_ERROR if is_wrong else EXIT_DONE
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -90,6 +92,7 @@ def run_derive(options: argparse.Namespace) -> int:
         mantissa_bits=options.mantissa_bits,
         overwrite=options.overwrite,
         num_workers=options.workers,
+        dataset=dataset,
     ):
         states[derived.state] += 1
         num_bytes += derived.num_bytes
@@ -97,6 +100,9 @@ def run_derive(options: argparse.Namespace) -> int:
             _write_line(f"{derived.name}: {derived.problem}")
     counts = ", ".join(f"{states[state]} {state}" for state in ("written", "skipped", "failed"))
     _write_line(f"{options.out}: {counts} stores; {num_bytes:,} bytes written")
+    passed = sorted({*source.shards()} - {*source.stores_of(dataset.tars)}) if dataset else []
+    if passed:
+        _write_line(f"passed over, as they are of no tar of this dataset: {len(passed)} stores, the first {passed[0]}")
     missing = [t.name for t in dataset.tars if not source.has(store_name(t.name))] if dataset else []
     if missing:
         _write_line(f"{len(missing)} of {len(dataset.tars) if dataset else 0} tars have no store in {source.folder}")
@@ -124,6 +130,7 @@ def add_status(command: argparse.ArgumentParser) -> None:
     """Arguments of `status`."""
     _add_places(command)
     command.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    command.add_argument("--check", action="store_true", help="exit status 1 unless all tars are done, for scripts")
 
 
 def add_verify(command: argparse.ArgumentParser) -> None:
@@ -153,7 +160,9 @@ def add_derive(command: argparse.ArgumentParser) -> None:
         help="number format of the variant",
     )
     command.add_argument("--overwrite", action="store_true", help="replace stores that are there")
-    command.add_argument("--data", help="folder with dataset.json: tells which tars have no store to derive from")
+    command.add_argument(
+        "--data", help="folder with dataset.json: passes over stores of no tar, and tells which tars lack one"
+    )
     _add_workers(command)
 
 

@@ -155,3 +155,17 @@ def test_what_is_no_cache_or_another_datasets_is_an_error(
     manifest.write_text(manifest.read_text().replace(dataset.dataset_id, "another"))
     assert main(arguments(cache, dataset)) == 1
     assert "belongs to dataset another" in capsys.readouterr().err
+
+
+def test_an_unfinished_cache_is_no_error_unless_a_script_asks(
+    cache: Cache, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(cache, dataset)) == main([*arguments(cache, dataset), "--check"]) == 0
+    cache.path(NAME).unlink()
+    assert main(arguments(cache, dataset)) == 0
+    assert "1 missing" in capsys.readouterr().out
+    assert main([*arguments(cache, dataset), "--check"]) == 1
+    assert main([*arguments(cache, dataset), "--json", "--check"]) == 1
+    with pytest.raises(SystemExit):
+        main(["status", "--help"])
+    assert "exit status 1 unless all tars are done" in " ".join(capsys.readouterr().out.split())
