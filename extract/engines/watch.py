@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema import Cache, CacheError, Dataset, check_dataset, open_cache, reason_kind, shown
-from cache_schema.shown import MAX_SENTENCE
 from extract.run.progress import Progress, read_progress
 
 SILENT_SEC = 60.0
 """A running task writes every few seconds; a task that is silent for this long hangs, or was killed."""
 MAX_LINES = 20
+MAX_LINE = 4000
+"""Characters of a line."""
 MAX_NAME = 100
 """Characters of a task's or a tar's name."""
 MAX_REASONS = 10
@@ -132,7 +133,7 @@ class Watch:
         )
         lines += _first(f"failed: {_place(task)}: {task.error}" for task in failed)
         lines += _first([*self._finished.problems, *problems])
-        return "".join(f"{shown(line, MAX_SENTENCE)}\n" for line in lines)
+        return "".join(f"{shown(line, MAX_LINE)}\n" for line in lines)
 
     def _total(self, running: Sequence[Progress]) -> str:
         finished, rate = self._finished, sum(task.images_per_second for task in running)

@@ -10,7 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from cache_schema.files import write_text
+from cache_schema import write_text
 
 METRICS_NAME = "metrics.csv"
 _BEFORE = "metrics-before.csv"
