@@ -27,7 +27,7 @@ from experiments.study.stage_1 import check_model, open_model, parse_config
 from experiments.study.study import Study
 from extract import count_macs_by_part
 from extract.models.costs import expected_rate
-from train.runs import choose_numbers, format_hours
+from train.runs import choose_numbers, format_time
 from workflow.steps import do_at_once
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def tell_costs(study: Study, passes: Sequence[Pass], images_per_second: float | 
             f"{num_images:,}",
             each.num_unet_calls,
             cost / 1e9,
-            format_hours(num_images / rate.images_per_second / 3600),
+            format_time(num_images / rate.images_per_second / 3600),
             f"{rate.images_per_second:,.1f}",
             rate.source,
         )

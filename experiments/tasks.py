@@ -36,7 +36,9 @@ def begin(study: Study, name: str, work: Work, task: StudyTask) -> bool:
         cost = describe_cost([runs[n] for n in numbers], rate, study.config.num_jobs if task.only is None else 1)
         logger.info("%s: %d detectors × %d seeds; %s", name, kinds, seeds, cost)
     if work.more:
-        logger.info("%s: stage 1 also makes %s", name, work.more)
+        logger.info("%s: makes %s", name, work.more)
+    if not runs and not work.more:
+        logger.info("%s: trains nothing, and makes nothing by stage 1", name)
     if task.dry_run:
         sys.stdout.write(list_runs(runs))
         return False

@@ -1,6 +1,7 @@
 """Many fits as numbered runs: which of them a task is to do, which are done, and what the others cost."""
 
 import logging
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -94,7 +95,7 @@ def find_rate(files: Iterable[Path], given: float | None) -> Rate:
     if not times:
         return Rate(None, "")
     seconds, images = (sum(column) for column in zip(*times, strict=True))
-    return Rate(images / seconds, f"the mean of {len(times)} finished fit{'s' if len(times) > 1 else ''}")
+    return Rate(images / seconds, f"the mean of {_count(len(times), 'finished fit')}")
 
 
 def _read_time(path: Path) -> tuple[float, float] | None:
@@ -103,7 +104,7 @@ def _read_time(path: Path) -> tuple[float, float] | None:
         seconds, images = float(content["seconds"]), float(content["images"])
     except (OSError, ValueError, KeyError, TypeError):  # no part of the results: what cannot be read is no help
         return None
-    return (seconds, images) if seconds > 0 and images > 0 else None
+    return (seconds, images) if 0 < seconds < math.inf and 0 < images < math.inf else None
 
 
 def describe_cost(runs: Sequence[Run], rate: Rate, num_jobs: int = 1) -> str:
@@ -116,7 +117,8 @@ def describe_cost(runs: Sequence[Run], rate: Rate, num_jobs: int = 1) -> str:
     """
     left = [run for run in runs if not run.is_done]
     images, epochs = sum(run.num_images * run.num_epochs for run in left), {run.num_epochs for run in runs}
-    text = f"{len(runs)} fits of {' or '.join(map(str, sorted(epochs)))} epochs, {len(runs) - len(left)} done"
+    text = f"{_count(len(runs), 'fit')} of {_count(' or '.join(map(str, sorted(epochs))), 'epoch')}"
+    text += f", {len(runs) - len(left)} done"
     if not left:
         return text
     text += f"; {images:,} training images to take in"
@@ -124,12 +126,20 @@ def describe_cost(runs: Sequence[Run], rate: Rate, num_jobs: int = 1) -> str:
         return f"{text}. No fit is timed here yet, so that hours are unknown: --images_per_second gives an estimate"
     hours = images / rate.images_per_second / 3600 / num_jobs
     at_once = f", {num_jobs} at once" if num_jobs > 1 else ""
-    return f"{text}: {format_hours(hours)}{at_once}, at {rate.images_per_second:,.0f} images/s a fit ({rate.source})"
+    return f"{text}: {format_time(hours)}{at_once}, at {rate.images_per_second:,.0f} images/s a fit ({rate.source})"
 
 
-def format_hours(hours: float) -> str:
-    """Hours with two digits: "12 hours", "0.031 hours"."""
-    return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.2g} hours"
+def format_time(hours: float) -> str:
+    """A time in the unit that fits, with two digits: "12 hours", "3.4 minutes", "0.7 seconds"."""
+    for unit, per_hour in (("hour", 1), ("minute", 60), ("second", 3600)):
+        value = hours * per_hour
+        if value >= 1 or unit == "second":
+            break
+    return _count(f"{value:,.0f}" if value >= 10 else f"{value:.2g}", unit)
+
+
+def _count(number: int | str, name: str) -> str:
+    return f"{number} {name}{'' if str(number) == '1' else 's'}"
 
 
 def list_runs(runs: Sequence[Run]) -> str:

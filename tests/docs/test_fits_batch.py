@@ -44,7 +44,7 @@ def test_a_task_does_the_run_of_its_number(tmp_path: Path) -> None:
 
     done = run(2)
     assert done.returncode == 0, done.stderr
-    assert "1 fits of 2 epochs, 0 done; 8 training images" in done.stderr  # of the three that are listed
+    assert "1 fit of 2 epochs, 0 done; 8 training images" in done.stderr  # of the three that are listed
     assert done.stdout == "0  to do  toy, seed 0\n1  to do  toy, seed 1\n2  to do  toy, seed 2\n"
     beyond = run(3)
     assert beyond.returncode == 1 and "only names run 3: there are 3 runs, 0 … 2" in beyond.stderr

@@ -19,6 +19,7 @@ from experiments.tasks import begin
 from tests.experiments.made_up import list_fitted, list_planned
 from tests.models import save_tiny_sd
 from tests.samples import make_sample
+from train.runs import format_time
 from workflow.cli.flags import translate
 from workflow.cli.verbs import VERBS
 from workflow.code_hash import ROOT
@@ -68,7 +69,7 @@ def test_a_dry_run_lists_the_runs_and_makes_nothing(
     (run, *_) = (run for _, _, run in list_fits(two, work))
     images = 4 * 5 * run.num_images
     assert f"ablate: 2 detectors × 2 seeds; 4 fits of 5 epochs, 0 done; {images:,} training images" in caplog.text
-    assert f"{images / 10 / 3600:.2g} hours, at 10 images/s a fit (as given)" in caplog.text
+    assert f"{format_time(images / 10 / 3600)}, at 10 images/s a fit (as given)" in caplog.text
     assert not begin(two, "ablate", work, task_of(two, dry_run=True))
     assert "No fit is timed here yet, so that hours are unknown" in caplog.text
     assert list_files(tmp_path) == before
@@ -113,7 +114,7 @@ def test_passes_of_stage_1_are_listed_with_their_cost_and_as_tasks_of_a_cluster(
     lines = capsys.readouterr().out.splitlines()
     titles = [each.title for each in caches.plan(config)]
     assert lines[::2] == [f"{n}  to do  {title}" for n, title in enumerate(titles)] and len(titles) == 3
-    assert "2 UNet calls" in caplog.text and "0.0033 hours at 2.0 images/s (as given)" in caplog.text
+    assert "2 UNet calls" in caplog.text and "12 seconds at 2.0 images/s (as given)" in caplog.text
     for line in lines[1::2]:
         words = shlex.split(line.partition("as tasks: ")[2])
         assert words[:2] == ["lare", "launch"]

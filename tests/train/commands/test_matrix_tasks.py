@@ -150,7 +150,7 @@ def test_a_dry_run_numbers_the_runs_tells_their_cost_and_does_nothing(
         "0  to do  a, seed 0\n1  to do  b, seed 0\n2  to do  a, seed 1\n3  to do  b, seed 1\n"
     )
     # 4 fits of 4 images of a source and its photographs, three times over, two images a second.
-    assert "4 fits of 3 epochs, 0 done; 48 training images to take in: 0.0067 hours, at 2 images/s" in caplog.text
+    assert "4 fits of 3 epochs, 0 done; 48 training images to take in: 24 seconds, at 2 images/s" in caplog.text
     assert not (tmp_path / "out").exists()
     assert main([*command, "--dry_run=true"]) == 0
     assert "hours are unknown: --images_per_second gives an estimate" in caplog.text
