@@ -65,11 +65,11 @@ class ShownFormatter(logging.Formatter):
         return shown_lines(super().format(record))
 
 
-def start_logging(level: int = logging.INFO, form: str = "%(asctime)s %(message)s") -> None:
+def start_logging(form: str = "%(asctime)s %(message)s") -> None:
     """Let the log go to the standard error, where it goes nowhere yet."""
     handler = logging.StreamHandler()
     handler.setFormatter(ShownFormatter(form))
-    logging.basicConfig(level=level, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def exit_on_sigterm() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 import pyarrow as pa
 
 from cache_schema.report import reason_kind
+from cache_schema.shown import shown
 
 MAX_KINDS = 5
 _PARTICULARS = re.compile(
@@ -27,7 +28,7 @@ def commonest_reasons(rejected: pa.Table) -> list[str]:
         examples.setdefault(kind, (path, reason))
     lines = []
     for kind, count in counts.most_common(MAX_KINDS):
-        path, reason = examples[kind]
+        path, reason = map(shown, examples[kind])
         lines.append(f"{count:,} × {reason} (for example {path})" if count > 1 else f"1 × {reason} ({path})")
     if rest := counts.total() - sum(count for _, count in counts.most_common(MAX_KINDS)):
         lines.append(f"{rest:,} × other reasons")

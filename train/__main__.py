@@ -1,11 +1,10 @@
 """`python -m train fit|validate|test|predict|evaluate|readings|export …`: train, apply, score a detector."""
 
-import logging
 import signal
 import sys
 from collections.abc import Sequence
 
-from cache_schema.program import EXIT_WRONG_SETTINGS, run_as_process, run_program
+from cache_schema.program import EXIT_WRONG_SETTINGS, run_as_process, run_program, start_logging
 from train.commands.scoring import COMMANDS
 
 LIGHTNING_COMMANDS = {
@@ -26,7 +25,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 error, 2 wrong settings, 130 after Ctrl-C, 143 ended by SIGTERM.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging("%(asctime)s %(levelname)s %(name)s: %(message)s")
     return run_program(lambda: _run(args))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cache_schema import as_markdown
 from train.detector_file import DetectorFile
 
 _HEAD = """\
@@ -78,15 +79,14 @@ def _what_it_is(description: DetectorFile) -> str:
     probe = description.probes[0]
     fields, model = probe.fields, probe.model
     name = f"{model.hub_id} at {model.revision}" if model.hub_id else f"UNet {str(fields.get('unet_sha256'))[:12]}…"
+    settings = (
+        f"{fields['image_size']} px, timestep {fields.get('timestep')}, {fields.get('ensemble_size')} noise draws"
+    )
     if description.method == "classifier":
         what = "A network that reads the picture and its latent reconstruction error (LaRE)."
     else:
         what = "Minus the mean latent reconstruction error (LaRE). No network, and no generated image was used."
-    return (
-        f"{what}\n\n{_detail(description.detail)}"
-        f"Maps are made by {name}: {fields['image_size']} px, timestep {fields.get('timestep')}, "
-        f"{fields.get('ensemble_size')} noise draws.\n"
-    )
+    return f"{what}\n\n{_detail(description.detail)}Maps are made by {as_markdown(name)}: {as_markdown(settings)}.\n"
 
 
 def _detail(detail: Mapping[str, Any] | None) -> str:
@@ -125,9 +125,10 @@ def _promise(description: DetectorFile) -> str:
 
 def _training(description: DetectorFile) -> str:
     facts = description.facts
-    lines = [f"- {name.replace('_', ' ')}: {low:.4g} to {high:.4g}" for name, (low, high) in facts.ranges.items()]
-    formats = ", ".join(f"{count:,} {name}" for name, count in facts.formats.items())
-    sources = ", ".join(description.sources) or "none: photographs alone"
+    names = {name: as_markdown(name.replace("_", " ")) for name in facts.ranges}
+    lines = [f"- {names[name]}: {low:.4g} to {high:.4g}" for name, (low, high) in facts.ranges.items()]
+    formats = ", ".join(f"{count:,} {as_markdown(name)}" for name, count in facts.formats.items())
+    sources = ", ".join(map(as_markdown, description.sources)) or "none: photographs alone"
     what = "Training images" if description.method == "classifier" else "Photographs"
     return (
         f"## {what}\n\n{facts.num_images:,} images. Generated sources: {sources}.\n\n"
@@ -141,7 +142,7 @@ def _test(test: Mapping[str, Any]) -> str:
         return ""
     rows = [(name, block) for name, block in test["sources"].items()]
     lines = [
-        f"| {name} | {block['n_generated']} | {block['auroc']:.3f} | {block['balanced_accuracy']:.3f} |"
+        f"| {as_markdown(name)} | {block['n_generated']} | {block['auroc']:.3f} | {block['balanced_accuracy']:.3f} |"
         for name, block in rows
     ]
     return "\n".join(

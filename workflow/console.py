@@ -16,7 +16,9 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from cache_schema import open_in_place
+from cache_schema import open_in_place, shown
+from cache_schema.program import ShownFormatter
+from cache_schema.shown import MAX_SENTENCE
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ class Console:
             open_in_place(self.log, "a", encoding="utf-8", errors="backslashreplace") for _ in range(2)
         )
         self._file = logging.StreamHandler(self._logged)
-        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._file.setFormatter(ShownFormatter("%(asctime)s %(message)s"))
         root = logging.getLogger()
         self._before = root.handlers[:], root.level
         root.handlers[:] = [self._file]
@@ -119,7 +121,7 @@ class Console:
         self._logged.close()
         self._said.close()
         if self._failed and isinstance(error, Exception):
-            lines = "".join(f"  {line}\n" for line in self._failed.said)
+            lines = "".join(f"  {shown(line, MAX_SENTENCE)}\n" for line in self._failed.said)
             self._write(f"{self._failed.title} failed. The last lines of {self.log}:\n{lines}")
 
     def skip(self, name: str) -> None:

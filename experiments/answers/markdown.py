@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from cache_schema import shown_lines
 from experiments.answers.answer import Answer, describe_settings, format_cell
 
 HEAD = (
@@ -50,4 +51,5 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """Plain text in one line, with nothing in it that Markdown would take for a mark."""
-    return re.sub(r"([\\`*<\[|~])", r"\\\1", " ".join(text.split()))
+    # Not `\<`, which Python's Markdown takes for a backslash and the beginning of HTML.
+    return re.sub(r"([\\`*\[|~])", r"\\\1", shown_lines(" ".join(text.split()))).replace("<", "&lt;")

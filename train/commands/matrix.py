@@ -20,7 +20,17 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from cache_schema import Dataset, check_dataset, claim, file_name, open_cache, read_json, write_json, write_text
+from cache_schema import (
+    Dataset,
+    check_dataset,
+    claim,
+    file_name,
+    open_cache,
+    read_json,
+    shown_lines,
+    write_json,
+    write_text,
+)
 from train.pictures.plots import draw_matrix
 from train.record import describe_code
 from train.runs import TIME_NAME, Run, choose_numbers, describe_cost, find_rate, list_runs, timing
@@ -98,7 +108,7 @@ def run_matrix(
     )
     check_settings(folder, settings, keep=not dry_run)
     if dry_run:
-        sys.stdout.write(list_runs(runs))
+        sys.stdout.write(shown_lines(list_runs(runs)))
         return
     common = [*(f"-c={file}" for file in recipe), f"--data.data={data}", f"--data.cache={json.dumps(caches)}"]
     works = {}
@@ -127,7 +137,7 @@ def _fill(
             text = write_table(folder, index, settings)
     if not text and find_finished(folder, index):
         text = write_table(folder, index, settings)
-    sys.stdout.write(text)
+    sys.stdout.write(shown_lines(text))
 
 
 def find_finished(folder: Path, index: pa.Table) -> dict[str, dict[int, Path]]:

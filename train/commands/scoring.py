@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, auto_cli
 
-from cache_schema import SPLITS, Dataset, check_dataset, open_cache, write_json
+from cache_schema import SPLITS, Dataset, check_dataset, open_cache, shown_lines, write_json
 from cache_schema.program import expand_home
 from train.commands.settings_files import LimitedClasses, limit_classes
 from train.record import describe_code
@@ -105,7 +105,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         differences = {f"{a} − {b}": compare_readings(readings[a], readings[b], **how) for a, b in pairs}
         results["differences"] = differences
     write_json(Path(settings.out), results)
-    sys.stdout.write(format_results(results))
+    sys.stdout.write(shown_lines(format_results(results)))
     logger.info("results in %s", settings.out)
 
 

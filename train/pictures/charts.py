@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from cache_schema import shown
 from train.scoring import metrics
 from train.scoring.calibration import COVERAGES, Calibration
 from train.scoring.evaluate import select_sources
@@ -38,7 +39,10 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.dpi": 150,
     "savefig.bbox": "tight",
+    "text.parse_math": False,  # names of sources are text, `$` and all
 }
+MAX_NAME = 60
+"""Characters of a name on a chart."""
 SHADED_COVERAGE = 0.8
 """Coverage on validation whose unsure band is shaded in the scores."""
 UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01), "aspect": "equal"}
@@ -64,7 +68,9 @@ class ScoredSource:
     @property
     def title(self) -> str:
         """The name, in brackets where it is a control."""
-        return f"({self.name})" if self.is_control else self.name
+        name = shown(self.name, MAX_NAME)
+        # A legend leaves out what begins with an underscore.
+        return f"({name})" if self.is_control else f" {name}" if name.startswith("_") else name
 
 
 def score_sources(reading: Reading) -> list[ScoredSource]:
@@ -201,8 +207,9 @@ def plot_matrix(axes: Axes, matrix: Mapping[str, Any], name: str) -> AxesImage:
         sd = cells[y][x]["sd"]
         text = f"{mean:.2f}" + ("" if sd is None else f"\n±{sd:.2f}")
         axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if mean < 0.8 else "black")
-    axes.set_xticks(range(len(matrix["columns"])), matrix["columns"], rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(matrix["rows"])), matrix["rows"])
+    rows, columns = ([shown(name, MAX_NAME) for name in matrix[key]] for key in ("rows", "columns"))
+    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.grid(False)

@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from PIL import Image
 
-from cache_schema import Dataset, file_name, read_json
+from cache_schema import Dataset, file_name, read_json, shown
 from train.pictures.cases import GROUPS, Case, load_certain_cases
-from train.pictures.charts import COLORMAP, colorize
+from train.pictures.charts import COLORMAP, MAX_NAME, colorize
 from train.pictures.plots import (
     draw_matrix,
     draw_precision_recall,
@@ -125,7 +125,8 @@ def draw_cases(title: str, groups: Mapping[str, Sequence[Case]], path: Path) -> 
             for column, case in zip(panels.T, cases, strict=False):
                 for axes, pixels in zip(column, paint_case(case, tops).values(), strict=True):
                     axes.imshow(pixels)
-                column[0].set_title(f"{format_probability(case.score)}\n{case.image_source}", fontsize=8)
+                name = shown(case.image_source, MAX_NAME)
+                column[0].set_title(f"{format_probability(case.score)}\n{name}", fontsize=8)
             for row, layer in zip(panels, layers, strict=True):
                 row[0].set_ylabel(layer)
                 if layer in tops:

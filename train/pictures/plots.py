@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from cache_schema import new_opened
+from cache_schema import new_opened, shown
 from train.pictures.charts import (
     GREY,
     SHADE,
@@ -44,7 +44,7 @@ def styled_figure(path: Path, title: str, width: float, height: float) -> Iterat
     """A figure in our style, saved when the block ends."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
+        figure.suptitle(shown(title), x=0.01, ha="left", fontsize=11, weight="bold")
         yield figure
         path.parent.mkdir(parents=True, exist_ok=True)
         with new_opened(path, durable=False) as file:

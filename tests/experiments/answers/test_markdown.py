@@ -5,7 +5,7 @@ from tests.experiments.sample_answers import make_answer
 
 
 def test_section_has_finding_limits_tables_and_origin() -> None:
-    script = r"\<script>alert('\|')\</script> & \*stars\*"
+    script = r"&lt;script>alert('\|')&lt;/script> & \*stars\*"
     assert as_section(make_answer()) == (
         "## What of timestep?\n\n"
         f"It was not found at t = 0.5. What was found: {script}.\n\n"
@@ -41,7 +41,7 @@ def test_document_has_a_section_an_answer_and_names_what_is_missing() -> None:
     text = as_document(answers, {"egre": "python -m experiments egre --config FILE"})
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     assert headings == ["Results", "What of timestep?", "What of cheap?", "Not answered here"]
-    line = r"Not found, but \<script>alert('\|')\</script> & \*stars\*."
+    line = r"Not found, but &lt;script>alert('\|')&lt;/script> & \*stars\*."
     assert f"\n\n- **What of timestep?** {line}\n- **What of cheap?** {line}\n\n## What of timestep?" in text
     assert text.endswith("\n\n- egre: `python -m experiments egre --config FILE`\n")
     assert "\n\n\n" not in text
@@ -53,4 +53,4 @@ def test_a_cell_stays_one_cell() -> None:
 
 
 def test_escaped_text_has_no_marks() -> None:
-    assert escape("a `b` *c* [d](e) ~f~ <g> \\h map_only") == r"a \`b\` \*c\* \[d](e) \~f\~ \<g> \\h map_only"
+    assert escape("a `b` *c* [d](e) ~f~ <g> \\h map_only") == r"a \`b\` \*c\* \[d](e) \~f\~ &lt;g> \\h map_only"
