@@ -55,7 +55,7 @@ class LaunchConfig(ExtractConfig):
     concurrency: int = 64
     """Tasks at a time."""
     sbatch: dict[str, Any] | None = None
-    """More options of sbatch by name, for example {"constraint": "a100", "qos": "low"}."""
+    """More options of sbatch by name: --sbatch.constraint a100 --sbatch.qos low."""
     setup: list[str] | None = None
     """Shell lines of the batch file before the work, for example "module load cuda"."""
 

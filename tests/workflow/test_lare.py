@@ -11,6 +11,7 @@ import yaml
 from detect.calibrate.config import CalibrateConfig
 from detect.files.config import DetectConfig
 from detect.server.config import ServeConfig
+from extract.__main__ import build_parser
 from workflow import lare
 from workflow.cli.flags import WrongFlags, find_config, packaged_configs, parse_flags, translate
 from workflow.cli.verbs import VERBS, Verb, load_questions
@@ -191,6 +192,21 @@ def test_wrong_verbs_and_flags_exit_with_2(capsys: pytest.CaptureFixture[str]) -
         assert lare.main(args) == 2
         error = capsys.readouterr().err
         assert near in error and len(error.splitlines()) == 1
+
+
+def test_options_of_sbatch_are_flags_that_need_no_quotes() -> None:
+    flags = ["--sbatch.constraint=a100", "--sbatch.gpus_per_node=a100:2", "--sbatch.exclusive=true"]
+    assert (
+        of("launch", *["--sbatch.constraint", "a100", "--sbatch.gpus-per-node=a100:2", "--sbatch.exclusive", "true"])
+        == flags
+    )
+    assert of("launch", "--setup", "module load cuda") == ['--setup=["module load cuda"]']
+    places = [f"--{name}={name}" for name in ("data", "cache", "model")]
+    parsed = build_parser().parse_args(["launch", *places, *flags]).launch
+    assert parsed.sbatch == {"constraint": "a100", "gpus_per_node": "a100:2", "exclusive": True}
+    for wrong in ("--sbatch.=x", "--engine.x=y"):
+        with pytest.raises(WrongFlags, match="is no setting of this verb"):
+            of("launch", wrong)
 
 
 def test_open_settings_are_checked_as_far_as_they_are_known() -> None:

@@ -118,6 +118,9 @@ def _full_name(verb: Verb, name: str) -> str:
     outer = ".".join(bare.split(".")[:2])
     if bare in verb.known or (verb.is_open and outer in verb.known and outer != bare):
         return name
+    head, dot, key = bare.partition(".")
+    if dot and key and head in verb.known and verb.known[head].kind.startswith("dict["):  # --sbatch.constraint a100
+        return name
     raise WrongFlags(f"--{name} is no setting of this verb{suggest(bare, [*verb.known, *verb.aliases, 'config'])}")
 
 
