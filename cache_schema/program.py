@@ -24,6 +24,8 @@ DEBUG = "LARE_DEBUG"
 OUR_FOLDER = Path(__file__).resolve().parents[1]
 _NAMES_OF_LIBRARIES = {"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
 
+_NO_UTF_8 = "its name is not UTF-8, which settings cannot hold: rename it, or make a link to it (ln -s) and name that"
+
 T = TypeVar("T")
 
 
@@ -216,6 +218,8 @@ class OneSentence:
 def shorten(message: str) -> str:
     """A parser's message as a sentence: "--timestep is abc: expected int"."""
     text = " ".join(message.split())
+    if "surrogates not allowed" in text:
+        text = re.sub(r"'utf-8' codec can't encode .*surrogates not allowed", _NO_UTF_8, text)
     text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null").replace("typing.", "")
     key = re.match(r'Parser key "([^"]+)": (.*)', text)
     if key is None:

@@ -92,7 +92,10 @@ class ModelConfig:
     @property
     def pinned_revision(self) -> str | None:
         """Commit hash of `model` on the hub."""
-        return DEFAULT_REVISION if self.revision is None and self.model == DEFAULT_MODEL else self.revision
+        if self.model == DEFAULT_MODEL:
+            return self.revision or DEFAULT_REVISION
+        # Settings files name it beside the default model, and a flag may have replaced that one alone.
+        return None if self.revision == DEFAULT_REVISION or Path(self.model).is_dir() else self.revision
 
     def _check_prompts(self) -> None:
         if self.prompt_policy not in PROMPT_POLICIES:

@@ -14,6 +14,8 @@ from extract.packing.catalogue import Rows, escape
 from extract.packing.layouts import Unused
 from extract.packing.repeats import Place, Repeats, SplitOf
 
+SAME_BYTES = "same bytes as"
+
 
 @dataclass
 class Choice:
@@ -25,6 +27,11 @@ class Choice:
     """Row → why it is left out, beside those whose inspection says why."""
     num_known: int = 0
     """Files that the dataset has already, with these bytes: neither packed nor rejected."""
+
+    @property
+    def num_copies(self) -> int:
+        """Files with the bytes of another one, of this source or of the dataset: left out, with that reason."""
+        return sum(reason.startswith(SAME_BYTES) for reason in self.reasons.values())
 
 
 def choose(
@@ -59,7 +66,7 @@ def choose(
             if label is None:
                 is_first[i] = True
             else:
-                reasons[row] = f"same {what} as {name}{label}"
+                reasons[row] = f"{SAME_BYTES if what == 'bytes' else 'same key as'} {name}{label}"
         new = new[is_first]
     if copies:
         new = np.union1d(new, np.flatnonzero(packed.is_known))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cache_schema import SPLITS
-from extract.packing.layouts import Listing, SourceFile, Unused
+from extract.packing.layouts import Listing, SourceFile, Unused, find_generators
 from extract.packing.naming import REAL
 from extract.packing.opening import Root
 from extract.packing.walking import hidden_folders, is_image_name, loose_files, subfolders, tell_hidden, walk_files
@@ -19,6 +19,8 @@ _REAL_MEANT = dict.fromkeys(
     ("0_real", "reals", "real_images", "nature", "natural", "photo", "photos", "photographs", "authentic"), REAL
 )
 """Names that are probably meant for another, in small letters → what to call the folder."""
+GENIMAGE_LEVELS = 3
+"""Folders of GenImage below a generator's: imagenet_*, train or val, ai or nature."""
 LOOSE = "lies beside the folders of image sources: put it into one of them"
 
 
@@ -41,8 +43,25 @@ def find_splits(src: Path) -> dict[str, str]:
     if not any(real):
         found = [f"{split}/{name}" if split else name for split in splits or [""] for name in subfolders(src / split)]
         renames = _renames(src, found, _REAL_MEANT)
-        raise ValueError(f"{src}: expected a folder {REAL!r} and one folder per image source, found {found}{renames}")
+        raise ValueError(
+            f"{src}: expected a folder {REAL!r} and one folder per image source, found {found}{renames}{_too_deep(src)}"
+        )
     return splits
+
+
+def _too_deep(src: Path) -> str:
+    """Which folder above to give, where one is a source."""
+    inner = src.absolute()
+    try:
+        if _find_real(inner.parent):
+            source = inner.parent.parent if inner.parent.name.lower() in SPELLINGS else inner.parent
+            return f". It lies in a source: give {source} instead"
+        for above in inner.parents[:GENIMAGE_LEVELS]:
+            if find_generators(above) == [""] and inner.relative_to(above).parts[0].startswith("imagenet_"):
+                return f". It lies in a generator's folder of GenImage: give {above} instead"
+    except (OSError, ValueError):  # not ours to read, or no source either
+        pass
+    return ""
 
 
 def _find_real(folder: Path) -> str | None:

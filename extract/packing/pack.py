@@ -145,10 +145,11 @@ class _Source:
             )
             num_before = len(dataset.tars)
         logger.info(
-            "%d images in %d new tars, %d were there already, %d files in %s",
+            "%d images in %d new tars, %d were there already, %d are copies of others, %d files in %s",
             len(choice.rows) - num_skipped,
             len(written.tars) - num_before,
             choice.num_known + num_skipped,
+            choice.num_copies,
             len(rejected),
             REJECTED,
         )

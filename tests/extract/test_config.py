@@ -76,3 +76,17 @@ def test_the_papers_settings_are_a_valid_configuration() -> None:
     config = ExtractConfig(data="data", cache="cache", **settings)
     assert (config.image_size, config.timestep, config.ensemble_size, config.prompt) == (256, 200, 4, "a photo")
     assert config.compute_dtype == "bf16"
+
+
+def test_revision_of_the_default_model_is_not_another_s(tmp_path: Path) -> None:
+    """`--config sd15 --model X` replaces the model alone, and leaves the file's revision."""
+    file = yaml.safe_load((Path(extract.__file__).parent / "configs" / "sd15.yaml").read_text())
+    pinned = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+
+    def revision(**changes: Any) -> str | None:
+        return ExtractConfig(**{**file, "data": "d", "cache": "c", **changes}).pinned_revision
+
+    assert revision() == revision(revision=None) == pinned
+    assert revision(model=str(tmp_path)) is None and revision(model="someone/else") is None
+    assert revision(model="someone/else", revision="f" * 40) == "f" * 40
+    assert revision(model=str(tmp_path), revision="f" * 40) is None
