@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from cache_schema import CacheError, Dataset, check_dataset, open_cache
+from cache_schema import CacheError, Dataset, check_dataset, open_cache, remove
 from experiments.answers.answer import Answer, Picture
 from experiments.answers.telling import Numbers, Telling
 from experiments.study.config import StudyConfig
@@ -207,7 +207,7 @@ class Study:
             name, folder, settings = self._plan_fit(run, cache, seed, variant, arguments, data)
             command = fit_arguments(self._recipe(variant), data, cache, folder, f"--seed_everything={seed}", *changes)
             work = partial(self._run_fit, Run(run, folder, images, self.config.num_epochs), *command)
-            works.append(partial(self.steps.run, name, [folder], settings, work))
+            works.append(partial(self.steps.run, name, [folder], settings, work, resumable=True))
             folders.append(folder)
         do_at_once(works, self.config.num_jobs)
         return folders
@@ -295,6 +295,11 @@ class Study:
         return answer.save(self.answers)
 
     def _run_fit(self, run: Run, *command: str) -> None:
+        last = run.folder / "checkpoints" / "last.ckpt"
+        if last.is_file():  # of this fit, cut short
+            self._run_train(*command, f"--ckpt_path={last}")
+            return
+        remove(run.folder)  # what an attempt left that ended before its first checkpoint
         with timing(run):
             self._run_train(*command)
 

@@ -3,14 +3,18 @@ import shlex
 import shutil
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.study import stage_1
 from experiments.study import study as study_module
 from experiments.study.config import StudyConfig
 from experiments.study.study import Study
+from tests.experiments.made_up import run_here
+from train.runs import TIME_NAME
 from workflow.code_hash import ROOT
 from workflow.command import Command, run_command
 
@@ -70,3 +74,58 @@ def test_a_datasets_identity_leads_no_cache_out_of_its_folder(
     monkeypatch.setattr(Study, "settings_of", lambda self, cache: ())
     stage_1.make_cache_like(study, "degraded", study.cache(study.default_cache), stranger)
     assert [path.resolve().parent for path in made] == [study.config.caches.resolve()]
+
+
+def test_a_fit_that_was_cut_short_goes_on_from_its_last_checkpoint(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, commands = study.run_folder("full", 0), list[tuple[str, ...]]()
+    last = folder / "checkpoints" / "last.ckpt"
+
+    def cut_short(module: str, *command: str, share: int, epochs: int) -> None:
+        commands.append(command)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").touch()
+        if epochs:
+            last.parent.mkdir(exist_ok=True)
+            last.touch()
+        if epochs < 2:
+            raise RuntimeError("killed")
+
+    for epochs in (0, 1):
+        monkeypatch.setattr(study_module, "run_module", partial(cut_short, epochs=epochs))
+        with pytest.raises(RuntimeError, match="killed"):
+            study.fit("full", study.cache(study.default_cache))
+        assert not study.is_fitted("full", study.cache(study.default_cache), 0, "full", (), None)
+    monkeypatch.setattr(study_module, "run_module", partial(cut_short, epochs=2))
+    study.fit("full", study.cache(study.default_cache))
+    assert [f"--ckpt_path={last}" in command for command in commands] == [False, False, True]
+    assert commands[2][:-1] == commands[0] and not (folder / TIME_NAME).exists()
+    changed = Study(replace(study.config, num_epochs=7))
+    changed.fit("full", changed.cache(changed.default_cache))
+    assert not any(word.startswith("--ckpt_path") for word in commands[3])  # that checkpoint is of another fit
+
+
+@pytest.mark.slow
+def test_a_fit_that_goes_on_equals_one_without_a_stop(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = (*study.config.fit_overrides, "--model.schedule=constant")  # which a stop by max_epochs does not change
+    config = replace(study.config, num_epochs=2, fit_overrides=overrides, out=tmp_path / "stopped")
+    stopped, whole = Study(config), Study(replace(config, out=tmp_path / "whole"))
+
+    def stop(*words: str, **how: int) -> None:
+        run_here(*words, "--trainer.max_epochs=1")
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(study_module, "run_module", lambda *words, **how: stop(*words))
+    with pytest.raises(RuntimeError, match="killed"):
+        stopped.fit("full", stopped.cache(stopped.default_cache))
+    monkeypatch.setattr(study_module, "run_module", run_here)
+    weights = []
+    for each in (stopped, whole):
+        (folder,) = each.fit("full", each.cache(each.default_cache))
+        weights.append(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+    assert weights[0]["epoch"] == weights[1]["epoch"] and weights[0]["global_step"] == weights[1]["global_step"]
+    states = [each["state_dict"] for each in weights]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
