@@ -1,13 +1,12 @@
 """The demo's results as a page: `python -m demo report`."""
 
 import importlib.metadata
-import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset
+from cache_schema import Dataset, read_json
 from demo.report.report import DETECTOR, write_report
 from demo.report.summary import INTRO, LIMITS
 from train.scoring.titles import TITLES
@@ -32,7 +31,7 @@ def write_page(config: PageConfig) -> None:
     """Write the page of a demo that has run."""
     data, cache = config.out / "data", config.out / "cache"
     stages = Stages(config.out, data, cache, configs=CONFIGS)
-    dataset, settings = Dataset.open(data), json.loads(stages.results.read_text(encoding="utf-8"))["settings"]
+    dataset, settings = Dataset.open(data), read_json(stages.results)["settings"]
     write_report(
         stages.results,
         {name: stages.files(name)[0] for name in TITLES},

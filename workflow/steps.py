@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from cache_schema import claim, own_folder, remove, write_text
+from cache_schema import claim, own_folder, read_json, remove, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -165,5 +165,5 @@ class Steps:
 
 
 def _read_stamp(stamp: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
+    content: dict[str, Any] = read_json(stamp) if stamp.exists() else {}
     return content

@@ -1,13 +1,12 @@
 """What the demo's detector says of six test pictures, ready for the page."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache_schema import decode_image
+from cache_schema import decode_image, read_json
 from demo.places import PICTURES, VERDICTS
 from train.pictures.charts import colorize
 from workflow.figures import png_uri
@@ -62,7 +61,7 @@ class Asked:
         """
         if not (out / VERDICTS).is_file():
             return None
-        content = json.loads((out / VERDICTS).read_text(encoding="utf-8"))
+        content = read_json(out / VERDICTS)
         entries = content["verdicts"]
         shared = set.intersection(*({note["text"] for note in entry["notes"]} for entry in entries))
         pictures = [_show(entry, out / PICTURES / entry["name"], top, shared) for entry in entries]

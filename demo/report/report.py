@@ -1,6 +1,5 @@
 """results.json, predictions, dataset and cache → one self-contained page."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cache_schema import Dataset, write_text
+from cache_schema import Dataset, read_json, write_text
 from demo.report.asked import Asked
 from demo.report.certain import Certain
 from demo.report.charts import matrix_charts, reliability_charts, score_charts, source_charts
@@ -84,7 +83,7 @@ def write_report(
         benchmark: toy-benchmark.json of the toy benchmark, shown if it is there.
         demo: Folder of a demo that has asked its detector about pictures.
     """
-    content = json.loads(results.read_text(encoding="utf-8"))
+    content = read_json(results)
     readings = load_readings(content, predictions, Dataset.open(data).table([*COLUMNS]))
     titles = {name: TITLES.get(name, name) for name in readings}
     colors = dict(zip(readings, colors_of(len(readings)), strict=True))
@@ -106,8 +105,8 @@ def write_report(
         curves=source_charts(readings, content["readings"], titles, colors),
         scores=score_charts(readings, titles),
         reliability=reliability_charts(readings, titles),
-        matrix=matrix_charts(json.loads(matrix.read_text(encoding="utf-8"))) if matrix and matrix.is_file() else [],
-        benchmark=json.loads(benchmark.read_text(encoding="utf-8")) if benchmark and benchmark.is_file() else None,
+        matrix=matrix_charts(read_json(matrix)) if matrix and matrix.is_file() else [],
+        benchmark=read_json(benchmark) if benchmark and benchmark.is_file() else None,
         detector=titles.get(DETECTOR),
         certain=Certain.load(readings[DETECTOR], data, cache, ckpt) if ckpt and DETECTOR in readings else None,
         families=[[gallery.picture(k) for k in family] for family in gallery.families],

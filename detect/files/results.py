@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import guard_cell, new_opened
+from cache_schema import base_names, guard_cell, new_opened
 from detect.files.config import STDIN
 from detect.files.journal import Journal
 from detect.files.rows import COLUMNS, Row, join_codes
@@ -170,7 +170,7 @@ def _write_jsonl(file: BinaryIO, journal: Journal, settings: Mapping[str, Any]) 
 
 def _write_parquet(file: BinaryIO, journal: Journal, settings: Mapping[str, Any]) -> None:
     rows = ({**row, "notes": join_codes(row)} for row in journal.rows())
-    schema = SCHEMA.with_metadata({"detect": json.dumps(dict(settings))})
+    schema = SCHEMA.with_metadata({"detect": json.dumps(base_names(settings, ("maps",)))})
     with pq.ParquetWriter(file, schema) as writer:
         while group := list(islice(rows, ROWS_A_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema), ROWS_A_GROUP)

@@ -88,6 +88,8 @@ def test_parquet_says_what_it_depends_on_and_has_groups(tmp_path: Path, monkeypa
     assert metadata.num_row_groups == 3 and ROWS_A_GROUP > 2
     schema = pq.read_schema(out)
     assert json.loads(schema.metadata[b"detect"]) == SETTINGS and schema.equals(SCHEMA)
+    write(tmp_path / "b.parquet", maps=str(tmp_path / "maps"))  # which is handed on without the places of this machine
+    assert str(tmp_path).encode() not in (tmp_path / "b.parquet").read_bytes()
     assert tuple(SCHEMA.names) == COLUMNS
 
 
