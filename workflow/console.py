@@ -18,10 +18,11 @@ from rich.text import Text
 
 from cache_schema import open_in_place, shown
 from cache_schema.program import ShownFormatter
-from cache_schema.shown import MAX_SENTENCE
 
 logger = logging.getLogger(__name__)
 
+MAX_LINE = 4000
+"""Characters of a line of the log that is shown."""
 NUM_LAST_LINES = 12
 """Lines of the log that are shown of a step that fails."""
 
@@ -121,7 +122,7 @@ class Console:
         self._logged.close()
         self._said.close()
         if self._failed and isinstance(error, Exception):
-            lines = "".join(f"  {shown(line, MAX_SENTENCE)}\n" for line in self._failed.said)
+            lines = "".join(f"  {shown(line, MAX_LINE)}\n" for line in self._failed.said)
             self._write(f"{self._failed.title} failed. The last lines of {self.log}:\n{lines}")
 
     def skip(self, name: str) -> None:
