@@ -6,12 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cache_schema import read_json
 from train.checkpoint import load_checkpoint
 from train.data.datamodule import LareDataModule
 from train.hyperparameters import read_record, read_settings, read_view
-from train.model import LareClassifier
+from train.model import WEIGHTS_NAME, LareClassifier
 from train.record import TRAINED_ON, check_same_features, describe_code, describe_features
 from train.scoring.calibration import Calibration
+
+CONFIG_NAME = "config.json"
+MAX_CONFIG_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Detector:
         Raises:
             ValueError: If config.json or model.safetensors is missing, or they do not belong together.
         """
+        _check_folder(Path(folder))
         model = LareClassifier.from_pretrained(Path(folder))
         assert isinstance(model, LareClassifier)
         return cls(model)
@@ -121,6 +126,20 @@ class Detector:
         if not entry:
             raise ValueError(f"the weights do not say {what}: use a checkpoint of python -m train fit")
         return entry
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what would be read for ever, or as more than settings; raises ValueError."""
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        path = folder / name
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no file: export the detector again")
+    config = folder / CONFIG_NAME
+    if not config.exists():
+        return
+    if config.stat().st_size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{config} has {config.stat().st_size} bytes: expected at most {MAX_CONFIG_BYTES}")
+    read_json(config)
 
 
 def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

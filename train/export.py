@@ -14,13 +14,12 @@ import yaml
 from cache_schema import new_folder
 from train.card import write_card
 from train.describing import describe_detector
-from train.detector import Detector
+from train.detector import CONFIG_NAME, Detector
 from train.detector_file import INCLUDED_MODEL, DetectorFile, hash_file
 from train.model import WEIGHTS_NAME
 
 logger = logging.getLogger(__name__)
 
-CONFIG_NAME = "config.json"
 _MAX_CONFIG_BYTES = 2**20
 _MODEL_FILES = (".json", ".txt", ".safetensors")
 """What a diffusers folder needs; pickles and images stay behind."""

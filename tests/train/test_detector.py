@@ -1,5 +1,7 @@
 """A detector is the same from a checkpoint and from the folder that it is exported as; wrong files are refused."""
 
+import json
+import os
 import pickle
 from pathlib import Path
 
@@ -72,6 +74,58 @@ def test_weights_without_a_record_are_refused_where_it_is_needed() -> None:
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no checkpoint"):
         Detector.load(tmp_path / "no.ckpt")
+
+
+class _Marks:
+    """An object whose pickle makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("place", ["record", "backbone", "pretrained", "weights", "unknown"])
+def test_a_strangers_folder_makes_no_marker(made: dict[str, Path], tmp_path: Path, place: str) -> None:
+    folder, marker = tmp_path / "out", tmp_path / "marker"
+    export_checkpoint(str(made["ckpt"]), str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    spec = {"class_path": "logging.FileHandler", "init_args": {"filename": str(marker)}}
+    if place == "weights":
+        for name in ("pytorch_model.bin", "model.ckpt"):
+            torch.save({"state_dict": _Marks(marker)}, folder / name)
+    elif place == "record":
+        config["record"]["calibration"]["x"] = config["record"]["x"] = spec
+    else:
+        config[place] = spec
+    (folder / "config.json").write_text(json.dumps(config))
+    if place == "backbone":
+        with pytest.raises(ValueError, match=r"config\.json is none of a LareClassifier: its backbone is"):
+            Detector.load(folder)
+    else:
+        assert Detector.load(folder).calibration == CALIBRATION
+    assert not marker.exists()
+
+
+def test_a_folder_that_reads_for_ever_is_refused(made: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    export_checkpoint(str(made["ckpt"]), str(folder))
+    config = (folder / "config.json").read_text()
+    for content in ("[" * 100_000, "[]", "{"):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=r"config\.json"):
+            Detector.load(folder)
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    with pytest.raises(ValueError, match=r"config\.json is no file"):
+        Detector.load(folder)
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(config)
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors is no file"):
+        Detector.load(folder)
 
 
 class _Harmful:

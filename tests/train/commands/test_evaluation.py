@@ -14,6 +14,7 @@ from tests.train.commands.conftest import Strange
 from tests.train.commands.test_lightning import _create_cache
 from tests.workflow.test_make import ENVIRONMENT
 from train.scoring.prediction_file import hash_predictions, read_origin
+from workflow import lare
 from workflow.code_hash import ROOT
 
 pytestmark = [
@@ -119,3 +120,18 @@ def test_another_split_than_test_is_scored_only_where_it_is_asked_for(
     assert strange.run("evaluate", *strange.data, *reading, *asked) == 0
     assert json.loads((out / "results.json").read_text())["settings"]["split"] == "train"
     assert "samples of the train split" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_plots_as_the_page_shows_them(strange: Strange, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    (line,) = [line for line in page.splitlines() if line.startswith("lare plots")]
+    assert predict(strange, strange.out, strange.data) == 0
+    data, cache = (place.partition("=")[2] for place in strange.data)
+    there = {"data/mine": data, "cache/mine/sd15-t200-e4": cache, "runs/plots": str(tmp_path / "plots")}
+    there |= {"full=runs/a/predictions.parquet": f"full={strange.out / 'predictions.parquet'}"}
+    there |= {"runs/a/checkpoints/best.ckpt": str(strange.best)}
+    assert lare.main([there.get(word, word) for word in line.split()[1:]]) == 0
+    drawn = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert {"full-roc.png", "full-precision-recall.png", "full-scores.png", "full-reliability.png"} <= drawn
+    assert any("most-certain" in name for name in drawn)
