@@ -11,6 +11,7 @@ from extract.engines.base import Engine
 from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.engines.registry import make_engine
 from extract.models.costs import Rate, expected_rate
+from extract.models.weights import MissingFile
 from extract.run.job import Job
 from extract.run.progress import DEAD_SEC, load_progress, remove_old
 
@@ -42,10 +43,10 @@ class Launch:
         """
         engine = make_engine(config)
         # Prepared on the CPU: the machine that submits may have no GPU.
-        job = Job.prepare(replace(config, device="cpu"))
+        job = _prepare(replace(config, device="cpu"))
         macs = job.count_macs()
-        cache = next(iter(job.caches.values()))
-        reports = shard_reports(cache, job.dataset) if config.images_per_second is None else ()
+        cache = next(iter(job.caches.values()), None)
+        reports = shard_reports(cache, job.dataset) if cache and config.images_per_second is None else ()
         rate = expected_rate(config.images_per_second, reports, macs, engine.device, config.compute_dtype)
         todo = list(job.todo)
         num_tars = config.tars_per_task or _tars_per_task(job, rate, engine.min_tasks)
@@ -106,6 +107,21 @@ class Launch:
 def as_flags(settings: Mapping[str, Any]) -> list[str]:
     """Settings as a command line has them, `--timesteps=[200, 400]`."""
     return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()]
+
+
+def _prepare(config: LaunchConfig) -> Job:
+    """The whole run; for a dry run where the model's weights are missing, planned from its configurations alone."""
+    try:
+        return Job.prepare(config)
+    except MissingFile as error:
+        if not config.dry_run:
+            raise
+        try:
+            job = Job.plan(config)
+        except MissingFile:  # not even these
+            raise error from None
+        logger.warning("planned without the model's weights, which a launch needs: %s", error)
+        return job
 
 
 def _tars_per_task(job: Job, rate: Rate, num_processes: int) -> int:

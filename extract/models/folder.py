@@ -37,13 +37,16 @@ class Component:
     """Of the names of the weights: "fp16"."""
 
     @classmethod
-    def open(cls, folder: Path, supported: tuple[str, ...], variant: str | None = None) -> "Component":
+    def open(
+        cls, folder: Path, supported: tuple[str, ...], variant: str | None = None, with_weights: bool = True
+    ) -> "Component":
         """Read a part's configuration and find its weights.
 
         Args:
             folder: The part.
             supported: Names of classes.
             variant: Of the weights.
+            with_weights: Whether its weights must be there; otherwise they are not looked for.
 
         Raises:
             ValueError: If it is not there, is of another class, or has no safetensors files.
@@ -60,7 +63,7 @@ class Component:
             raise ValueError(f"{path} has no {' and no '.join(missing)}: download it again")
         check_shapes(path, config)
         stem = STEMS[class_name in TEXT_ENCODERS]
-        return cls(folder, class_name, config, weight_files(folder, stem, variant), variant)
+        return cls(folder, class_name, config, weight_files(folder, stem, variant) if with_weights else (), variant)
 
     @cached_property
     def sha256(self) -> str:
@@ -96,6 +99,7 @@ class ModelFolder:
         vae_revision: str | None = None,
         with_unet: bool = True,
         variant: str | None = None,
+        with_weights: bool = True,
     ) -> "ModelFolder":
         """Find a model's parts and check that they fit together; downloads what is not on the disk.
 
@@ -107,14 +111,16 @@ class ModelFolder:
             with_unet: Whether more than the autoencoder is needed. Without, `model` may be an autoencoder's own folder,
                 and is not looked for if `vae` is named.
             variant: Of the weights' names, "fp16"; an autoencoder that `vae` names has none.
+            with_weights: Whether weights and tokenizer must be there. Without, configurations are read alone: costs can
+                be counted, and nothing computed.
 
         Raises:
             ValueError: If it cannot be found, or is of a kind that is not supported; the message says what is.
         """
         try:
-            return cls._open(model, revision, vae, vae_revision, with_unet, variant, local_files_only=True)
+            return cls._open(model, revision, vae, vae_revision, with_unet, variant, with_weights, True)
         except MissingFile:  # a folder may lack it, or the local hub cache: only the second can be helped
-            return cls._open(model, revision, vae, vae_revision, with_unet, variant, local_files_only=False)
+            return cls._open(model, revision, vae, vae_revision, with_unet, variant, with_weights, False)
 
     @classmethod
     def _open(
@@ -125,16 +131,18 @@ class ModelFolder:
         vae_revision: str | None,
         with_unet: bool,
         variant: str | None,
-        *,
+        with_weights: bool,
         local_files_only: bool,
     ) -> "ModelFolder":
         if not with_unet:
             name, pinned, kind = (model, revision, variant) if vae is None else (vae, vae_revision, None)
-            autoencoder = cls(None, _open_vae(name, pinned, kind, local_files_only), {}, None, None)
+            autoencoder = cls(None, _open_vae(name, pinned, kind, with_weights, local_files_only), {}, None, None)
             autoencoder._check_vae()
             return autoencoder
-        folder = find_folder(model, revision, hub_patterns(variant=variant), local_files_only)
-        unet = Component.open(folder / "unet", UNETS, variant)
+        folder = find_folder(
+            model, revision, hub_patterns(variant=variant, with_weights=with_weights), local_files_only
+        )
+        unet = Component.open(folder / "unet", UNETS, variant, with_weights)
         has_text = unet.class_name == "UNet2DConditionModel"
         scheduler = folder / "scheduler" / "scheduler_config.json"
         if not scheduler.is_file():
@@ -142,13 +150,15 @@ class ModelFolder:
         result = cls(
             unet=unet,
             vae=(
-                Component.open(folder / "vae", AUTOENCODERS, variant)
+                Component.open(folder / "vae", AUTOENCODERS, variant, with_weights)
                 if vae is None
-                else _open_vae(vae, vae_revision, None, local_files_only)
+                else _open_vae(vae, vae_revision, None, with_weights, local_files_only)
             ),
             scheduler_config=schedule_settings(scheduler, read_settings(scheduler)),
-            text_encoder=Component.open(folder / "text_encoder", TEXT_ENCODERS, variant) if has_text else None,
-            tokenizer=folder / "tokenizer" if has_text else None,
+            text_encoder=(
+                Component.open(folder / "text_encoder", TEXT_ENCODERS, variant, with_weights) if has_text else None
+            ),
+            tokenizer=folder / "tokenizer" if has_text and with_weights else None,
         )
         result._check_unet(unet)
         result._check_vae()
@@ -258,7 +268,11 @@ def hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _open_vae(name: str, revision: str | None, variant: str | None, local_files_only: bool) -> Component:
+def _open_vae(
+    name: str, revision: str | None, variant: str | None, with_weights: bool, local_files_only: bool
+) -> Component:
     """The autoencoder of a folder or hub repository, which lies in it or in its `vae` folder."""
-    folder = find_folder(name, revision, hub_patterns(("vae/", ""), variant), local_files_only)
-    return Component.open(folder if (folder / "config.json").is_file() else folder / "vae", AUTOENCODERS, variant)
+    folder = find_folder(name, revision, hub_patterns(("vae/", ""), variant, with_weights), local_files_only)
+    return Component.open(
+        folder if (folder / "config.json").is_file() else folder / "vae", AUTOENCODERS, variant, with_weights
+    )

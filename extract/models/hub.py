@@ -48,17 +48,22 @@ def find_folder(name: str, revision: str | None, patterns: list[str], local_file
 
 
 def hub_patterns(
-    folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", ""), variant: str | None = None
+    folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", ""),
+    variant: str | None = None,
+    with_weights: bool = True,
 ) -> list[str]:
     """Patterns of the files that are loaded: of parts' configurations and weights, schedule and tokenizer.
 
     Args:
         folders: Of the parts, "" for the repository itself.
         variant: Of the weights' names.
+        with_weights: Whether weights and tokenizer are needed too.
     """
     # Not `*.safetensors`: repositories also hold fp16 and non-EMA copies, which nothing reads.
     mark = f".{variant}" if variant else ""
     endings = (f"{mark}.safetensors", f"{mark}-[0-9]*.safetensors", f".safetensors.index{mark}.json")
+    if not with_weights:
+        return [*(f"{folder}config.json" for folder in folders), "scheduler/scheduler_config.json"]
     files = ["config.json", *(f"{stem}{ending}" for stem in STEMS for ending in endings)]
     parts = [f"{folder}{file}" for folder in folders for file in files]
     return [*parts, "scheduler/scheduler_config.json", "tokenizer/*.json", "tokenizer/*.txt"]

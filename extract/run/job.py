@@ -15,11 +15,15 @@ from cache_schema import (
     CacheError,
     Dataset,
     DatasetError,
+    Fingerprint,
+    FingerprintMismatch,
     ShardData,
     ShardStale,
     Status,
+    check_dataset,
     check_rows,
     create_cache,
+    open_cache,
     store_name,
 )
 from extract.config import ExtractConfig, Variant
@@ -34,6 +38,8 @@ from extract.run.progress import ProgressFile, is_running, load_progress
 from extract.shards import parse_shards
 
 logger = logging.getLogger(__name__)
+
+MANIFEST = "cache.json"
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,35 @@ class Job:
         wanted = {n: job._unmade(n) for n in selected}
         todo = {n: variants for n, variants in wanted.items() if variants}
         num_skipped = len(selected) * len(caches) - sum(map(len, todo.values()))
+        return replace(job, num_skipped=num_skipped, todo=todo)
+
+    @classmethod
+    def plan(cls, config: ExtractConfig) -> "Job":
+        """What is to be done, from the model's configurations alone: for a dry run where its weights are not.
+
+        Caches that are there are compared in all settings that need no weights, and none is made.
+
+        Raises:
+            ValueError: If a setting does not fit.
+            CacheError: As `prepare`.
+        """
+        dataset = Dataset.open(config.data)
+        selected = parse_shards(config.shard, len(dataset.tars))
+        timesteps = [v.timestep for v in config.variants]
+        model = Model.prepare(config, dataset, config.needs, timesteps, with_weights=False)
+        method = make_method(config, model.folder)
+        caches = {}
+        for variant in config.variants:
+            folder = config.cache_folder(variant)
+            if (folder / MANIFEST).is_file():
+                caches[variant] = open_cache(folder)
+                check_dataset(caches[variant], dataset.dataset_id)
+                _check_fields(caches[variant], compute_fingerprint(config, variant, model, method, {}))
+        job = cls(config, dataset, model, method, caches, 0, {})
+        missing = tuple(variant for variant in config.variants if variant not in caches)
+        wanted = {n: (*job._unmade(n), *missing) for n in selected}
+        todo = {n: variants for n, variants in wanted.items() if variants}
+        num_skipped = len(selected) * len(config.variants) - sum(map(len, todo.values()))
         return replace(job, num_skipped=num_skipped, todo=todo)
 
     def count_macs(self) -> int:
@@ -199,6 +234,16 @@ class Job:
         log_shard(next(iter(shards.values())), time.perf_counter() - start)
         above = [shard for shard in shards.values() if warn_rejected(shard, self.config.max_reject_fraction)]
         return bool(above)
+
+
+def _check_fields(cache: Cache, expected: Fingerprint) -> None:
+    """Raise FingerprintMismatch if a cache has other settings, as far as they are known."""
+    there = Fingerprint({name: cache.fields[name] for name in expected.fields if name in cache.fields})
+    if cache.shards() and (lines := there.difference(expected)):
+        raise FingerprintMismatch(
+            f"{cache.folder} was made with other settings (cache ≠ this run): {'; '.join(lines)}. "
+            "Choose another cache folder."
+        )
 
 
 def log_shard(shard: ShardData, seconds_writing: float) -> None:

@@ -30,7 +30,14 @@ class Model:
     device: torch.device
 
     @classmethod
-    def prepare(cls, config: ModelConfig, dataset: Dataset | None, needs: Needs, timesteps: Iterable[int]) -> "Model":
+    def prepare(
+        cls,
+        config: ModelConfig,
+        dataset: Dataset | None,
+        needs: Needs,
+        timesteps: Iterable[int],
+        with_weights: bool = True,
+    ) -> "Model":
         """Check a model's settings against its folder and the dataset.
 
         Args:
@@ -38,17 +45,25 @@ class Model:
             dataset: The packed images; None for single pictures, which have no label that a text could tell.
             needs: Which parts of the model are used.
             timesteps: At which noise levels.
+            with_weights: As of `ModelFolder.open`; without, the model cannot be loaded.
 
         Raises:
             ValueError: If a setting does not fit.
         """
         device = find_device(config.device)
         folder = ModelFolder.open(
-            config.model, config.pinned_revision, config.vae, config.vae_revision, needs.unet, config.variant
+            config.model,
+            config.pinned_revision,
+            config.vae,
+            config.vae_revision,
+            needs.unet,
+            config.variant,
+            with_weights,
         )
-        folder.check_files()
-        for part in folder.parts:
-            check_part(part)
+        if with_weights:
+            folder.check_files()
+            for part in folder.parts:
+                check_part(part)
         folder.latent_shape(config.image_size)
         scheduler = load_scheduler(folder, timesteps) if needs.unet else None
         policy = PromptPolicy("none") if folder.text_encoder is None else PromptPolicy.from_config(config)
