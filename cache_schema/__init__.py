@@ -1,6 +1,7 @@
 """What is stored and how it is addressed: the contract between extraction and training. Never loads torch."""
 
-from cache_schema.cache import Cache, check_dataset, check_join, create_cache, open_cache
+from cache_schema.avif import is_avif, media_brands
+from cache_schema.cache import Cache, check_dataset, check_join, create_cache, formats_identity, open_cache
 from cache_schema.checks import check_choice, check_least
 from cache_schema.contents import contents_table, count_images
 from cache_schema.derive import Derived, derive_cache
@@ -24,7 +25,7 @@ from cache_schema.files import (
     write_json,
     write_text,
 )
-from cache_schema.fingerprint import Fingerprint
+from cache_schema.fingerprint import AVIF_RULE, Fingerprint, without_formats
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.jpeg_scans import has_more_scans, most_scans
@@ -63,6 +64,7 @@ from cache_schema.workers import end_with_parent
 from cache_schema.writing import append_dataset, check_new, write_dataset
 
 __all__ = [
+    "AVIF_RULE",
     "DATASET_VERSION",
     "EXTENSIONS",
     "FORMAT_VERSION",
@@ -116,12 +118,15 @@ __all__ = [
     "fits_stored",
     "format_shards",
     "format_status",
+    "formats_identity",
     "guard_cell",
     "has_more_scans",
+    "is_avif",
     "is_ok",
     "is_path",
     "load_json",
     "lock_folder",
+    "media_brands",
     "most_scans",
     "new_file",
     "new_folder",
@@ -155,6 +160,7 @@ __all__ = [
     "update_index",
     "walk_chunks",
     "why_unreachable",
+    "without_formats",
     "write_bytes",
     "write_dataset",
     "write_json",

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardStale
 from cache_schema.files import ABANDONED_SEC, write_text
-from cache_schema.fingerprint import Fingerprint
-from cache_schema.index import TarEntry
+from cache_schema.fingerprint import AVIF_RULE, Fingerprint
+from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
 from cache_schema.plain_files import load_json
 from cache_schema.shown import shown
@@ -129,6 +130,12 @@ class Cache:
         return path
 
 
+def formats_identity(dataset: Dataset) -> dict[str, str]:
+    """Fingerprint fields of the formats that a dataset holds and that older versions did not read."""
+    formats = pc.unique(dataset.table(["format"])["format"]).to_pylist()
+    return {"formats": AVIF_RULE} if "AVIF" in formats else {}
+
+
 def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint, *, in_use: bool = False) -> Cache:
     """Open a cache folder for writing, or make it if it is not there. Any number of jobs may do so at once.
 
@@ -169,9 +176,11 @@ def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint, 
         cache = open_cache(folder)  # another run may have done the same
         difference = Fingerprint(cache.fields).difference(fingerprint)
     if difference:
+        has_avif = any(line.startswith("formats: (absent)") for line in difference)
         raise FingerprintMismatch(
             f"{folder} holds features made with other settings (cache ≠ this run):\n  "
             + "\n  ".join(difference)
+            + ("\nThe dataset holds AVIF pictures, which this cache's version did not read." if has_avif else "")
             + "\nFeatures made with other settings live in another folder: pass --cache <new folder>."
         )
     check_dataset(cache, dataset_id)

@@ -29,6 +29,7 @@ FIELDS = {
     "inversion_rule": "timesteps of the inversion, and the noise level that clean latents are taken to have",
     "error_rule": "what the error of pixels is, and on which scale",
     "image_size": "side of the square canvas that is encoded, in px",
+    "formats": "rule of the formats that were added later, where the dataset holds one: `avif/1`",
     "resize": "how an image becomes the canvas",
     "filter": "resampling filter",
     "color": "colour rule of decoding",
@@ -39,6 +40,19 @@ FIELDS = {
     "stored_dtype": "`float16` or `float32`",
     "mantissa_bits": "mantissa bits kept in storage",
 }
+
+
+AVIF_RULE = "avif/1"
+"""Field `formats` of caches whose dataset holds AVIF: Pillow's first frame, in 8 bits."""
+
+
+def without_formats(fields: Mapping[str, int | str]) -> dict[str, int | str]:
+    """The fields of a fingerprint that a map depends on, without the formats that its dataset happens to hold.
+
+    Args:
+        fields: Formats by a rule that is not this code's stay.
+    """
+    return {name: value for name, value in fields.items() if (name, value) != ("formats", AVIF_RULE)}
 
 
 @dataclass(frozen=True)

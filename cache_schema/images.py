@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from cache_schema.avif import NEEDS_NEWER_PILLOW, is_avif, one_avif_thread, pillow_reads_avif, without_exif
 from cache_schema.file_kinds import file_kind, hide_bytes
 from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.libtiff import libtiff_damage
@@ -112,7 +113,7 @@ def decode_file(
     except ImageRejected as error:
         # Pillow gives up at texts and profiles above its limits, and at damage beside the pixels. A second try, so that
         # what is read at the first one keeps its pixels to the bit.
-        bare = only_pixels(data) if error.status is Status.UNREADABLE else data
+        bare = only_pixels(without_exif(data)) if error.status is Status.UNREADABLE else data
         if bare == data:
             raise
         try:
@@ -129,6 +130,8 @@ def _decode(
             file = io.BytesIO(data)
             image = open_image(file, formats) if open_file is None else open_file(file)
         except UnidentifiedImageError as error:
+            if is_avif(data) and not pillow_reads_avif():
+                raise ImageRejected(Status.UNREADABLE, NEEDS_NEWER_PILLOW) from error
             reason = f"cannot identify it as one of {', '.join(formats)}; it is {file_kind(data)}"
             raise ImageRejected(Status.UNREADABLE, reason) from error
         except (ImageRejected, MemoryError):
@@ -177,7 +180,7 @@ def _load(image: Image.Image) -> None:
 @contextmanager
 def _own_pillow_settings() -> Iterator[None]:
     """Decode by our rules, whatever another library of this process has set in Pillow."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_avif_thread():
         # Broken metadata makes Pillow warn. What counts is whether the pixels can be had.
         warnings.simplefilter("ignore")
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES

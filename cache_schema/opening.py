@@ -9,8 +9,10 @@ from typing import IO
 
 from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""Pillow's names of the formats that datasets hold."""
+from cache_schema.avif import pillow_reads_avif
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(("AVIF",) if pillow_reads_avif() else ()))
+"""Pillow's names of the formats that datasets hold, as far as it reads them here."""
 
 
 def open_image(file: str | PathLike[str] | IO[bytes], formats: tuple[str, ...] = FORMATS) -> Image.Image:

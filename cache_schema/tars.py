@@ -15,7 +15,7 @@ from cache_schema.keys import SPLITS, source_path
 from cache_schema.plain_files import NotPlain, open_plain
 from cache_schema.syncing import sync_file
 
-EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
+EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cache_schema import Fingerprint, FingerprintMismatch
+from cache_schema import Fingerprint, FingerprintMismatch, without_formats
 
 if TYPE_CHECKING:  # scoring records its code too, and loads no Lightning
     from lightning import LightningDataModule
@@ -55,7 +55,8 @@ def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowe
         raise FingerprintMismatch(f"the weights were trained on {len(theirs)} caches, here are {len(ours)}")
     differences = []
     for then, now in zip(theirs, ours, strict=True):
-        lines = Fingerprint(then["fields"]).difference(Fingerprint(now["fields"]))
+        ours_and_theirs = [Fingerprint(without_formats(features["fields"])) for features in (then, now)]
+        lines = ours_and_theirs[0].difference(ours_and_theirs[1])
         refused = [line for line in lines if line.partition(":")[0] not in allowed]
         if refused:
             names = [line.partition(":")[0] for line in refused]

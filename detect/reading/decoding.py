@@ -1,26 +1,19 @@
 """Bytes to an upright picture with what is known of its file, in every format that people have."""
 
 import io
-import re
 from dataclasses import dataclass
 from importlib import import_module
 
 from PIL import Image
 
-from cache_schema import EXTENSIONS, DecodedFile, ImageRejected, Status, decode_file
+from cache_schema import EXTENSIONS, DecodedFile, ImageRejected, Status, decode_file, is_avif, media_brands
 from detect.reading.jpeg_xl import is_jpeg_xl, open_jpeg_xl
 from detect.verdict import Note
 from extract import jpeg_quality
 
-STAGE_1_FORMATS = tuple(EXTENSIONS)
-PILLOW_FORMATS = (*STAGE_1_FORMATS, "AVIF")
-"""What Pillow reads without another library."""
-FORMATS = (*PILLOW_FORMATS, "HEIF", "JXL")
+FORMATS = (*EXTENSIONS, "HEIF", "JXL")
 """Pillow's names of the formats that are read."""
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-_AVIF_BRANDS = {b"avif", b"avis"}
-_EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)
-"""Where an AVIF file says that one of its items is EXIF data."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +60,10 @@ def open_picture(data: bytes) -> OpenedPicture:
 def _decode(data: bytes) -> DecodedFile:
     if is_jpeg_xl(data):
         return decode_file(data, ("JXL",), open_jpeg_xl)
-    brands = _brands(data)
-    if brands[:1] and brands[0] in _HEIF_BRANDS and not _AVIF_BRANDS.intersection(brands):
+    brands = media_brands(data)
+    if brands[:1] and brands[0] in _HEIF_BRANDS and not is_avif(data):
         return decode_file(data, ("HEIF",), _open_heif)
-    if _AVIF_BRANDS.intersection(brands) and not _pillow_reads_avif():
-        raise ImageRejected(Status.UNREADABLE, "an AVIF file, which needs a newer Pillow: pip install 'pillow>=11.3'")
-    formats = PILLOW_FORMATS if brands else STAGE_1_FORMATS
-    try:
-        return decode_file(data, formats)
-    except ImageRejected as error:
-        # Pillow gives up at broken EXIF in AVIF; the pixels may be whole.
-        bare = _EXIF_ITEM.sub(rb"\1free", data) if brands else data
-        if error.status is not Status.UNREADABLE or bare == data:
-            raise
-        return decode_file(bare, formats)
-
-
-def _brands(data: bytes) -> list[bytes]:
-    """What an ISO media file says that it is, the main brand first; nothing for another file."""
-    if data[4:8] != b"ftyp":
-        return []
-    end = min(int.from_bytes(data[:4], "big"), 256)
-    return [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
-
-
-def _pillow_reads_avif() -> bool:
-    Image.init()
-    return "AVIF" in Image.SAVE  # registered only where the codec was built in
+    return decode_file(data)
 
 
 def _open_heif(file: io.BytesIO) -> Image.Image:

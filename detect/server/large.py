@@ -5,7 +5,6 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 
 from cache_schema import open_image
-from detect.reading.decoding import PILLOW_FORMATS
 
 LARGE_PIXELS = 16_000_000
 """Above what most cameras make. Decoding takes up to 16 bytes a pixel, with transparency put over white."""
@@ -30,7 +29,7 @@ class Turns:
 def is_large(data: bytes) -> bool:
     """Whether a file claims more than `LARGE_PIXELS`, or is in no format that Pillow reads for us."""
     try:
-        with open_image(io.BytesIO(data), PILLOW_FORMATS) as image:
+        with open_image(io.BytesIO(data)) as image:
             return image.width * image.height > LARGE_PIXELS
     except Exception:  # hostile headers raise nearly any class; so do bombs, by Pillow's own limit
         return True

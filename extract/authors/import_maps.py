@@ -32,6 +32,7 @@ from cache_schema import (
     check_choice,
     check_least,
     create_cache,
+    formats_identity,
     read_image_bytes,
     store_name,
 )
@@ -221,6 +222,7 @@ class MapImport:
                 **known,
                 "prediction_type": config.prediction_type,
                 "image_size": image_size,
+                **formats_identity(self.dataset),
                 **RULES,  # rows whose picture the authors' rules would have made another one are rejected
                 "prompt_policy": config.prompt,
                 "compute_dtype": config.compute_dtype,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cache_schema import RULES, Fingerprint
+from cache_schema import RULES, Dataset, Fingerprint, formats_identity
 from extract.config import ExtractConfig, Variant
 from extract.models.stable_diffusion import schedule_identity
 from extract.run.methods import Method
@@ -17,7 +17,12 @@ RECIPE = 1
 
 
 def compute_fingerprint(
-    config: ExtractConfig, variant: Variant, model: Model, method: Method, hashes: Mapping[str, str]
+    config: ExtractConfig,
+    variant: Variant,
+    model: Model,
+    method: Method,
+    hashes: Mapping[str, str],
+    dataset: Dataset | None = None,
 ) -> Fingerprint:
     """Every setting that moves a value of a variant's maps.
 
@@ -27,6 +32,7 @@ def compute_fingerprint(
         model: What the maps are made with.
         method: What the maps are.
         hashes: `model.folder.hashes()`, which reads all weights.
+        dataset: The images; None for single pictures.
     """
     fields: dict[str, int | str] = {
         "recipe": RECIPE,
@@ -35,6 +41,7 @@ def compute_fingerprint(
         **method.identity(variant),
         "image_size": config.image_size,
         **RULES,
+        **({} if dataset is None else formats_identity(dataset)),
         "compute_dtype": config.compute_dtype,
         "stored_dtype": config.stored_dtype,
         "mantissa_bits": config.stored_mantissa_bits,

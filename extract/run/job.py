@@ -75,7 +75,7 @@ class Job:
             variant: create_cache(
                 config.cache_folder(variant),
                 dataset.dataset_id,
-                compute_fingerprint(config, variant, model, method, hashes),
+                compute_fingerprint(config, variant, model, method, hashes, dataset),
                 in_use=in_use,
             )
             for variant in config.variants

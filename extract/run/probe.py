@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import Fingerprint, FingerprintMismatch, round_mantissa
+from cache_schema import Fingerprint, FingerprintMismatch, round_mantissa, without_formats
 from extract.config import ExtractConfig
 from extract.run.fingerprint import ModelSource, compute_fingerprint, config_of
 from extract.run.images import Batch, Row, RowSettings, add_noise, scale_canvas
@@ -48,7 +48,7 @@ class Probe:
             FingerprintMismatch: If the model or this code makes other maps; the message has the fields that differ.
         """
         probe = cls.from_config(config_of(fields, source, **changes), known_hashes)
-        wanted = Fingerprint(dict(fields) | {"compute_dtype": probe.config.compute_dtype})
+        wanted = Fingerprint(without_formats(fields) | {"compute_dtype": probe.config.compute_dtype})
         if lines := wanted.difference(Fingerprint(probe.fields)):
             raise FingerprintMismatch(
                 f"{source.model} makes other maps than those that the detector was trained on (trained ≠ this model): "

@@ -14,7 +14,7 @@ from tests.postscript import ghostscript, postscript
 
 __all__ = ["ghostscript"]
 ROOT = Path(__file__).parents[2]
-OTHERS = ("PPM", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "QOI", "AVIF")
+OTHERS = ("PPM", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "QOI")
 
 
 @pytest.mark.parametrize("colours", [1, 2, 3, 4])
@@ -27,7 +27,7 @@ def test_postscript_under_an_image_s_name_runs_no_program(colours: int, ghostscr
     ghostscript.unlink()
     with pytest.raises(UnidentifiedImageError):
         open_image(path)
-    with pytest.raises(ImageRejected, match=r"cannot identify it as one of JPEG.*%!PS"):
+    with pytest.raises(ImageRejected, match=r"cannot identify it as one of JPEG.*; it is PostScript$"):
         decode_image(path.read_bytes())
     assert not ghostscript.exists()
 
