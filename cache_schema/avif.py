@@ -22,9 +22,10 @@ def pillow_reads_avif() -> bool:
 @contextmanager
 def one_avif_thread() -> Iterator[None]:
     """Have Pillow's decoder of AVIF use one thread a picture, not all cores: workers and threads are many already."""
-    plugin: Any = (
-        import_module("PIL.AvifImagePlugin") if pillow_reads_avif() else SimpleNamespace(DEFAULT_MAX_THREADS=0)
-    )
+    if not pillow_reads_avif():
+        yield
+        return
+    plugin: Any = import_module("PIL.AvifImagePlugin")
     before = plugin.DEFAULT_MAX_THREADS
     plugin.DEFAULT_MAX_THREADS = 1
     try:

@@ -8,6 +8,7 @@ import torchvision.io  # type: ignore[import-untyped]  # noqa: F401  registers t
 from PIL import Image
 
 from cache_schema import LARGE_BYTES, decode_image, has_more_scans, most_scans, resize_canvas
+from train.data.libjpeg import libjpeg_kept_quiet
 
 # What torchvision.io.decode_jpeg calls. That wrapper warns, at every image, that it will be removed; should a version
 # come without the operator, only the speed goes.
@@ -46,7 +47,8 @@ def decode_pixels(data: bytes) -> np.ndarray:
     """
     if _DECODE_JPEG is not None and is_plain_jpeg(data):
         try:
-            planes = _DECODE_JPEG(torch.frombuffer(bytearray(data), dtype=torch.uint8), _UNCHANGED, False)
+            with libjpeg_kept_quiet():
+                planes = _DECODE_JPEG(torch.frombuffer(bytearray(data), dtype=torch.uint8), _UNCHANGED, False)
         except RuntimeError:  # damaged, or a torchvision that was built without libjpeg
             pass
         else:

@@ -1,10 +1,12 @@
 """From a plan to tensors: any worker builds any batch, and the cursor counts the batches that were handed out."""
 
+import importlib.metadata
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -151,8 +153,17 @@ def load_pixels(tar: JoinedTar, row: int) -> np.ndarray:
     except ImageRejected as error:
         raise DatasetError(
             f"{tar.path}: {tar.keys[row]} was readable at extraction and is not here, with the same bytes "
-            f"({error.reason}). Use the version of Pillow that it was extracted with."
+            f"({error.reason}). This is {_versions()}: use the versions that it was extracted with."
         ) from error
+
+
+def _versions() -> str:
+    """What decoding depends on: Pillow, and the rules of this program."""
+    try:
+        own = importlib.metadata.version("lare2-cache")
+    except importlib.metadata.PackageNotFoundError:  # run in a checkout that was never installed
+        own = "of a checkout"
+    return f"Pillow {PIL.__version__} and lare2-cache {own}"
 
 
 def load_canvas(tar: JoinedTar, row: int, size_px: int) -> np.ndarray:
