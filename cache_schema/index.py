@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cache_schema.errors import DatasetError, FormatVersionError
 from cache_schema.index_rows import PLACES, check_keys, check_rows
 from cache_schema.keys import parse_tar_name
-from cache_schema.parquet import check_schema, parse_footer, read_columns
+from cache_schema.parquet import Footer, check_schema, parse_footer, read_columns
 from cache_schema.plain_files import load_json, open_plain
 from cache_schema.shown import shown
 
@@ -122,7 +121,7 @@ class Dataset:
     def _check_index(self) -> None:
         try:
             with open_plain(self.index_path) as opened:
-                metadata = _load_footer(opened).metadata
+                metadata = _load_footer(opened).footer.metadata
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
@@ -173,14 +172,14 @@ class Dataset:
         names = list(dict.fromkeys([*columns, *PLACES]))
         try:
             with open_plain(self.index_path) as opened:
-                footer = _load_footer(opened)
-                table = read_columns(opened, footer.metadata, names, tars)
+                known = _load_footer(opened)
+                table = read_columns(opened, known.footer, names, tars)
             schema = pa.schema([INDEX_SCHEMA.field(name) for name in names])
             table = table if table.schema.equals(schema) else table.cast(schema)
             check_rows(table, [(self.tars[n].name, self.tars[n].num_rows) for n in tars])
-            if "key" in names and not footer.is_distinct:
+            if "key" in names and not known.is_distinct:
                 check_keys(table["key"])
-                footer.is_distinct = len(tars) == len(self.tars)
+                known.is_distinct = len(tars) == len(self.tars)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         return table.select(list(columns))
@@ -219,23 +218,23 @@ def _check_kinds(content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
 
 
 @dataclass
-class _Footer:
-    metadata: pq.FileMetaData
+class _Known:
+    footer: Footer
     is_distinct: bool = False
     """Whether all keys of its dataset were compared, and none stands in two rows."""
 
 
-_footers: dict[tuple[int, ...], _Footer] = {}
+_footers: dict[tuple[int, ...], _Known] = {}
 
 
-def _load_footer(opened: BinaryIO) -> _Footer:
+def _load_footer(opened: BinaryIO) -> _Known:
     """An index's footer, parsed once a file: with thousands of row groups that takes longer than reading one."""
     status = os.fstat(opened.fileno())
     identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
     if identity not in _footers:
-        metadata = parse_footer(opened)
-        check_schema(metadata, INDEX_SCHEMA)
+        footer = parse_footer(opened)
+        check_schema(footer.metadata, INDEX_SCHEMA)
         if len(_footers) == MAX_FOOTERS:
             _footers.clear()
-        _footers[identity] = _Footer(metadata)
+        _footers[identity] = _Known(footer)
     return _footers[identity]

@@ -2,19 +2,34 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cache_schema.parquet_pages import INFLATED_BYTES, INFLATED_TIMES, check_pages
+from cache_schema.parquet_pages import INFLATED_BYTES, INFLATED_TIMES, Places, check_pages, read_places
 from cache_schema.shown import shown
 
 _TEXT = "BYTE_ARRAY"
 
 
-def parse_footer(file: BinaryIO) -> pq.FileMetaData:
+@dataclass(frozen=True)
+class Footer:
+    """What a file's footer says."""
+
+    metadata: pq.FileMetaData
+    """Ask its columns of row groups nothing: pyarrow ends the process where they are not as it expects."""
+    places: Places
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, as paths."""
+        return [self.metadata.schema.column(i).path for i in range(self.metadata.num_columns)]
+
+
+def parse_footer(file: BinaryIO) -> Footer:
     """The footer of a file, whose rows are no more than its bytes.
 
     Raises:
@@ -26,7 +41,11 @@ def parse_footer(file: BinaryIO) -> pq.FileMetaData:
     file.seek(0)
     if not 0 <= metadata.num_rows <= num_bytes:
         raise ValueError(f"it has {metadata.num_rows:,} rows in {num_bytes:,} bytes: expected no more rows than bytes")
-    return metadata
+    places = read_places(file, num_bytes, metadata.num_columns)
+    file.seek(0)
+    if len(places) != metadata.num_row_groups:
+        raise ValueError("its footer cannot be followed")
+    return Footer(metadata, places)
 
 
 def check_schema(metadata: pq.FileMetaData, schema: pa.Schema) -> None:
@@ -60,13 +79,13 @@ def _describe_field(field: pa.Field) -> str:
 
 
 def read_columns(
-    file: BinaryIO, metadata: pq.FileMetaData, names: Sequence[str], row_groups: Sequence[int] | None = None
+    file: BinaryIO, footer: Footer, names: Sequence[str], row_groups: Sequence[int] | None = None
 ) -> pa.Table:
     """Flat columns of a file, texts as plain texts.
 
     Args:
         file: The file.
-        metadata: Its footer, as `parse_footer` gave it.
+        footer: As `parse_footer` gave it.
         names: Of the columns; each is there once.
         row_groups: Those that are read; None: all.
 
@@ -74,12 +93,12 @@ def read_columns(
         ValueError: If a column is nested, is not there, or takes more memory than such a file can need.
         pyarrow.ArrowException: If it is damaged.
     """
-    num_bytes = os.fstat(file.fileno()).st_size
-    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    num_bytes, metadata = os.fstat(file.fileno()).st_size, footer.metadata
+    places = {name: i for i, name in enumerate(footer.names)}
     if missing := [name for name in names if name not in places]:
         raise ValueError(f"it has no flat column {shown(missing[0])}")
     groups = list(range(metadata.num_row_groups) if row_groups is None else row_groups)
-    shared = check_pages(file, num_bytes, metadata, groups, (places[name] for name in names))
+    shared = check_pages(file, num_bytes, footer.places, groups, (places[name] for name in names))
     is_text = {name: metadata.schema.column(places[name]).physical_type == _TEXT for name in names}
     texts = [name for name in names if is_text[name] and places[name] in shared]
     file.seek(0)

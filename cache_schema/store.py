@@ -272,6 +272,8 @@ def _check_attributes(attributes: Mapping[str, Any]) -> None:
     num_rows = sum(counts.values())
     if not all(_is_row(row, num_rows) and isinstance(reason, str) for row, reason in reasons.items()):
         raise ValueError("reasons are not texts by their row")
+    if not isinstance(attributes["fingerprint"], str):
+        raise ValueError("fingerprint is no text")
     seconds = attributes.get("seconds", 0)
     if type(seconds) not in (int, float) or not 0 <= seconds < 1e15:
         raise ValueError("seconds is no number of seconds")

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cache_schema import open_plain
+from cache_schema.parquet import parse_footer, read_columns
 from extract.tables.labels import NOTHING
 from extract.tables.text_files import text_lines
 
@@ -159,12 +161,12 @@ def _parquet_names(src: Path) -> list[str]:
 def _read_parquet(src: Path) -> Iterator[Row]:
     columns = _find_columns(src, names := _parquet_names(src))
     try:
-        table = pq.read_table(src, columns=[names[i] for i in columns.values()]).rename_columns(
-            dict(zip((names[i] for i in columns.values()), columns, strict=True))
-        )
+        with open_plain(src) as file:
+            table = read_columns(file, parse_footer(file), [names[i] for i in columns.values()])
+        table = table.rename_columns(list(columns))
         # Labels may be numbers, and groups too; text is the form that both kinds of file have.
         text = table.cast(pa.schema([(n, pa.binary() if n == "path" else pa.string()) for n in table.column_names]))
-    except (pa.ArrowException, OSError, UnicodeError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{src} cannot be read as a table: {error}") from error
     number = 0
     for batch in text.to_batches(BATCH_ROWS):

@@ -1,8 +1,11 @@
 """Parquet files that give more than they hold are refused before memory is taken; nothing in them is run."""
 
 import hashlib
+import os
 import pickle
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +103,25 @@ def test_a_small_file_gets_no_more_memory_than_it_can_need(
     assert path.stat().st_size < 2 * 10**6
     said = in_little_memory(lambda: read(path, "t").num_rows)
     assert said.startswith("ValueError: ") and words in said
+
+
+@pytest.mark.slow
+def test_no_footer_ends_the_process(tmp_path: Path) -> None:
+    """pyarrow's own view of a footer does, in C++: histograms of another length are enough."""
+    path = write(tmp_path / "a.parquet", pa.table({"t": ["a", "b"], "n": [0, 1]}))
+    whole, rng = path.read_bytes(), random.Random(1)
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for _ in range(600):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            damaged[rng.randrange(start, len(whole) - 8)] ^= rng.randint(1, 255)
+        path.write_bytes(damaged)
+        child = os.fork()
+        if child == 0:
+            with suppress(ValueError, OSError, pa.ArrowException):
+                read(path, "t", "n")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize(

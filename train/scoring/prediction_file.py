@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from cache_schema import open_plain
+from cache_schema.parquet import parse_footer, read_columns
 from train.scoring.calibration import Calibration
 
 COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
@@ -124,10 +125,17 @@ def read_predictions(index: pa.Table, path: Path) -> pa.Table:
     Raises:
         ValueError: If it is empty, holds a sample twice or a score that is not finite, or is of another dataset.
     """
-    with open_plain(path) as file:
-        table = pq.read_table(file).sort_by("row")
+    try:
+        with open_plain(path) as file:
+            footer = parse_footer(file)
+            table = read_columns(file, footer, footer.names)
+        table = table.sort_by("row")
+    except (ValueError, KeyError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read as predictions: {error}") from error
     if not len(table):
         raise ValueError(f"{path} holds no predictions")
+    if missing := [name for name in ("key", "score") if name not in table.column_names]:
+        raise ValueError(f"{path} cannot be read as predictions: it has no column {missing[0]}")
     rows = table["row"].to_numpy()
     if (np.diff(rows) == 0).any():
         raise ValueError(f"{path} holds a sample more than once")
