@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_schema import read_json, write_json
+from cache_schema import read_json, shown, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -145,4 +145,6 @@ def _count(number: int | str, name: str) -> str:
 def list_runs(runs: Sequence[Run]) -> str:
     """A line a run: its number, whether it is done, and its title."""
     width = len(str(max(len(runs) - 1, 0)))
-    return "".join(f"{n:>{width}}  {'done' if run.is_done else 'to do'}  {run.title}\n" for n, run in enumerate(runs))
+    return "".join(
+        f"{n:>{width}}  {'done' if run.is_done else 'to do'}  {shown(run.title)}\n" for n, run in enumerate(runs)
+    )

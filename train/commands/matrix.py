@@ -27,6 +27,7 @@ from cache_schema import (
     file_name,
     open_cache,
     read_json,
+    shown,
     shown_lines,
     write_json,
     write_text,
@@ -246,7 +247,7 @@ def make_run(run: Run, arguments: Sequence[str]) -> bool:
     folder = run.folder
     with claim(folder.with_name(f".{folder.name}.lock")) as is_ours:
         if not is_ours:
-            logger.warning("%s: another process is at it, and will add it to the table", run.title)
+            logger.warning("%s: another process is at it, and will add it to the table", shown(run.title))
             return False
         if (folder / PREDICTIONS).exists():
             logger.info("%s is done", folder)

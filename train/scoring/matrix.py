@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cache_schema import shown
+
 ALL = "all"
 """Row that is trained on every source together, unless a source has this name: see `name_all`."""
 METRICS = {
@@ -150,13 +152,14 @@ def _mean_and_sd(seeds: np.ndarray) -> dict[str, float | None]:
 
 def format_matrix(matrix: Mapping[str, Any]) -> str:
     """matrix.json as text tables, one a metric: trained on the row, tested on the column."""
-    lines, columns = [], [*(repr(name) if name == "mean" else name for name in matrix["columns"]), "mean"]
-    first = max(len(name) for name in [*matrix["rows"], CORNER])
+    lines, rows = [], [shown(name) for name in matrix["rows"]]
+    columns = [*(repr(name) if name == "mean" else shown(name) for name in matrix["columns"]), "mean"]
+    first = max(len(name) for name in [*rows, CORNER])
     widths = [max(len(name), 11) for name in columns]
     for name, values in matrix["metrics"].items():
         heads = [f"{head:>{width}}" for head, width in zip(columns, widths, strict=True)]
         lines += [f"\n{METRICS[name]}", f"{CORNER:<{first}}  " + "  ".join(heads)]
-        for row, cells, mean in zip(matrix["rows"], values["cells"], values["row_means"], strict=True):
+        for row, cells, mean in zip(rows, values["cells"], values["row_means"], strict=True):
             numbers = [f"{format_cell(cell):>{width}}" for cell, width in zip([*cells, mean], widths, strict=True)]
             lines.append(f"{row:<{first}}  " + "  ".join(numbers))
         for key, text in (("diagonal", "mean of the diagonal"), ("off_diagonal", "mean off the diagonal")):
@@ -164,7 +167,7 @@ def format_matrix(matrix: Mapping[str, Any]) -> str:
                 lines.append(f"{text:<{first}}  {format_cell(values[key]):>{widths[0]}}")
     counts = {row: len(seeds) for row, seeds in matrix.get("seeds", {}).items()}
     if len(set(counts.values())) > 1:
-        lines.append(f"\nseeds so far: {', '.join(f'{row} {count}' for row, count in counts.items())}")
+        lines.append(f"\nseeds so far: {', '.join(f'{shown(row)} {count}' for row, count in counts.items())}")
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

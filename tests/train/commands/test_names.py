@@ -6,10 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from cache_schema import SPLITS, file_name
+from cache_schema import SPLITS, file_name, shown
 from train.commands.matrix import run_folder
 from train.commands.scoring import format_results
 from train.pictures import draw
+from train.runs import Run, list_runs
 from train.scoring.matrix import METRICS, add_up, check_rows, choose_rows, count_training, format_matrix, name_all
 
 NAMES = ["all", "real", "mean", "..", ".", "../../x", "/etc/passwd", "a/b", "a\0b", ".hidden", "", "-rf", "a b", "%2E."]
@@ -103,3 +104,12 @@ def test_a_column_called_mean_is_told_from_the_mean_of_a_matrix() -> None:
     scored = {"mean": {"mean": [dict.fromkeys(METRICS, 0.9)], "b": [dict.fromkeys(METRICS, 0.5)]}}
     head = format_matrix(add_up(scored)).splitlines()[1]
     assert head.split()[-3:] == ["b", "'mean'", "mean"]
+
+
+def test_names_of_strangers_are_text_in_a_matrix_and_its_runs(tmp_path: Path) -> None:
+    name = "a\x1b[2J\nb"
+    seeds = [dict.fromkeys(METRICS, 0.9)]
+    matrix = add_up({name: {name: seeds}, "all": {name: seeds * 2}}, seeds={name: [0], "all": [0, 1]})
+    text = format_matrix(matrix | {"seeds": {name: [0], "all": [0, 1]}}) + list_runs([Run(name, tmp_path, 1, 1)])
+    assert "\x1b" not in text and text.count(shown(name)) == len(METRICS) * 2 + 2
+    assert len([line for line in text.splitlines() if line.startswith("b")]) == 0
