@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 import yaml
 
-from cache_schema import new_folder
+from cache_schema import new_folder, read_json
 from train.card import write_card
 from train.describing import describe_detector
 from train.detector import CONFIG_NAME, Detector
@@ -44,13 +44,14 @@ def export_checkpoint(
             are scored, its training images measured.
         cache: Cache folders of its training (default: those in the run's config.yaml).
         include_model: Diffusers folder of the maps' model, copied into the detector's; for small models.
-        results: results.json of its test (default: the one in the run's folder, if there is one).
+        results: results.json of its test (default: the one in the run's folder, if it is of this checkpoint).
         reading: Name of the detector in results.json.
         device: Where the validation photographs are scored; auto uses a GPU if there is one.
 
     Raises:
         FileExistsError: If the folder is there already.
-        ValueError: If the file is no such checkpoint, data and cache are not those of its training, or there is no GPU.
+        ValueError: If the file is no such checkpoint, data and cache are not those of its training, results are of
+            another checkpoint, or there is no GPU.
         CacheError: If data or cache cannot be read.
     """
     folder = Path(out)
@@ -74,13 +75,13 @@ def export_checkpoint(
             folder,
         )
     else:
-        known = Path(results) if results else run / "results.json"
+        known = _find_results(results, run, ckpt, reading)
         description = describe_detector(
             detector,
             data,
             caches,
             device=used,
-            results=known if results or known.is_file() else None,
+            results=known,
             reading=reading,
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +156,22 @@ def _read_names(config: Path) -> tuple[str | None, list[str]]:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{config} does not name dataset and caches ({reason}): name --data and --cache") from error
     return data, caches
+
+
+def _find_results(named: str | None, run: Path, ckpt: str, reading: str) -> Path | None:
+    """Results of a checkpoint: as named, or in its run's folder; raises ValueError if a named file is of another."""
+    path = Path(named) if named else run / "results.json"
+    if not named and not path.is_file():
+        return None
+    settings = read_json(path).get("settings")
+    recorded = settings.get("checkpoints_sha256") if isinstance(settings, dict) else None
+    hashes = recorded.get(reading) if isinstance(recorded, dict) else None
+    if not isinstance(hashes, list) or None in hashes or hash_file(Path(ckpt)) in hashes:  # older ones do not say
+        return path
+    if named:
+        raise ValueError(f"{path} is of another checkpoint than {ckpt}: score this one with make eval")
+    logger.warning("%s is of another checkpoint, and left out. Score this one with make eval, and export again.", path)
+    return None
 
 
 def _find_device(name: str) -> torch.device:

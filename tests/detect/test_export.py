@@ -15,6 +15,7 @@ from tests.detect.conftest import CALIBRATION, TINY, Made
 from tests.detect.test_detector import predicted_scores
 from tests.extract.conftest import make_images
 from train import DetectorFile
+from train.detector_file import hash_file
 from train.export import export_checkpoint
 from train.task import LareTask
 
@@ -83,6 +84,25 @@ def test_a_run_tells_its_dataset_and_its_results(made: Made, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"results\.json has no reading 'full': it has detector"):
         export_checkpoint(str(checkpoint), str(tmp_path / "other"), reading="full")
     assert not (tmp_path / "other").exists()
+
+
+def test_results_of_another_checkpoint_are_left_out(
+    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Path(shutil.copytree(made.checkpoint.parents[1], tmp_path / "run"))
+    (run / "config.yaml").write_text(yaml.safe_dump({"data": {"data": str(made.data), "cache": str(made.cache)}}))
+    block = {"sources": {}, "controls": {}, "mean": {"auroc": 0.999}}
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    for sha256, kept in (("0" * 64, False), (hash_file(checkpoint), True)):
+        settings = {"checkpoints_sha256": {"detector": [sha256]}}
+        (run / "results.json").write_text(json.dumps({"settings": settings, "readings": {"detector": block}}))
+        caplog.clear()
+        export_checkpoint(str(checkpoint), str(tmp_path / sha256))
+        assert bool(DetectorFile.read(tmp_path / sha256).test) == kept
+        assert ("results.json is of another checkpoint, and left out" in caplog.text) != kept
+    (run / "results.json").write_text((run / "results.json").read_text().replace(hash_file(checkpoint), "0" * 64))
+    with pytest.raises(ValueError, match=r"is of another checkpoint than .*: score this one with make eval"):
+        export_checkpoint(str(checkpoint), str(tmp_path / "named"), results=str(run / "results.json"))
 
 
 def test_the_lines_of_the_model_card_run(made: Made, tmp_path: Path) -> None:

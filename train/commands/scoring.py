@@ -42,7 +42,7 @@ class Parser(LimitedClasses, ArgumentParser):
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Write results.json from saved predictions, and a short table to the standard output."""
     from train.scoring.evaluate import compare_readings, evaluate
-    from train.scoring.prediction_file import COLUMNS, check_origin, hash_predictions
+    from train.scoring.prediction_file import COLUMNS, check_origin, hash_predictions, read_origin
     from train.scoring.scores import check_samples, load_reading, parse_named_files
 
     parser = Parser(prog="python -m train evaluate", description=evaluate_command.__doc__)
@@ -76,6 +76,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     index = dataset.table([*COLUMNS])
     for path in (path for named in (files, validation) for paths in named.values() for path in paths):
         check_origin(path, dataset.dataset_id, cache.fingerprint)
+    origins = {name: [read_origin(path) for path in paths] for name, paths in files.items()}
+    checkpoints = {name: [one and one.checkpoint_sha256 for one in found] for name, found in origins.items()}
     hashes = {name: [hash_predictions(path) for path in paths] for name, paths in files.items()}
     readings = {name: load_reading(index, paths, validation.get(name, ())) for name, paths in files.items()}
     check_samples(readings, settings.split)
@@ -93,6 +95,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         **{
             "readings": _as_text(files),
             "readings_sha256": hashes,
+            "checkpoints_sha256": checkpoints,
             "validation": _as_text(validation),
             "split": settings.split,
             **_describe_readings(readings),
