@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "cache.json"
 MAX_MANIFEST_BYTES = 2**20
+MAX_IMAGE_SIZE = 2**16
+"""Side of a canvas, in px."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def open_cache(folder: str | Path) -> Cache:
         version = content["format_version"]
         if not isinstance(content["fields"], dict) or not isinstance(content["dataset_id"], str):
             raise ValueError("expected fields by their names, and dataset_id as text")
+        _check_fields(content["fields"])
         cache = Cache(folder, content["dataset_id"], content["fields"])
         stored, computed = content["fingerprint"], cache.fingerprint
     except FileNotFoundError as error:
@@ -228,6 +231,17 @@ def open_cache(folder: str | Path) -> Cache:
     if stored != computed:
         raise FingerprintMismatch(f"{path} was edited: its fields hash to {computed}, it says {stored}.")
     return cache
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    """Raise ValueError where a field that readers compute with is out of range; not every cache has each."""
+    dtype = fields.get("stored_dtype", "float32")
+    if dtype not in FULL_MANTISSA_BITS:
+        raise ValueError(f"stored_dtype is {shown(str(dtype))}: expected one of {', '.join(FULL_MANTISSA_BITS)}")
+    for name, most in (("mantissa_bits", FULL_MANTISSA_BITS[dtype]), ("image_size", MAX_IMAGE_SIZE)):
+        value = fields.get(name, 1)
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"{name} is {shown(str(value))}: expected 1 to {most}")
 
 
 def check_join(shard: ShardData, rows: pa.Table, entry: TarEntry) -> None:

@@ -170,7 +170,7 @@ def _check_content(shard: ShardData, cache: Cache, entry: TarEntry) -> list[str]
     reasons = attributes.get("reasons", {})
     if set(reasons) != {str(row) for row in rejected}:
         problems.append(f"{len(rejected)} rows are rejected, {len(reasons)} have a reason, and they are not the same")
-    dtype = str(cache.fields["stored_dtype"])
+    dtype = str(cache.fields.get("stored_dtype", shard.lare.dtype))
     bits = int(cache.fields.get("mantissa_bits", FULL_MANTISSA_BITS[dtype]))
     if shard.lare.dtype != dtype:
         problems.append(f"the maps are {shard.lare.dtype}, the settings say {dtype}")

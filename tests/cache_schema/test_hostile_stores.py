@@ -15,7 +15,18 @@ import numcodecs
 import numpy as np
 import pytest
 
-from cache_schema import Cache, CacheError, Dataset, ShardCorrupt, ShardData, ShardStale, Status, store_name
+from cache_schema import (
+    Cache,
+    CacheError,
+    Dataset,
+    Fingerprint,
+    ShardCorrupt,
+    ShardData,
+    ShardStale,
+    Status,
+    open_cache,
+    store_name,
+)
 from cache_schema.__main__ import main
 from cache_schema.info import describe
 from cache_schema.store import read_attributes, read_store, write_store
@@ -354,3 +365,26 @@ def test_chunks_of_4096_rows_as_early_writers_made_them_are_read(cache: Cache, d
     assert found.keys == expected.keys and np.array_equal(found.lare, expected.lare)
     assert np.array_equal(found.image_sha256, expected.image_sha256) and np.array_equal(found.status, expected.status)
     assert store_name(dataset.tars[0].name) == NAME
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stored_dtype", "float64"),
+        ("stored_dtype", "\x1b[2J"),
+        ("stored_dtype", 5),
+        ("mantissa_bits", 11),
+        ("mantissa_bits", 0),
+        ("mantissa_bits", "7"),
+        ("image_size", 2**40),
+        ("image_size", "64"),
+    ],
+)
+def test_settings_that_no_reader_can_compute_with_are_refused(cache: Cache, field: str, value: int | str) -> None:
+    fields = dict(cache.fields) | {field: value}
+    content = json.loads((cache.folder / "cache.json").read_text())
+    content |= {"fields": fields, "fingerprint": Fingerprint(fields).hexdigest}
+    (cache.folder / "cache.json").write_text(json.dumps(content))
+    with pytest.raises(CacheError, match=f"{field} is .*: expected") as caught:
+        open_cache(cache.folder)
+    assert "\x1b" not in str(caught.value)
