@@ -3,13 +3,13 @@
 A small file can claim 100 million pixels, and decoding takes up to 16 bytes a pixel: 1.6 GB, times all cores.
 """
 
-import atexit
 import fcntl
 import os
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.util import Finalize
 from typing import IO
 
 LARGE_BYTES = 400_000_000
@@ -28,7 +28,8 @@ def share_turns() -> None:
     descriptor, name = tempfile.mkstemp(prefix="lare-turns-")
     os.close(descriptor)
     os.environ[_PLACE] = name
-    atexit.register(_remove, name, os.getpid())
+    # At the end of this process, and not of those that are forked from it. Unlike atexit, also of a worker process.
+    Finalize(None, _remove, (name,), exitpriority=0)
 
 
 @contextmanager
@@ -67,7 +68,6 @@ def _begin_anew() -> None:
 os.register_at_fork(after_in_child=_begin_anew)
 
 
-def _remove(name: str, pid: int) -> None:
-    if os.getpid() == pid:  # a forked process inherits what is to be done at the end
-        with suppress(OSError):
-            os.unlink(name)
+def _remove(name: str) -> None:
+    with suppress(OSError):
+        os.unlink(name)

@@ -167,17 +167,25 @@ def test_without_the_file_pictures_are_decoded_all_the_same(monkeypatch: pytest.
     assert decode_image(png()).size == (48, 32)
 
 
-def test_the_file_is_removed_by_the_process_that_made_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("worker", [False, True])
+def test_the_file_is_removed_by_the_process_that_made_it(tmp_path: Path, worker: bool) -> None:
     code = (
-        "import os, sys\n"
+        "import multiprocessing, os, sys\n"
         "from cache_schema import share_turns\n"
-        "share_turns(); share_turns()\n"
-        "if os.fork() == 0: sys.exit()\n"
-        "os.wait()\n"
-        "assert len(os.listdir(os.environ['TMPDIR'])) == 1\n"
+        "def work():\n"
+        "    share_turns(); share_turns()\n"
+        "    if os.fork() == 0: sys.exit()\n"
+        "    os.wait()\n"
+        "    assert len([name for name in os.listdir(os.environ['TMPDIR']) if 'turns' in name]) == 1\n"
+        "if sys.argv[1:]:\n"
+        "    worker = multiprocessing.get_context('fork').Process(target=work)\n"
+        "    worker.start(); worker.join(); sys.exit(worker.exitcode)\n"
+        "work()\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "LARE_DECODING_TURNS"}
-    subprocess.run([sys.executable, "-c", code], check=True, env={**environment, "TMPDIR": str(tmp_path)})
+    subprocess.run(
+        [sys.executable, "-c", code, *["worker"] * worker], check=True, env={**environment, "TMPDIR": str(tmp_path)}
+    )
     assert list(tmp_path.iterdir()) == []
 
 
