@@ -164,9 +164,8 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Root, "read", refuse)
     pack(PackConfig(tmp_path / "src", tmp_path / "out", num_workers=1))
     assert rejections(tmp_path / "out") == {"real/1.png": "cannot be read: Input/output error"}
-    monkeypatch.setattr(inspecting, "MAX_FILE_BYTES", 10)
     with pytest.raises(ValueError, match="no samples"):
-        pack(PackConfig(tmp_path / "src", tmp_path / "none", num_workers=1))
+        pack(PackConfig(tmp_path / "src", tmp_path / "none", max_file_bytes=10, num_workers=1))
     assert {p.name for p in tmp_path.iterdir()} == {"src", "out", "none.rejected.csv"}
 
 
