@@ -32,6 +32,7 @@ from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import claim, lock_folder
 from cache_schema.opening import open_image
+from cache_schema.parquet import parse_footer, read_columns
 from cache_schema.places import base_names, is_path
 from cache_schema.plain_files import NotPlain, load_json, open_folder, open_in_place, open_plain, own_folder, read_plain
 from cache_schema.png_chunks import walk_chunks
@@ -138,6 +139,8 @@ __all__ = [
     "open_in_place",
     "open_plain",
     "own_folder",
+    "parse_footer",
+    "read_columns",
     "read_image_bytes",
     "read_json",
     "read_plain",

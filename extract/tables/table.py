@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import open_plain
-from cache_schema.parquet import parse_footer, read_columns
+from cache_schema import open_plain, parse_footer, read_columns
 from extract.tables.labels import NOTHING
 from extract.tables.text_files import text_lines
 

@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from cache_schema import open_plain
-from cache_schema.parquet import parse_footer, read_columns
+from cache_schema import open_plain, parse_footer, read_columns
 from train.scoring.calibration import Calibration
 
 COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
