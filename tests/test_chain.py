@@ -44,7 +44,7 @@ def test_chain_from_files_to_results(tmp_path: Path) -> None:
 
     run("extract", "pack", "--src", str(tmp_path / "src"), "--out", data, "--max_rows", "8")
     save_tiny_sd(tmp_path / "sd")
-    settings = ["--image_size", "64", "--batch_size", "4", "--compute_dtype", "fp32"]
+    settings = ["--image_size", "64", "--batch_size", "4", "--compute_dtype", "fp32", "--device", "cpu"]
     places = ["--data", data, "--cache", cache, "--model", str(tmp_path / "sd")]
     run("extract", "run", "--config", "extract/configs/sd15.yaml", *places, *settings)
     assert open_cache(cache).shards() == sorted(t.name.replace(".tar", ".zarr.zip") for t in Dataset.open(data).tars)
