@@ -20,7 +20,7 @@ _TYPE, _INFLATED, _PACKED, _DATA, _DICTIONARY, _DATA_2 = 1, 2, 3, 5, 7, 8
 _ENCODING = {_DATA: 2, _DICTIONARY: 2, _DATA_2: 4}
 """Field of a page's own header → where its encoding stands in that."""
 _ROW_GROUPS, _COLUMNS, _FILE, _META, _ENCRYPTED = 4, 1, 1, 3, (8, 9)
-_PACKED_BYTES, _FIRST_PAGE, _DICTIONARY_PAGE = 7, 9, 11
+_NUM_VALUES, _PACKED_BYTES, _FIRST_PAGE, _DICTIONARY_PAGE = 5, 7, 9, 11
 """Fields of `FileMetaData`, `RowGroup`, `ColumnChunk` and `ColumnMetaData`."""
 
 Places = list[list[tuple[int, int]]]
@@ -52,6 +52,8 @@ def _find(chunk: dict[int, Any], num_bytes: int) -> tuple[int, int]:
     if _FILE in chunk or any(field in chunk for field in _ENCRYPTED):
         raise ValueError("a column lies in another file, or is encrypted")
     meta = chunk[_META]
+    if not meta[_NUM_VALUES]:  # no page is read
+        return 0, 0
     start = min(meta[_FIRST_PAGE], meta.get(_DICTIONARY_PAGE) or meta[_FIRST_PAGE])
     end = start + meta[_PACKED_BYTES]
     if not 0 < start <= end <= num_bytes:

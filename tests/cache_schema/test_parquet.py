@@ -59,6 +59,11 @@ def test_files_of_all_kinds_are_read_as_they_were_written(tmp_path: Path, option
     assert read(path, "t")["t"].num_chunks == 1
 
 
+def test_a_file_without_rows_is_read(tmp_path: Path) -> None:
+    table = pa.table({"t": pa.array([], pa.string()), "n": pa.array([], pa.int64())})
+    assert read(write(tmp_path / "a.parquet", table), "t", "n") == table
+
+
 def rows_in_little_room(path: Path) -> None:
     """A hundred million rows of one value."""
     table = pa.table({"t": pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), [TEXT.decode()])})
