@@ -18,7 +18,7 @@ from cache_schema.program import expand_home
 from train.backbone import WrongImageSize
 from train.checkpoint import CheckpointFiles, load_checkpoint
 from train.commands.prediction_writer import PredictionWriter
-from train.commands.run_log import METRICS_NAME, choose_progress_bar, go_on_with_metrics
+from train.commands.run_log import METRICS_NAME, choose_progress_bar, go_on_with_metrics, say_once
 from train.commands.scoring import COMMANDS
 from train.commands.settings_files import LimitedClasses, limit_classes
 from train.data.datamodule import LareDataModule
@@ -222,6 +222,7 @@ def run_lightning(args: Sequence[str] | None = None) -> None:
     # It warns of a program that has arguments of its own, as `lare` has.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
     limit_classes()
+    say_once()
     LareCLI(
         LareTask,
         LareDataModule,

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,22 @@ from cache_schema import write_text
 METRICS_NAME = "metrics.csv"
 _BEFORE = "metrics-before.csv"
 """Where the metrics of the stopped fit are while CSVLogger, which deletes them, begins."""
+
+
+_ADVICE = ("💡 Tip", "Using default `ModelCheckpoint`", "TPU available")
+"""How messages of Lightning begin that tell nothing about the run."""
+
+
+def say_once() -> None:
+    """Let each message of Lightning appear once, without its advertisements and its complaints about libraries."""
+    logging.getLogger("lightning").handlers.clear()  # it has a handler of its own beside the program's
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_tells_something)
+    for message in (".*LeafSpec.* is deprecated", "Precision .* is not supported by the model summary"):
+        warnings.filterwarnings("ignore", message)
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_ADVICE)
 
 
 def go_on_with_metrics(trainer: Trainer, num_steps: int) -> None:

@@ -1,13 +1,19 @@
 """The log of a fit: a progress bar where a person sees it, and metrics that go on after a stop."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
+from tests.train.packed import CANVAS_PX, extract, pack
 from train.commands.run_log import choose_progress_bar, go_on_with_metrics
+from workflow.code_hash import ROOT
 
 
 @pytest.mark.parametrize(
@@ -36,3 +42,28 @@ def test_metrics_go_on_without_the_rows_that_are_repeated(tmp_path: Path, name: 
     lines = (tmp_path / "metrics.csv").read_text().split()
     assert lines == ["epoch,step,train_loss,val_auroc", "0,0,3.5,", "0,1,2.5,", "1,2,,0.5"]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.slow
+def test_lightnings_messages_appear_once_and_without_its_advice(tmp_path: Path) -> None:
+    dataset = pack(tmp_path / "data", train=8, validation=4)
+    cache = extract(dataset, tmp_path / "cache")
+    settings = {
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "precision": "bf16-mixed", "log_every_n_steps": 1},
+        "model": {"backbone": "resnet_tiny_clip"},
+        "data": {"batch_size": 4, "num_workers": 0, "crop_px": CANVAS_PX},
+    }
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(settings))
+    places = [f"--data.data={dataset.folder}", f"--data.cache={cache.folder}", f"--out={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "train", "fit", f"--config={recipe}", *places],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + done.stderr
+    assert told.count("`Trainer.fit` stopped: `max_epochs=1` reached.") == told.count("Seed set to 0") == 1
+    assert not [word for word in ("Tip", "LeafSpec", "TPU", "model summary") if word in told]
