@@ -111,12 +111,18 @@ def copy_model(source: Path, target: Path) -> None:
     """Copy what a diffusers folder needs to be loaded.
 
     Raises:
-        ValueError: If the source is no diffusers folder.
+        ValueError: If the source is no diffusers folder, or a link in it leads out of it: a private file of this
+            machine would be handed on with the detector.
     """
     if not (source / "model_index.json").is_file():
         raise ValueError(f"include_model is {source}, which holds no model_index.json: expected a diffusers folder")
+    inside = source.resolve()
+    # A snapshot of the hub is made of links to the files beside it.
+    roots = (inside, inside.parents[1] / "blobs") if inside.parent.name == "snapshots" else (inside,)
     for path in sorted(source.rglob("*")):
         if path.is_file() and path.suffix in _MODEL_FILES:
+            if not any(path.resolve().is_relative_to(root) for root in roots):
+                raise ValueError(f"{path} is a link that leads out of {source}: remove it, or put the file there")
             place = target / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)

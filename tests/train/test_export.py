@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from train.__main__ import main
-from train.export import export_checkpoint
+from train.export import copy_model, export_checkpoint
 from train.model import LareClassifier
 from train.scoring.calibration import Calibration
 from train.task import LareTask
@@ -125,3 +125,22 @@ def test_a_wrong_folder_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"hidden_size": 768}')
     with pytest.raises(ValueError, match=r"has no config\.json of a LareClassifier"):
         LareClassifier.from_pretrained(folder)
+
+
+def test_a_private_file_is_not_handed_on_with_a_diffusion_model(tmp_path: Path) -> None:
+    private = tmp_path / "private.json"
+    private.write_text("{}")
+    model, snapshot = tmp_path / "model", tmp_path / "hub" / "snapshots" / "abc"
+    for folder in (model, snapshot, tmp_path / "hub" / "blobs"):
+        folder.mkdir(parents=True)
+    (model / "model_index.json").write_text("{}")
+    (model / "notes.json").symlink_to(private)
+    with pytest.raises(ValueError, match=r"notes\.json is a link that leads out of .*model: remove it"):
+        copy_model(model, tmp_path / "copy")
+    (tmp_path / "hub" / "blobs" / "0").write_text("{}")
+    (snapshot / "model_index.json").symlink_to("../../blobs/0")  # as the hub's cache lays its files
+    copy_model(snapshot, tmp_path / "other")
+    assert (tmp_path / "other" / "model_index.json").read_text() == "{}"
+    (snapshot / "notes.json").symlink_to(private)
+    with pytest.raises(ValueError, match="leads out of"):
+        copy_model(snapshot, tmp_path / "third")
