@@ -15,13 +15,19 @@ from cache_schema.errors import FingerprintMismatch
 
 STARTER = """
 import errno, os, sys
+import numpy as np
 def refuse(*_):
     raise OSError(errno.EPERM, "Operation not permitted")
 os.link = refuse
-from cache_schema import Fingerprint, FingerprintMismatch, create_cache
+from cache_schema import Fingerprint, FingerprintMismatch, ShardData, create_cache
+fields = {"method": "lare", "timestep": int(sys.argv[2]), "stored_dtype": "float32", "mantissa_bits": 23}
+maps, status, hashes = np.zeros((1, 1, 1, 1), np.float32), np.zeros(1, np.uint8), np.zeros((1, 32), np.uint8)
 sys.stdin.read(1)
 try:
-    create_cache(sys.argv[1], "d" * 64, Fingerprint({"method": "lare", "timestep": int(sys.argv[2])}))
+    cache = create_cache(sys.argv[1], "d" * 64, Fingerprint(fields))
+    print(flush=True)
+    sys.stdin.read()  # until all have started
+    cache.write(f"test-00000{sys.argv[2]}.zarr.zip", ShardData(["a"], maps, status, hashes, {"reasons": {}}))
 except FingerprintMismatch:
     sys.exit(7)
 """
@@ -79,20 +85,27 @@ def test_of_many_threads_exactly_one_wins(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(won) == 1 and (tmp_path / "a").read_text() == str(won[0]) and _names(tmp_path) == ["a"]
 
 
-def test_of_many_processes_exactly_one_makes_the_cache(tmp_path: Path) -> None:
+def test_of_many_processes_exactly_one_fills_the_cache(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     starters = [
-        subprocess.Popen([sys.executable, "-c", STARTER, str(folder), str(number)], stdin=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", STARTER, str(folder), str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         for number in range(5)
     ]
     for starter in starters:
         assert starter.stdin is not None
         starter.stdin.write(b"x")
-        starter.stdin.close()
-    codes = [starter.wait() for starter in starters]
+        starter.stdin.flush()
+    for starter in starters:  # an empty cache takes the settings of whoever comes later
+        assert starter.stdout is not None
+        starter.stdout.readline()
+    for starter in starters:
+        starter.communicate()
+    codes = [starter.returncode for starter in starters]
     assert sorted(codes) == [0, 7, 7, 7, 7]
     assert open_cache(folder).fields["timestep"] == codes.index(0)
-    assert _names(folder) == ["cache.json"]
+    assert _names(folder) == ["cache.json", f"test-00000{codes.index(0)}.zarr.zip"]
 
 
 @pytest.mark.usefixtures("plain")
@@ -102,7 +115,7 @@ def test_a_claim_of_a_killed_process_is_taken_over(tmp_path: Path, monkeypatch: 
     create_cache(tmp_path, "d" * 64, Fingerprint({"method": "lare"}))
     assert open_cache(tmp_path).fields == {"method": "lare"}
     with pytest.raises(FingerprintMismatch):
-        create_cache(tmp_path, "d" * 64, Fingerprint({"method": "dire"}))
+        create_cache(tmp_path, "d" * 64, Fingerprint({"method": "dire"}), in_use=True)
 
 
 @pytest.mark.usefixtures("plain")
