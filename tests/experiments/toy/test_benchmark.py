@@ -10,6 +10,7 @@ from experiments.toy.benchmark import ToyBenchmarkConfig
 from experiments.toy.data import TASKS
 from experiments.toy.telling import TELLING
 from tests.experiments.made_up import run_here
+from train.scoring.prediction_file import hash_predictions
 from train.scoring.titles import TITLES
 from workflow import stages
 from workflow.code_hash import ROOT
@@ -80,7 +81,8 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
             assert set(reading["sources"]) == SOURCES and len(reading["controls"]) == 8 - (task != "plain")
             assert negatives in reading["controls"] and f"| ({negatives}) |" in text
         assert set(results["differences"]["full − image_only"]) == SOURCES
-        assert results["settings"]["readings"]["mean_lare"] == [str(out / "plain/predictions/test/mean_lare.parquet")]
+        shared = hash_predictions(out / "plain/predictions/test/mean_lare.parquet")
+        assert results["settings"]["readings_sha256"]["mean_lare"] == [shared]
         assert all(None not in thresholds for thresholds in results["settings"]["thresholds"].values())
     weights = {path: path.stat() for path in out.rglob("best.ckpt")}
     assert len(weights) == 6
