@@ -1,5 +1,6 @@
 """Command line of stage 1: `python -m extract pack --src … --out …`, `python -m extract run --data … --cache … …`."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
@@ -125,6 +126,7 @@ def _run(args: Sequence[str] | None) -> int:
         work = command.prepare(command.config(**settings))
     except ValueError as error:
         parser.error(str(error))
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores do no harm
     with logging_redirect_tqdm():
         return work()
 

@@ -27,7 +27,8 @@ def say_once() -> None:
     """Let each message of Lightning appear once, without its advertisements and its complaints about libraries."""
     logging.getLogger("lightning").handlers.clear()  # it has a handler of its own beside the program's
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_tells_something)
-    for message in (".*LeafSpec.* is deprecated", "Precision .* is not supported by the model summary"):
+    messages = (".*LeafSpec.* is deprecated", "Precision .* is not supported by the model summary")
+    for message in (*messages, "This DataLoader will create"):  # more workers than cores do no harm
         warnings.filterwarnings("ignore", message)
 
 
