@@ -4,6 +4,7 @@ Help and misspelt flags are answered from the source alone. The work is loaded w
 """
 
 import locale
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -63,9 +64,8 @@ def _run(called: str, verb: Verb, args: Sequence[str]) -> int:
     arguments = ["--help"] if "help" in flags else translate(verb, args)
     if verb.command == ("train", "predict") and "help" not in flags:
         arguments = complete_predict(arguments)
-    from cache_schema.program import exit_on_sigterm, keep_imports_ours  # a third of a second that help does without
+    from cache_schema.program import exit_on_sigterm  # a third of a second that help does without
 
-    keep_imports_ours()
     exit_on_sigterm()
     work = import_module(f"{verb.command[0]}.__main__").main
     status: int = work([*verb.command[1:], *arguments])
@@ -121,6 +121,8 @@ def _write(text: str) -> int:
 
 def run_as_program() -> NoReturn:
     """`main` as a process of its own."""
+    if sys.path[:1] not in ([""], [os.getcwd()]):  # as cache_schema.program.keep_imports_ours
+        os.environ["PYTHONSAFEPATH"] = "1"
     if sys.flags.utf8_mode == 0 and locale.getencoding().lower() not in ("utf-8", "utf8"):
         from cache_schema.program import read_files_as_utf8  # a third of a second that most calls do without
 
