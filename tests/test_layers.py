@@ -1,4 +1,4 @@
-"""The contracts of who may import whom leave nothing out, and break where they should."""
+"""The contracts of who may import whom leave nothing out, and break where they should; so does what the linter bans."""
 
 import os
 import shutil
@@ -74,3 +74,10 @@ def test_an_import_that_runs_upward_or_in_a_circle_is_found(tmp_path: Path) -> N
     said = lint(tmp_path)
     for broken in WRONG:
         assert f"{CONTRACTS[broken]['name']} BROKEN" in said
+
+
+def test_the_linter_refuses_another_opener_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "sample.py").write_text('"""A module."""\n\nfrom PIL import Image\n\nImage.open("picture.jpg")\n')
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", ROOT / "pyproject.toml", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "TID251 `PIL.Image.open` is banned: cache_schema.open_image" in done.stdout
