@@ -110,19 +110,15 @@ def check_overflow(setting: Setting) -> list[Outcome]:
 
 def _config(setting: Setting, dataset: Dataset, name: str, **changes: Any) -> ExtractConfig:
     settings = {
-        "data": str(dataset.folder),
-        "cache": str(setting.folder / f"cache-{name}-{dataset.folder.name}"),
         "model": setting.config.toy_model,
         "image_size": TOY_PX,
         "ensemble_size": 2,
         "compute_dtype": "fp32",
         "stored_dtype": "float32",
         "batch_size": 16,
-        "num_workers": 0,
-        "device": setting.device.type,
         "max_reject_fraction": 1.0,
     }
-    return ExtractConfig(**settings | changes)
+    return setting.extract_config(dataset.folder, f"{name}-{dataset.folder.name}", **settings | changes)
 
 
 def _extract(setting: Setting, dataset: Dataset, name: str, **changes: Any) -> Maps:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from bench.data.pictures import make_jpegs, pack_jpegs
 from bench.data.sd15 import save_sd15
 from cache_schema import Dataset, check_choice
+from extract import ExtractConfig
 
 Size = Literal["tiny", "full"]
 TOY_PX = 64
@@ -97,6 +98,11 @@ class Setting:
         jpegs = [different[i % len(different)] for i in range(num_pictures)]
         rows = -(-num_pictures // num_tars)
         return pack_jpegs(self.folder / name, jpegs, rows_per_tar=rows, last_first=last_first)
+
+    def extract_config(self, data: Path, name: str, **settings: Any) -> ExtractConfig:
+        """Settings of a run on the device, into a cache of its own below the checks' folder."""
+        places = {"data": str(data), "cache": str(self.folder / f"cache-{name}"), "device": self.device.type}
+        return ExtractConfig(**places | {"num_workers": 0} | settings)
 
     def synchronize(self) -> None:
         """Wait for the device."""

@@ -20,6 +20,8 @@ from cache_schema import open_cache
 from extract import ExtractConfig, Inputs, Job, count_macs
 from extract.run.images import RowSettings, load_batches
 from extract.run.maps import MapMaker
+from extract.run.methods import Method, make_method
+from extract.run.model import Model
 
 ENSEMBLE_SIZE = 4
 LARGE_PICTURE_PX = 500
@@ -80,27 +82,28 @@ def check_speed(setting: Setting) -> list[Outcome]:
     outcomes = []
     peak = _peak_flop_rate(setting)
     for way in WAYS:
-        for size in (16, 32, 64) if setting.config.size == "full" else (2,):
-            if way.compiled and not setting.is_gpu:
-                outcomes.append(needs_cuda("models, compiled", "a CPU's compiler is not what is asked about"))
-                continue
-            outcomes.append(_measure_models(setting, way, size, peak))
+        if way.compiled and not setting.is_gpu:
+            outcomes.append(needs_cuda("models, compiled", "a CPU's compiler is not what is asked about"))
+            continue
+        config = _config(setting, Path(), setting.large_model, "models", channels_last=way.channels_last)
+        checked = Model.prepare(config, None, config.needs, [config.timestep])  # reads no weights to hash them
+        model: Any = checked.load()
+        if way.compiled:
+            model.compile()
+        method = make_method(config, checked.folder)
+        sizes = (16, 32, 64) if setting.config.size == "full" else (2,)
+        outcomes += [_measure_models(setting, way, model, method, size, peak) for size in sizes]
     return outcomes
 
 
-def _measure_models(setting: Setting, way: _Way, batch_size: int, peak: float) -> Outcome:
-    data = setting.toy_data
-    config = _config(setting, data.folder, setting.large_model, "models", channels_last=way.channels_last)
-    job = Job.prepare(config)
-    model: Any = job.model.load()
-    if way.compiled:
-        model.compile()
+def _measure_models(setting: Setting, way: _Way, model: Any, method: Method, batch_size: int, peak: float) -> Outcome:
+    config = method.config
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(batch_size, 3, setting.large_px, setting.large_px, generator=rng).to(setting.device) * 2 - 1
-    noise = torch.randn(batch_size, ENSEMBLE_SIZE + 1, *job.method.latent_shape, generator=rng).to(setting.device)
+    noise = torch.randn(batch_size, ENSEMBLE_SIZE + 1, *method.latent_shape, generator=rng).to(setting.device)
     inputs = Inputs(images, noise[:, 0], noise[:, 1:], model.condition([config.prompt] * batch_size))
     works: dict[str, Callable[[], object]] = {
-        "all": lambda: job.method.compute_maps(model, inputs, config.variants),
+        "all": lambda: method.compute_maps(model, inputs, config.variants),
         "encoder": lambda: model.encode(inputs.images, inputs.posterior_noise),
     }
     with torch.inference_mode():
@@ -113,7 +116,7 @@ def _measure_models(setting: Setting, way: _Way, batch_size: int, peak: float) -
             for name, work in works.items()
         }
     rate = batch_size / seconds["all"]
-    share = 2 * count_macs(job.model.folder, setting.large_px, ENSEMBLE_SIZE) * rate / peak
+    share = 2 * count_macs(method.folder, setting.large_px, ENSEMBLE_SIZE) * rate / peak
     memory = f", {torch.cuda.max_memory_allocated(setting.device) / 2**30:.1f} GiB" if setting.is_gpu else ""
     text = f"{rate:,.0f} images/s, {share:.0%} of the peak{memory}, encoder {seconds['encoder'] / seconds['all']:.0%}"
     return Outcome(f"models, {way.name}, batch {batch_size}", text, "measured")
@@ -177,16 +180,12 @@ def _watch_shared_memory() -> Iterator[list[float]]:
 
 def _config(setting: Setting, data: Path, model: Path, name: str, **changes: Any) -> ExtractConfig:
     settings = {
-        "data": str(data),
-        "cache": str(setting.folder / f"cache-{name}"),
         "model": str(model),
         "image_size": setting.large_px,
         "ensemble_size": ENSEMBLE_SIZE,
         "compute_dtype": "bf16" if setting.is_gpu else "fp32",
         "batch_size": setting.sized(32, 2),
-        "num_workers": 0,
-        "device": setting.device.type,
         "overwrite": True,
         "max_reject_fraction": 1.0,
     }
-    return ExtractConfig(**settings | changes)
+    return setting.extract_config(data, name, **settings | changes)

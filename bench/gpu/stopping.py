@@ -12,7 +12,6 @@ from bench.gpu.outcome import Outcome, judged
 from bench.gpu.setting import TOY_PICTURE_PX, Setting
 from bench.gpu.speed import LARGE_PICTURE_PX
 from cache_schema import open_cache
-from extract import ExtractConfig
 
 MAX_SECONDS = 10.0
 EXIT_SIGTERM = 143
@@ -24,15 +23,14 @@ def check_sigterm(setting: Setting) -> list[Outcome]:
     data = setting.pack(
         "stopped", setting.sized(2048, 100), setting.sized(LARGE_PICTURE_PX, TOY_PICTURE_PX), num_tars=1
     )
-    config = ExtractConfig(
-        data=str(data.folder),
-        cache=str(setting.folder / "cache-stopped"),
+    config = setting.extract_config(
+        data.folder,
+        "stopped",
         model=str(setting.large_model),
         image_size=setting.large_px,
         compute_dtype="bf16" if setting.is_gpu else "fp32",
         batch_size=setting.sized(32, 4),
         num_workers=setting.sized(4, 1),
-        device=setting.device.type,
     )
     file = setting.folder / "stopped.yaml"
     file.write_text(yaml.safe_dump(asdict(config)), encoding="utf-8")

@@ -13,7 +13,7 @@ from bench.data.pictures import make_jpegs, pack_jpegs
 from bench.gpu.outcome import Outcome, judged, needs_cuda
 from bench.gpu.setting import TOY_PICTURE_PX, Setting
 from bench.gpu.speed import LARGE_PICTURE_PX, count_syncs
-from extract import ExtractConfig, Job
+from extract import Job
 from train import LareDataModule, LareTask
 from train.data.random_state import RandomState
 
@@ -148,15 +148,14 @@ def _make_features(setting: Setting, num_images: int) -> tuple[Path, Path]:
         return made | ({"image_source": "generated"} if number % 2 else {})
 
     data = pack_jpegs(setting.folder / "training", jpegs, rows_per_tar=1024, changes=changes).folder
-    config = ExtractConfig(
-        data=str(data),
-        cache=str(setting.folder / "cache-training"),
+    config = setting.extract_config(
+        data,
+        "training",
         model=setting.config.toy_model,
         image_size=px,
         ensemble_size=1,
         batch_size=setting.sized(64, 4),
         num_workers=setting.sized(8, 0),
-        device=setting.device.type,
     )
     Job.prepare(config).run()
     return data, Path(config.cache)
