@@ -59,7 +59,7 @@ from cache_schema.store import (
     round_mantissa,
 )
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
-from cache_schema.turns import LARGE_BYTES, share_turns
+from cache_schema.turns import LARGE_BYTES, decoding_turn, share_turns
 from cache_schema.updating import UPDATABLE, update_index
 from cache_schema.workers import end_with_parent
 from cache_schema.writing import append_dataset, check_new, write_dataset
@@ -113,6 +113,7 @@ __all__ = [
     "create_cache",
     "decode_file",
     "decode_image",
+    "decoding_turn",
     "derive_cache",
     "end_with_parent",
     "file_name",

@@ -21,6 +21,7 @@ from train.record import TRAINED_ON, check_same_features, describe_features, des
 from train.scoring import metrics
 from train.scoring.calibration import Calibration, fit_calibration
 from train.scoring.prediction_file import generated_score
+from train.weight_decay import check_groups, parameter_groups
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class LareTask(LightningModule):
         Args:
             learning_rate: Of the optimiser, at the start.
             optimizer: Adam, or Adam with decoupled weight decay.
-            weight_decay: Of the optimiser.
+            weight_decay: Of the optimiser; norms, biases and position embeddings have none.
             schedule: "constant"; "plateau" halves the rate once `monitor` has not risen for more than four validations,
                 down to 1e-7; "cosine" falls to 0 over the whole fit.
             monitor: Validation metric that "plateau" follows, one of `MONITORS`.
@@ -228,8 +229,8 @@ class LareTask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule by the settings."""
         kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
-        learning = [p for p in self.parameters() if p.requires_grad]
-        optimizer = kind(learning, lr=self.learning_rate, weight_decay=self.weight_decay)
+        groups = parameter_groups(self, self.weight_decay)
+        optimizer = kind(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
         if self.schedule == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", factor=0.5, patience=4, min_lr=1e-7)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
@@ -268,8 +269,10 @@ class LareTask(LightningModule):
 
         Raises:
             FingerprintMismatch: If they differ in a field that `allow_difference` does not name.
+            ValueError: If the stopped fit decayed other parameters.
         """
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_groups(checkpoint, self, self.weight_decay)
             resuming.reopen_epoch(checkpoint)
             resuming.forget_files_elsewhere(checkpoint, Path(self.trainer.default_root_dir))
         elif self._trainer is not None:

@@ -64,7 +64,13 @@ def _fit(made: SimpleNamespace, folder: Path, ckpt: Path | None = None, **settin
     ]
     if "stop" in settings:
         callbacks.append(StopAt(settings.pop("stop")))
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
+    quiet["default_root_dir"] = folder  # as the command has it: files below it are the fit's own
     trainer = Trainer(**quiet, callbacks=callbacks, log_every_n_steps=1, **{"max_epochs": EPOCHS, **settings})
     trainer.fit(task, datamodule=module(made.dataset, made.cache, batch_size=4), ckpt_path=ckpt, weights_only=True)
     return trainer.global_step

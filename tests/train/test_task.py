@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.nn import BatchNorm2d, LayerNorm
 from torch.utils.data import DataLoader
 
 from cache_schema import FingerprintMismatch
@@ -207,6 +208,42 @@ def test_optimiser_and_schedule_follow_the_settings(settings: dict, optimizer: t
     assert frozen.isdisjoint(id(p) for group in used.param_groups for p in group["params"])
     if schedule:
         assert type(made["lr_scheduler"]["scheduler"]) is schedule
+
+
+def test_weight_decay_leaves_norms_biases_and_position_embeddings_alone() -> None:
+    task = LareTask(**TINY, optimizer="adamw", weight_decay=0.1, learning_rate=0.01, schedule="constant")
+    before = {name: p.detach().clone() for name, p in task.named_parameters()}
+    optimizer = task.configure_optimizers()
+    for parameter in task.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()  # without a gradient only the decay moves weights
+    decayed = {name for name, p in task.named_parameters() if not torch.equal(p, before[name])}
+    for name, old in before.items():
+        is_free = old.ndim <= 1 or name.endswith((".pos_embed", ".position"))
+        assert (name in decayed) is not (is_free or not old.any()), name
+    assert {"model.spatial.query.weight", "model.head.weight"} <= decayed
+    norms = [name for name, module in task.named_modules() if isinstance(module, BatchNorm2d | LayerNorm)]
+    assert norms and decayed.isdisjoint(f"{name}.weight" for name in norms)
+
+
+def test_without_weight_decay_the_optimiser_has_one_group_as_before() -> None:
+    (group,) = LareTask(**TINY, schedule="constant").configure_optimizers().param_groups
+    assert group["weight_decay"] == 0
+
+
+def test_a_fit_that_decayed_all_parameters_is_not_resumed(tmp_path: Path) -> None:
+    recipe = {**TINY, "optimizer": "adamw", "weight_decay": 0.1, "schedule": "constant"}
+    trainer = _trainer(tmp_path, max_epochs=1)
+    trainer.fit(LareTask(**recipe), TinyDataModule())
+    trainer.save_checkpoint(tmp_path / "new.ckpt")
+    _trainer(tmp_path, max_epochs=2).fit(LareTask(**recipe), TinyDataModule(), ckpt_path=tmp_path / "new.ckpt")
+    checkpoint = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    free, decayed = checkpoint["optimizer_states"][0]["param_groups"]
+    merged = decayed | {"params": free["params"] + decayed["params"]}
+    checkpoint["optimizer_states"][0]["param_groups"] = [merged]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(ValueError, match=r"optimiser has groups of \[\d+\] parameters.*Start a new fit"):
+        _trainer(tmp_path, max_epochs=2).fit(LareTask(**recipe), TinyDataModule(), ckpt_path=tmp_path / "old.ckpt")
 
 
 def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:

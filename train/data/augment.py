@@ -1,4 +1,7 @@
-"""Changes to the image alone: what pictures go through on the way to a viewer. Off by default.
+"""Changes to the image alone: what files go through on the way to a viewer. Off by default.
+
+A picture is changed at its own size, before a view brings it to a canvas or cuts it: files are blurred and encoded
+whole. On a canvas every crop would see the blocks of JPEG at the same places, and at a size that no file has them at.
 
 The map stays as extracted. Geometry, which moves image and map together, is in `train.data.views`.
 """
@@ -15,8 +18,16 @@ from torchvision.transforms.v2.functional import (  # type: ignore[import-untype
     adjust_saturation,
 )
 
-from cache_schema import open_image
+from cache_schema import decoding_turn
+from train.data.decoding import decode_pixels
 from train.data.plan import seeded_rng
+
+MAX_JPEG_PX = 65_500
+"""Longest side that libjpeg encodes."""
+CHANGES = ("color", "blur", "jpeg")
+"""In the order that they are made in."""
+_BYTES_A_PIXEL = 16
+"""Memory that a change takes at most: two pictures of Pillow's, which keeps four bytes a pixel, and their arrays."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +42,14 @@ class ImageChanges:
     """
 
     jpeg_probability: float = 0.0
-    """How many of the images are encoded as JPEG (4:2:0) and decoded again."""
+    """How many of the images are encoded as JPEG (4:2:0) and decoded again. A side above 65,500 px fits no JPEG: such
+    an image stays as it is."""
     jpeg_quality: tuple[int, int] = (50, 95)
     """Least and greatest quality, of 1 … 100; every whole number between is as likely."""
     blur_probability: float = 0.0
     """How many of the images are blurred by a Gaussian (Pillow's: three box filters of together that variance)."""
     blur_sigma: tuple[float, float] = (0.5, 2.0)
-    """Least and greatest standard deviation, in px."""
+    """Least and greatest standard deviation, in px of the picture at its own size."""
     color_probability: float = 0.0
     """How many of the images get another brightness, contrast, saturation and hue, in this order."""
     brightness: float = 0.2
@@ -51,7 +63,7 @@ class ImageChanges:
 
     def __post_init__(self) -> None:
         """Check probabilities and ranges."""
-        for name in ("jpeg_probability", "blur_probability", "color_probability", "brightness", "contrast"):
+        for name in (*(f"{change}_probability" for change in CHANGES), "brightness", "contrast"):
             _check_range(name, (0.0, getattr(self, name)), 1.0)
         _check_range("saturation", (0.0, self.saturation), 1.0)
         _check_range("hue", (0.0, self.hue), 0.5)
@@ -63,13 +75,13 @@ class ImageChanges:
     @property
     def any(self) -> bool:
         """Whether any change has a probability above 0."""
-        return max(self.jpeg_probability, self.blur_probability, self.color_probability) > 0
+        return any(getattr(self, f"{change}_probability") > 0 for change in CHANGES)
 
-    def apply(self, frame: np.ndarray, seed: int, epoch: int, key: str) -> np.ndarray:
-        """Change an image.
+    def apply(self, pixels: np.ndarray, seed: int, epoch: int, key: str) -> np.ndarray:
+        """Change a picture.
 
         Args:
-            frame: (height, width, 3), uint8; it is left as it is.
+            pixels: The picture at its own size, (height, width, 3), uint8; it is left as it is.
             seed: Seed of the run.
             epoch: Number of the epoch.
             key: Key of the sample.
@@ -77,14 +89,19 @@ class ImageChanges:
         Returns:
             Same shape, uint8. The very same array if nothing was drawn.
         """
-        picture = unchanged = Image.fromarray(frame)
-        if (rng := _drawn("color", self.color_probability, seed, epoch, key)) is not None:
-            picture = self._recolor(picture, rng)
-        if (rng := _drawn("blur", self.blur_probability, seed, epoch, key)) is not None:
-            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*self.blur_sigma)))
-        if (rng := _drawn("jpeg", self.jpeg_probability, seed, epoch, key)) is not None:
-            picture = _through_jpeg(picture, int(rng.integers(*self.jpeg_quality, endpoint=True)))
-        return frame if picture is unchanged else np.asarray(picture)
+        drawn = {change: _drawn(change, getattr(self, f"{change}_probability"), seed, epoch, key) for change in CHANGES}
+        if not any(drawn.values()):
+            return pixels
+        with decoding_turn(pixels.size // 3 * _BYTES_A_PIXEL):
+            picture = unchanged = Image.fromarray(pixels)
+            if (rng := drawn["color"]) is not None:
+                picture = self._recolor(picture, rng)
+            if (rng := drawn["blur"]) is not None:
+                picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*self.blur_sigma)))
+            if (rng := drawn["jpeg"]) is None or max(picture.size) > MAX_JPEG_PX:
+                return pixels if picture is unchanged else np.asarray(picture)
+            data = _to_jpeg(picture, int(rng.integers(*self.jpeg_quality, endpoint=True)))
+        return decode_pixels(data)  # has a turn of its own
 
     def _recolor(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         picture = adjust_brightness(picture, 1 + self.brightness * rng.uniform(-1, 1))
@@ -103,10 +120,10 @@ def _drawn(change: str, probability: float, seed: int, epoch: int, key: str) -> 
     return rng if rng.random() < probability else None
 
 
-def _through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+def _to_jpeg(picture: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return open_image(buffer, ("JPEG",))
+    return buffer.getvalue()
 
 
 def _check_range(name: str, bounds: tuple[float, float], most: float) -> None:

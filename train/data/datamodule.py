@@ -14,7 +14,7 @@ from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
 from train.data.loader import BatchReader, PlannedLoader, TrainingLoader
 from train.data.native_views import check_view, make_view, only_size
-from train.data.plan import derangement, evaluation_plan, num_training_steps, training_plan
+from train.data.plan import PLAN, derangement, evaluation_plan, num_training_steps, training_plan
 from train.data.samples import Samples, select_samples
 from train.data.views import View
 
@@ -42,7 +42,7 @@ class LareDataModule(LightningDataModule):
             `crop`: interpolated under the box, for samples that all have one image size.
         crop_px: Side of the box. Where the map is cut too: a multiple of the latent stride, at most the canvas's side.
         flip: Mirror half of the training samples, image and map together.
-        changes: What is done to training images alone, before they are cut: JPEG, blur, colour. Their maps stay.
+        changes: What is done to training images alone, at their own size: JPEG, blur, colour. Their maps stay.
         permute_maps: In test and prediction give each sample the map of another of its tar: a control that shows
             whether a detector uses the map. A seeded permutation of the tar's samples, shifted by one.
         on_mismatch: A tar whose store is missing, damaged or stale: `error`, or `skip`, which leaves out and counts the
@@ -241,6 +241,7 @@ class LareDataModule(LightningDataModule):
 
     def _plan_identity(self, samples: Samples) -> dict[str, int | str]:
         return {
+            "plan": PLAN,
             "seed": self.seed,
             "batch_size": self.batch_size,
             "ranks": self._ranks()[1],
@@ -254,7 +255,7 @@ class LareDataModule(LightningDataModule):
         if changed:
             raise ValueError(
                 f"the checkpoint was saved within another plan ({', '.join(changed)}), whose next batch does not exist "
-                "here. Resume with the settings it was saved with, or start a new run from its weights."
+                "here. Resume with the settings and the version it was saved with, or start a new run from its weights."
             )
 
     def _ranks(self) -> tuple[int, int]:

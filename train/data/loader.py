@@ -34,7 +34,7 @@ class BatchReader(Dataset[Batch]):
         view: What is cut of image and map.
         seed: Seed of the random boxes and changes; None takes the centre box and changes nothing.
         flip: Whether random boxes are also mirrored.
-        changes: What is done to images alone, before they are cut.
+        changes: What is done to images alone, at their own size.
         map_positions: For each sample the position of the one whose map it gets; None: its own.
         maps: Whether batches have maps.
         images: Whether batches have images.
@@ -103,10 +103,10 @@ class BatchReader(Dataset[Batch]):
     def _load_images(self, positions: np.ndarray, places: list[Placement], epoch: int) -> np.ndarray:
         images = np.empty((len(positions), self._view.crop_px, self._view.crop_px, 3), dtype=np.uint8)
         for i, tar, row in self._by_tar(positions):
-            frame = self._view.frame(load_pixels(tar, row))
+            pixels = load_pixels(tar, row)
             if self._seed is not None and self._changes.any:
-                frame = self._changes.apply(frame, self._seed, epoch, tar.keys[row])
-            images[i] = self._view.cut_image(frame, places[i])
+                pixels = self._changes.apply(pixels, self._seed, epoch, tar.keys[row])
+            images[i] = self._view.cut_image(self._view.frame(pixels), places[i])
         return images.transpose(0, 3, 1, 2)
 
     def _load_maps(self, positions: np.ndarray, places: list[Placement]) -> np.ndarray:

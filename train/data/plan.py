@@ -10,6 +10,9 @@ import struct
 
 import numpy as np
 
+PLAN = 2
+"""Raised when the same settings give other batches: a fit cannot go on within an epoch of another plan."""
+
 
 def seeded_rng(*parts: object) -> np.random.Generator:
     """A random stream that is a function of its arguments alone.
@@ -47,7 +50,8 @@ def training_plan(
 ) -> np.ndarray:
     """Batches of one training epoch, for every rank.
 
-    Fewer than ranks × batch_size samples sit the epoch out; which ones is drawn anew each epoch.
+    Fewer than ranks × batch_size samples sit the epoch out. They are drawn anew each epoch and from all samples alike,
+    before blocks are made: the end of the last block would be one tar's, and small tars' samples would train less.
 
     Args:
         tars: Tar number of each sample, (n,), int.
@@ -61,18 +65,18 @@ def training_plan(
         Positions in `tars`, (ranks, steps, batch_size), int64, no position twice. `plan[:, step]` is a global batch.
     """
     rng = seeded_rng("plan", seed, epoch)
+    steps = num_training_steps(len(tars), batch_size, ranks)
+    taken = np.sort(rng.permutation(len(tars))[: ranks * steps * batch_size])
     _, tar_of = np.unique(tars, return_inverse=True)
     tar_places = rng.permutation(tar_of.max(initial=-1) + 1)
-    by_tar = _shuffle_within(tar_places[tar_of], rng)
-    steps = num_training_steps(len(tars), batch_size, ranks)
+    by_tar = taken[_shuffle_within(tar_places[tar_of[taken]], rng)]
     plan = np.empty((ranks, steps, batch_size), dtype=np.int64)
-    for rank, part in enumerate(np.array_split(by_tar, ranks)):
+    for rank, part in enumerate(np.split(by_tar, ranks)):
         _, tar_of_part = np.unique(tar_places[tar_of[part]], return_inverse=True)
         num_tars = int(tar_of_part.max(initial=-1)) + 1
         num_blocks = -(-num_tars // block_tars)
         blocks = tar_of_part * num_blocks // max(num_tars, 1)
-        shuffled = part[_shuffle_within(blocks, rng)]
-        plan[rank] = shuffled[: steps * batch_size].reshape(steps, batch_size)
+        plan[rank] = part[_shuffle_within(blocks, rng)].reshape(steps, batch_size)
     return plan
 
 

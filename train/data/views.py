@@ -34,7 +34,7 @@ class Placement:
 
 
 class View(Protocol):
-    """Cuts an image and its map. Pixels are first framed, then cut, so that they can be changed in between."""
+    """Cuts an image and its map: pixels are first framed, then cut."""
 
     @property
     def crop_px(self) -> int:

@@ -1,11 +1,12 @@
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from train.data.augment import NO_CHANGES, ImageChanges
+from train.data.augment import MAX_JPEG_PX, NO_CHANGES, ImageChanges
 
 FRAME = np.asarray(
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((64, 48))
@@ -58,6 +59,27 @@ def test_jpeg_is_that_of_one_quality() -> None:
     assert (changed(ImageChanges(jpeg_probability=1, jpeg_quality=(30, 30))) == expected).all()
     images = {changed(ImageChanges(jpeg_probability=1, jpeg_quality=(30, 32)), str(i)).tobytes() for i in range(40)}
     assert len(images) == 3
+
+
+def test_a_picture_that_no_jpeg_can_hold_stays_as_it_is() -> None:
+    long = np.zeros((1, MAX_JPEG_PX + 1, 3), dtype=np.uint8)
+    assert ImageChanges(jpeg_probability=1).apply(long, 0, 0, "a") is long
+    longest = np.full((1, MAX_JPEG_PX, 3), (250, 10, 120), dtype=np.uint8)
+    assert ImageChanges(jpeg_probability=1).apply(longest, 0, 0, "a").shape == longest.shape
+
+
+def test_a_large_picture_is_changed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    @contextmanager
+    def turn(num_bytes: int) -> Iterator[None]:
+        taken.append(num_bytes)
+        yield
+
+    monkeypatch.setattr("train.data.augment.decoding_turn", turn)
+    changed(ImageChanges(jpeg_probability=1))
+    changed(NO_CHANGES)
+    assert taken == [16 * FRAME.size // 3]
 
 
 def test_blur_smooths() -> None:

@@ -1,5 +1,6 @@
 """Views and image changes through the datamodule: settings, determinism, and what stays as it was."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import ImageFilter
 from torch import Tensor
 
-from cache_schema import Cache, Dataset, write_dataset
+from cache_schema import Cache, Dataset, decode_image, read_image_bytes, write_dataset
 from tests.samples import make_sample
 from tests.train.packed import cell_means, extract, module, pack
 from train.data.augment import ImageChanges
@@ -67,6 +69,26 @@ def test_changes_are_drawn_anew_each_epoch_and_do_not_depend_on_workers(dataset:
     assert all(same(epochs[0], epochs[2])) and all(same(epochs[1], epochs[3]))
     both = epochs[0].keys() & epochs[1].keys()
     assert sum(torch.equal(epochs[0][row], epochs[1][row]) for row in both) < len(both) / 4
+
+
+@pytest.mark.parametrize("view", [{"view": "canvas"}, {"view": "native", "alignment": "whole"}])
+def test_pictures_are_changed_at_their_own_size(tmp_path: Path, view: dict[str, Any]) -> None:
+    # On the canvas, the same blocks of JPEG would lie in every crop at the same places, and at no real file's size.
+    dataset = write_dataset(tmp_path / "data", [make_sample(i, size_px=53) for i in range(6)], {}, max_rows=6)
+    changes = ImageChanges(jpeg_probability=1.0, jpeg_quality=(30, 30), blur_probability=1.0, blur_sigma=(1.5, 1.5))
+    data = module(
+        dataset, extract(dataset, tmp_path / "cache"), changes=changes, flip=False, seed=4, crop_px=12, **view
+    )
+    cut = data.make_view(data._split_samples("train"))
+    keys, rows = dataset.rows(0)["key"].to_pylist(), dataset.rows(0)
+    for row, image in by_row(data.train_dataloader(), "image").items():
+        read = read_image_bytes(dataset.tar_path(0), rows["offset"][row].as_py(), rows["size"][row].as_py())
+        buffer = io.BytesIO()
+        blurred = decode_image(read).filter(ImageFilter.GaussianBlur(1.5))
+        blurred.save(buffer, "JPEG", quality=30, subsampling="4:2:0")
+        expected = cut.frame(np.asarray(decode_image(buffer.getvalue())))
+        expected = cut.cut_image(expected, cut.random(4, 0, keys[row], flip=False))
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), expected)
 
 
 # Views

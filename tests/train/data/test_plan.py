@@ -25,6 +25,24 @@ def test_training_plan_drops_other_samples_in_other_epochs() -> None:
     assert len(frozenset.union(*dropped)) > len(TARS) / 2
 
 
+@pytest.mark.parametrize(("block_tars", "ranks"), [(1, 1), (3, 1), (1, 2)])
+def test_training_plan_drops_samples_of_small_and_large_tars_alike(block_tars: int, ranks: int) -> None:
+    # Small tars' samples sat out 2.5 times as often as others while the end of the last block was dropped.
+    sizes = np.array([200, 8, 200, 8, 8, 200, 8, 8])
+    tars, epochs = np.repeat(np.arange(8), sizes), 400
+    sat_out = np.zeros(len(tars))
+    settings = {"seed": 0, "batch_size": 30, "ranks": ranks, "block_tars": block_tars}
+    for epoch in range(epochs):
+        taken = training_plan(tars, epoch=epoch, **settings).ravel()
+        assert len(taken) == len(np.unique(taken)) == len(tars) // (30 * ranks) * 30 * ranks
+        sat_out += ~np.isin(np.arange(len(tars)), taken)
+    share, expected = sat_out / epochs, len(tars) % (30 * ranks) / len(tars)
+    small = np.isin(tars, np.flatnonzero(sizes == 8))
+    deviation = (expected * (1 - expected) / (epochs * small.sum())) ** 0.5
+    assert abs(share[small].mean() - expected) < 5 * deviation
+    assert abs(share[~small].mean() - expected) < 5 * deviation
+
+
 def test_training_plan_depends_on_seed_epoch_and_ranks_only() -> None:
     assert (plan() == plan()).all()
     others = [plan(epoch=1), plan(seed=1), plan(ranks=2)[0]]
