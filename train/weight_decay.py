@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from timm.optim import param_groups_weight_decay
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import nn
 
 POSITIONS = ("position", "pos_embed")
