@@ -13,6 +13,7 @@ from cache_schema import SPLITS, CacheError, check_choice, check_least
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
 from train.data.loader import BatchReader, PlannedLoader, TrainingLoader
+from train.data.map_controls import check_no_label, compute_mean_map
 from train.data.native_views import check_view, make_view, only_size
 from train.data.plan import PLAN, derangement, evaluation_plan, num_training_steps, training_plan
 from train.data.samples import Samples, select_samples
@@ -43,8 +44,11 @@ class LareDataModule(LightningDataModule):
         crop_px: Side of the box. Where the map is cut too: a multiple of the latent stride, at most the canvas's side.
         flip: Mirror half of the training samples, image and map together.
         changes: What is done to training images alone, at their own size: JPEG, blur, colour. Their maps stay.
-        permute_maps: In test and prediction give each sample the map of another of its tar: a control that shows
-            whether a detector uses the map. A seeded permutation of the tar's samples, shifted by one.
+        permute_maps: Give each sample the map of another of its split and tar, in training and validation as in test
+            and prediction: a control that has the detector's architecture and no map of its own. A seeded permutation
+            of the tar's samples, shifted by one. Set at prediction alone it asks whether a trained detector uses maps.
+        constant_map: Give each sample the mean of the training samples' maps: the other control. Not zeros, of which
+            the channel refinement, which has no bias, could learn nothing.
         on_mismatch: A tar whose store is missing, damaged or stale: `error`, or `skip`, which leaves out and counts the
             tar, and reads every store once before the first step to find them all.
         maps: Whether batches have maps. The choice of samples does not depend on it.
@@ -73,6 +77,7 @@ class LareDataModule(LightningDataModule):
         flip: bool = True,
         changes: ImageChanges = NO_CHANGES,
         permute_maps: bool = False,
+        constant_map: bool = False,
         on_mismatch: Literal["error", "skip"] = "error",
         maps: bool = True,
         images: bool = True,
@@ -88,7 +93,7 @@ class LareDataModule(LightningDataModule):
         self.batch_size, self.num_workers, self.block_tars = batch_size, num_workers, block_tars
         self.seed, self.view, self.alignment, self.crop_px = seed, view, alignment, crop_px
         self.flip, self.changes = flip, changes
-        self.permute_maps, self.on_mismatch = permute_maps, on_mismatch
+        self.permute_maps, self.constant_map, self.on_mismatch = permute_maps, constant_map, on_mismatch
         self.maps, self.images, self.controls = maps, images, controls
         self.image_sources, self.predict_split, self.start_method = image_sources, predict_split, start_method
         self._check()
@@ -105,8 +110,11 @@ class LareDataModule(LightningDataModule):
             check_choice(name, getattr(self, name), allowed)
         if not (self.maps or self.images):
             raise ValueError("maps and images are both off: batches would be empty")
-        if self.permute_maps and not self.maps:
-            raise ValueError("permute_maps needs maps")
+        for name in ("permute_maps", "constant_map"):
+            if getattr(self, name) and not self.maps:
+                raise ValueError(f"{name} needs maps")
+        if self.permute_maps and self.constant_map:
+            raise ValueError("permute_maps and constant_map are both on: expected one of them")
 
     @cached_property
     def join(self) -> Join:
@@ -197,7 +205,7 @@ class LareDataModule(LightningDataModule):
             return list(whole[rank])
 
         drawn = {"seed": self.seed, "flip": self.flip, "changes": self.changes}
-        reader = self._reader(samples, open_tars=self.block_tars, **drawn)
+        reader = self._reader(samples, open_tars=self.block_tars, **self._choose_maps(samples), **drawn)
         loader = TrainingLoader(reader, plan, steps, num_workers=self.num_workers, start_method=self.start_method)
         if self._resume:
             self._check_resume(samples)
@@ -210,14 +218,14 @@ class LareDataModule(LightningDataModule):
     def val_dataloader(self) -> PlannedLoader | list[PlannedLoader]:
         """Every validation sample with a label, once, in the centre box; an empty list without any."""
         samples = self._split_samples("validation")
-        return self._evaluation_loader(samples, None) if len(samples) else []
+        return self._evaluation_loader(samples) if len(samples) else []
 
     def test_dataloader(self) -> PlannedLoader:
-        """Every sample of `predict_split`, once, in the centre box; with `permute_maps`, another sample's map."""
+        """Every sample of `predict_split`, once, in the centre box."""
         samples = self._split_samples(self.predict_split, score=True)
         if not len(samples):
             raise ValueError(f"{self.data} has no usable samples in the split {self.predict_split!r}")
-        return self._evaluation_loader(samples, derangement(samples.tars, self.seed) if self.permute_maps else None)
+        return self._evaluation_loader(samples)
 
     def predict_dataloader(self) -> PlannedLoader:
         """As `test_dataloader`."""
@@ -277,10 +285,22 @@ class LareDataModule(LightningDataModule):
     def _reader(self, samples: Samples, **kwargs: Any) -> BatchReader:
         return BatchReader(self.join, samples, self.make_view(samples), maps=self.maps, images=self.images, **kwargs)
 
-    def _evaluation_loader(self, samples: Samples, map_positions: np.ndarray | None) -> PlannedLoader:
+    def _choose_maps(self, samples: Samples) -> dict[str, np.ndarray | None]:
+        """Which maps a reader gives to the samples of a split, where they are not their own."""
+        positions = derangement(samples.tars, self.seed) if self.permute_maps else None
+        if positions is not None:
+            check_no_label(samples.labels, samples.labels[positions])
+        return {"map_positions": positions, "constant_map": self._mean_map if self.constant_map else None}
+
+    @cached_property
+    def _mean_map(self) -> np.ndarray:
+        """Mean of the training samples' maps, (channels, h, w), float32."""
+        return compute_mean_map(self.join, self._split_samples("train"))
+
+    def _evaluation_loader(self, samples: Samples) -> PlannedLoader:
         rank, ranks = self._ranks()
         plan = evaluation_plan(len(samples), batch_size=self.batch_size, rank=rank, ranks=ranks)
-        reader = self._reader(samples, map_positions=map_positions)
+        reader = self._reader(samples, **self._choose_maps(samples))
         loader = PlannedLoader(
             reader, lambda _: plan, len(plan), num_workers=self.num_workers, start_method=self.start_method
         )

@@ -36,6 +36,7 @@ class BatchReader(Dataset[Batch]):
         flip: Whether random boxes are also mirrored.
         changes: What is done to images alone, at their own size.
         map_positions: For each sample the position of the one whose map it gets; None: its own.
+        constant_map: The map that every sample gets, (channels, h, w); None: its own, or as `map_positions` says.
         maps: Whether batches have maps.
         images: Whether batches have images.
         open_tars: Tars kept open.
@@ -51,6 +52,7 @@ class BatchReader(Dataset[Batch]):
         flip: bool = False,
         changes: ImageChanges = NO_CHANGES,
         map_positions: np.ndarray | None = None,
+        constant_map: np.ndarray | None = None,
         maps: bool = True,
         images: bool = True,
         open_tars: int = 2,
@@ -58,7 +60,7 @@ class BatchReader(Dataset[Batch]):
         self.samples = samples
         self._join, self._view = join, view
         self._seed, self._flip, self._changes = seed, flip, changes
-        self._map_positions = map_positions
+        self._map_positions, self._constant_map = map_positions, constant_map
         self._maps, self._images = maps, images
         self._open_tars = open_tars
         self._opened: OrderedDict[int, JoinedTar] = OrderedDict()
@@ -110,6 +112,8 @@ class BatchReader(Dataset[Batch]):
         return images.transpose(0, 3, 1, 2)
 
     def _load_maps(self, positions: np.ndarray, places: list[Placement]) -> np.ndarray:
+        if self._constant_map is not None:
+            return np.stack([self._view.cut_map(self._constant_map, place) for place in places]).astype(np.float32)
         source = positions if self._map_positions is None else self._map_positions[positions]
         maps: np.ndarray | None = None
         for i, tar, row in self._by_tar(source):
@@ -133,7 +137,7 @@ class BatchReader(Dataset[Batch]):
         if n not in self._opened:
             while len(self._opened) >= self._open_tars:
                 self._opened.popitem(last=False)
-            self._opened[n] = self._join.load_tar(n, maps=self._maps)
+            self._opened[n] = self._join.load_tar(n, maps=self._maps and self._constant_map is None)
         self._opened.move_to_end(n)
         return self._opened[n]
 
