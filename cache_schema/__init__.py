@@ -26,6 +26,7 @@ from cache_schema.files import (
     write_text,
 )
 from cache_schema.fingerprint import AVIF_RULE, Fingerprint, without_formats
+from cache_schema.groups import GROUP_COLUMNS, DividedGroups, check_whole_groups, find_divided
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.jpeg_scans import has_more_scans, most_scans
@@ -70,6 +71,7 @@ __all__ = [
     "EXTENSIONS",
     "FORMAT_VERSION",
     "FULL_MANTISSA_BITS",
+    "GROUP_COLUMNS",
     "INDEX_SCHEMA",
     "LARGE_BYTES",
     "MAX_PIXELS",
@@ -83,6 +85,7 @@ __all__ = [
     "DatasetError",
     "DecodedFile",
     "Derived",
+    "DividedGroups",
     "Fingerprint",
     "FingerprintMismatch",
     "FormatVersionError",
@@ -106,6 +109,7 @@ __all__ = [
     "check_least",
     "check_new",
     "check_rows",
+    "check_whole_groups",
     "claim",
     "commonest_reasons",
     "contents_table",
@@ -117,6 +121,7 @@ __all__ = [
     "derive_cache",
     "end_with_parent",
     "file_name",
+    "find_divided",
     "fits_stored",
     "format_shards",
     "format_status",

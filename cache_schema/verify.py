@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cache_schema.cache import MANIFEST, Cache, check_join
 from cache_schema.errors import CacheError
+from cache_schema.groups import REPACK, find_divided
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import is_store_name, store_name
 from cache_schema.plain_files import open_plain
@@ -82,12 +83,13 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
 
 
 def index_problems(dataset: Dataset) -> list[str]:
-    """A line for what is wrong with the index as a whole: a key in two tars, for example."""
+    """A line for what is wrong with the index as a whole: a key in two tars, or a group in two splits."""
     try:
-        dataset.table()
+        table = dataset.table()
     except CacheError as error:
         return [shown(str(error), MAX_SENTENCE)]
-    return []
+    divided = find_divided(table)
+    return [f"{dataset.index_path}: {divided.sentence()}. {REPACK}"] if divided else []
 
 
 def strays(cache: Cache, dataset: Dataset, *, with_temporary: bool = True) -> list[str]:

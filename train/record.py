@@ -30,10 +30,10 @@ def describe_features(datamodule: "LightningDataModule") -> dict[str, Any]:
 
 
 def describe_training(datamodule: "LightningDataModule") -> dict[str, Any]:
-    """What a checkpoint keeps about its training: `describe_features`, the view, the sources, and the code."""
+    """What a checkpoint keeps about its training: `describe_features`, view, sources, divided groups, and the code."""
     view = {name: getattr(datamodule, name, None) for name in ("view", "alignment", "crop_px")}
-    sources = getattr(datamodule, "image_sources", None)
-    return {**describe_features(datamodule), "view": view, "image_sources": sources, "code": describe_code()}
+    named = {name: getattr(datamodule, name, None) for name in ("image_sources", "divided_groups")}
+    return {**describe_features(datamodule), "view": view, **named, "code": describe_code()}
 
 
 def check_same_features(trained_on: dict[str, Any], here: dict[str, Any], allowed: Collection[str] = ()) -> list[str]:

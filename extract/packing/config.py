@@ -55,6 +55,9 @@ class PackConfig:
     update_labels: bool = False
     """With `append`: where the source has another label, image source, subset, split, group, photograph or class for an
     image that is there, write that into the index. Images and caches stay as they are."""
+    allow_divided_groups: bool = False
+    """Pack groups that lie in several splits, by the source's own splits, with a warning instead of a refusal. Training
+    and evaluation refuse them too, each with a setting of its own."""
     seed: int = 0
     """Seed of the shuffle that mixes the samples, of the cuts below, and of what is random about copies."""
     validation_fraction: float = 0.02

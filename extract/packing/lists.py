@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cache_schema import SPLITS, Dataset, sample_key, source_path
+from extract.packing.chains import Chains
 from extract.packing.folders import find_splits, list_folders
 from extract.packing.layouts import (
     CONTROL,
@@ -118,32 +119,40 @@ def list_table(src: Path, root: Path, subset: str) -> Listing:
     """A CSV or Parquet file with a row a file.
 
     Columns: path, label (0, 1, or empty for a control), and optionally image_source, subset, split, group, derived_from
-    (a path) and class_name. Others are ignored.
+    (a path) and class_name. Others are ignored. An image without a group belongs to the root of its chain of
+    derived_from, or to the nearest group that is said on the way there.
 
     Raises:
         ValueError: If it cannot be read, or has no column path or label.
     """
     tell_ignored_columns(src)
-    has_validation, groups = False, {}
+    has_validation = False
+    groups: dict[str, str] = {}
+    parents: dict[str, str] = {}
     for place, row in read_table(src):
         has_validation = has_validation or (row.get("split") or "").casefold() == "validation"
-        if row["path"] and row.get("group") and "derived_from" in row:
+        if row["path"] and "derived_from" in row and (row.get("group") or row["derived_from"]):
             try:
-                groups[find_path(root, row["path"])] = str(row["group"])
+                path = find_path(root, row["path"])
+                if row.get("group"):
+                    groups[path] = str(row["group"])
+                if row["derived_from"]:
+                    parents[path] = find_path(root, row["derived_from"])
             except ValueError as error:
                 raise ValueError(f"{src}, {place}: {error}") from error
+    chains = Chains(parents, groups)
 
     def files() -> Iterator[SourceFile]:
         for place, row in read_table(src):
             try:
-                yield _parse_row(row, root, subset, groups)
+                yield _parse_row(row, root, subset, chains)
             except ValueError as error:
                 raise ValueError(f"{src}, {place}: {error}") from error
 
     return Listing(root, files(), has_validation)
 
 
-def _parse_row(row: Mapping[str, str | None], root: Path, subset: str, groups: Mapping[str, str]) -> SourceFile:
+def _parse_row(row: Mapping[str, str | None], root: Path, subset: str, chains: Chains) -> SourceFile:
     values = {name: row.get(name) for name in TABLE_COLUMNS}
     if values["path"] is None:
         raise ValueError("path is empty")
@@ -158,10 +167,8 @@ def _parse_row(row: Mapping[str, str | None], root: Path, subset: str, groups: M
     split = None if values["split"] is None else values["split"].casefold()
     if split not in (None, *SPLITS):
         raise ValueError(f"split of {path} is {values['split']!r}: expected {', '.join(SPLITS)}, or nothing")
-    photograph, group = None, values["group"]
-    if values["derived_from"] is not None:
-        photograph = find_path(root, values["derived_from"])
-        group = group or groups.get(photograph) or sample_key(photograph)  # not to be divided from what it was made of
+    photograph = None if values["derived_from"] is None else find_path(root, values["derived_from"])
+    group = values["group"] or chains.group_of(path)  # not to be divided from what it was made of
     return SourceFile(
         path,
         label,

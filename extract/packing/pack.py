@@ -25,6 +25,7 @@ from cache_schema import (
     write_dataset,
 )
 from extract.packing.catalogue import Rows, collect_facts, collect_files, facts_at, files_at
+from extract.packing.chains import join_groups_there
 from extract.packing.choosing import (
     Choice,
     add_to_rejected,
@@ -36,6 +37,7 @@ from extract.packing.choosing import (
 from extract.packing.class_names import ClassNames
 from extract.packing.config import PackConfig
 from extract.packing.corrections import find_corrections
+from extract.packing.divided import check_groups
 from extract.packing.inspecting import Chosen, inspect_file, make_sample
 from extract.packing.layouts import Listing, SourceFile
 from extract.packing.limiting import limit_files
@@ -65,7 +67,8 @@ def pack(config: PackConfig) -> Dataset:
 
     Raises:
         ValueError: If the source is not in its layout (line or row is named), or holds no usable image. With `append`,
-            also if it has other bytes for a key of the dataset, or, without `update_labels`, other fields.
+            also if it has other bytes for a key of the dataset, or, without `update_labels`, other fields. If a group
+            would lie in several splits, unless `allow_divided_groups`.
         DatasetError: If `out` exists, is being written by another process, or a file changes while it is packed. With
             `append`, also if `out` is no dataset or has other settings.
     """
@@ -100,7 +103,7 @@ class _Source:
         classes = None if config.classes is None else ClassNames.read(config.classes)
         listing = list_source(config.src, layout, config.root, config.subset, follow_links=config.follow_links)
         found = listing.files if classes is None else map(classes.complete, listing.files)
-        files = collect_files(with_progress(found, "listing", "file"))
+        files = join_groups_there(collect_files(with_progress(found, "listing", "file")), dataset)
         if (most := config.max_per_source) is not None:
             cut = functools.partial(_split_of, config=config, has_validation=listing.has_validation)
             num_offered = len(files)
@@ -124,8 +127,11 @@ class _Source:
         config, rule = self.config, self.config.copy_rule
         cut = functools.partial(split_of, config=config, has_validation=self.listing.has_validation)
         choice = choose(self.files, self.facts, dataset, split_of=cut, copies=rule.is_copy)
-        if dataset is not None:
-            dataset = self._correct(dataset)
+        changes = None if dataset is None else self._find_changes(dataset)
+        allowed = config.allow_divided_groups
+        check_groups(self.files, choice.rows, self._split_of, dataset, changes, allowed=allowed)
+        if dataset is not None and changes is not None:
+            dataset = update_index(dataset, changes)
         photographs = find_photographs(self.files, self.facts, choice) if rule.needs_photograph else {}
         rejected = pa.concat_tables([rejected_table(self.files, self.facts, choice), self.unused])
         self._check_any(choice, rejected, is_new=dataset is None)
@@ -156,20 +162,20 @@ class _Source:
         tell_contents(written)
         return written
 
-    def _correct(self, dataset: Dataset) -> Dataset:
-        """The dataset with the fields that the source says of its images, if that is asked for; refused otherwise."""
+    def _find_changes(self, dataset: Dataset) -> pa.Table | None:
+        """The fields that the source says otherwise of the dataset's images, if any and if they may be written."""
         config = self.config
         usable = np.flatnonzero(pc.is_null(self.facts["rejection"]).to_numpy())
         found = find_corrections(self.files, usable, dataset, self._splits_of)
         if not len(found.changes):
-            return dataset
+            return None
         if not config.update_labels:
             raise ValueError(
                 f"{config.src} differs from {config.out} in {found.sentence()}. Pass --update_labels true to write "
                 "that into the index (images and caches stay as they are), or take the changes back."
             )
         logger.info("%s: updating %s", config.out, found.sentence())
-        return update_index(dataset, found.changes)
+        return found.changes
 
     def _check_any(self, choice: Choice, rejected: pa.Table, *, is_new: bool) -> None:
         """Raise ValueError, with the reasons, if no file can be used; their list then lies beside the dataset."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, auto_cli
 
-from cache_schema import SPLITS, Dataset, check_dataset, open_cache, shown_lines, write_json
+from cache_schema import SPLITS, Dataset, check_dataset, check_whole_groups, open_cache, shown_lines, write_json
 from cache_schema.program import expand_home
 from train.commands.settings_files import LimitedClasses, limit_classes
 from train.record import describe_code
@@ -59,6 +59,12 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--split", choices=SPLITS, default="test", help="split whose samples are scored")
     parser.add_argument("--out", type=str, required=True, help="results.json to write")
+    parser.add_argument(
+        "--allow_divided_groups",
+        type=bool,
+        default=False,
+        help="score although groups lie in several splits, so that what was trained on is scored; results say so",
+    )
     parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples of an interval")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
     settings = parser.parse_args(list(arguments))
@@ -73,6 +79,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         parser.error(str(error))
     dataset, cache = Dataset.open(settings.data), open_cache(settings.cache)
     check_dataset(cache, dataset.dataset_id)
+    allowed = settings.allow_divided_groups
+    divided = check_whole_groups(dataset, allowed=allowed, flag="--allow_divided_groups true")
     index = dataset.table([*COLUMNS])
     for path in (path for named in (files, validation) for paths in named.values() for path in paths):
         check_origin(path, dataset.dataset_id, cache.fingerprint)
@@ -98,6 +106,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
             "checkpoints_sha256": checkpoints,
             "validation": _as_text(validation),
             "split": settings.split,
+            "divided_groups": divided,
             **_describe_readings(readings),
             **how,
         },
@@ -207,6 +216,8 @@ def format_results(results: dict[str, Any]) -> str:
     Figures have the digits that their images carry: results.json has all.
     """
     lines = [f"samples of the {split} split"] if (split := results.get("settings", {}).get("split")) else []
+    if divided := results.get("settings", {}).get("divided_groups"):
+        lines.append(f"scores count images that were trained on: {divided}")
     lines += [
         f"{'reading':<20} {'image source':<28} {'n':>6} {'acc@0.5':>8} {'acc@val':>8} {'AP':>6} {'AUROC':>6}  95 %"
     ]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from lightning import LightningDataModule
 
-from cache_schema import SPLITS, CacheError, check_choice, check_least
+from cache_schema import SPLITS, CacheError, check_choice, check_least, check_whole_groups
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
 from train.data.loader import BatchReader, PlannedLoader, TrainingLoader
@@ -59,6 +59,7 @@ class LareDataModule(LightningDataModule):
         predict_split: Split that test and prediction score.
         block_tars: Tars that are shuffled together; a worker holds their maps (about 33 MB a tar for 4 × 32 × 32).
         start_method: How workers start: `fork`, `spawn` or `forkserver`; null: the platform's way.
+        allow_divided_groups: Train although groups lie in several splits, so that what is trained on is also scored.
 
     Raises:
         ValueError: If a setting makes no sense.
@@ -86,6 +87,7 @@ class LareDataModule(LightningDataModule):
         predict_split: Literal["train", "validation", "test"] = "test",
         block_tars: int = 8,
         start_method: Literal["fork", "spawn", "forkserver"] | None = None,
+        allow_divided_groups: bool = False,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer samples to score than ranks
@@ -96,6 +98,7 @@ class LareDataModule(LightningDataModule):
         self.permute_maps, self.constant_map, self.on_mismatch = permute_maps, constant_map, on_mismatch
         self.maps, self.images, self.controls = maps, images, controls
         self.image_sources, self.predict_split, self.start_method = image_sources, predict_split, start_method
+        self.allow_divided_groups = allow_divided_groups
         self._check()
         self._samples: dict[tuple[str, bool], Samples] = {}
         self._loaders: list[PlannedLoader] = []
@@ -145,6 +148,12 @@ class LareDataModule(LightningDataModule):
         """Identity of the dataset."""
         return self.join.dataset.dataset_id
 
+    @cached_property
+    def divided_groups(self) -> str | None:
+        """What lies in several splits although it belongs together, which was allowed; None: nothing."""
+        flag = "--data.allow_divided_groups=true"
+        return check_whole_groups(self.join.dataset, allowed=self.allow_divided_groups, flag=flag)
+
     @property
     def class_counts(self) -> tuple[int, int]:
         """Real and generated training samples."""
@@ -171,12 +180,14 @@ class LareDataModule(LightningDataModule):
         """List the samples of the stage's splits, and check that their tars have stores.
 
         Raises:
-            CacheError: If a store is missing, damaged or stale, unless `on_mismatch` is `skip`.
+            CacheError: If a store is missing, damaged or stale, unless `on_mismatch` is `skip`; if groups are divided
+                between splits where samples are fitted on, unless `allow_divided_groups`.
             ValueError: If `image_sources` names none, `crop_px` does not fit the maps, the view needs images of one
                 size and they have several, or a split to fit on has images of one class only.
         """
         _ = self._map_shape  # first, as a cache without any store has a sentence of its own
         fitting = FITTING_SPLITS.get(stage)
+        _ = self.divided_groups if fitting else None
         for split in fitting or (self.predict_split,):
             samples = self._split_samples(split, score=not fitting)
             self.make_view(samples)
