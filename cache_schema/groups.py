@@ -91,7 +91,8 @@ def _find_apart(columns: dict[str, pa.Array], group_of: np.ndarray, split_of: np
     parent = np.asarray(pc.fill_null(parents, -1))
     rows, parent = rows[parent >= 0], parent[parent >= 0]
     is_apart = (split_of[rows] != split_of[parent]) & (group_of[rows] != group_of[parent])
-    return np.stack([rows, parent], axis=1)[is_apart]
+    found: np.ndarray = np.stack([rows, parent], axis=1)[is_apart]
+    return found
 
 
 def _list(names: Sequence[str], number: int) -> str:
