@@ -94,6 +94,11 @@ extract: .venv/.installed  ## LaRE of a tar into the cache: SHARD=n | 0-31 | 3,7
 	$(LARE) extract --config=$(call quote,$(or $(CONFIG),sd15)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
 	    $(call flag,--model,$(MODEL)) $(call flag,--shard,$(SHARD)) $(ARGS)
 
+.PHONY: canvases
+canvases: .venv/.installed  ## canvases for training without any model: DATA= CACHE=folder of their own (SHARD=all)
+	$(LARE) canvases $(call flag,--config,$(CONFIG)) $(call flag,--data,$(DATA)) $(call flag,--cache,$(CACHE)) \
+	    $(call flag,--shard,$(SHARD)) $(ARGS)
+
 .PHONY: launch
 launch: .venv/.installed  ## the same as tasks: ENGINE=slurm (a job array) or local (a process a GPU), SHARD=all
 	$(LARE) launch --config=$(call quote,$(or $(CONFIG),sd15)) $(call flag,--engine,$(ENGINE)) $(call flag,--data,$(DATA)) \

@@ -1,7 +1,17 @@
 """What is stored and how it is addressed: the contract between extraction and training. Never loads torch."""
 
+from cache_schema.attributes import FORMAT_VERSION
 from cache_schema.avif import is_avif, media_brands
-from cache_schema.cache import Cache, check_dataset, check_join, create_cache, formats_identity, open_cache
+from cache_schema.cache import Cache, check_dataset, create_cache, formats_identity, open_cache
+from cache_schema.canvases import (
+    CanvasStore,
+    CanvasWriter,
+    canvas_fingerprint,
+    check_canvases,
+    encode_canvas,
+    new_canvases,
+    open_canvases,
+)
 from cache_schema.checks import check_choice, check_least
 from cache_schema.contents import contents_table, count_images
 from cache_schema.derive import Derived, derive_cache
@@ -29,6 +39,7 @@ from cache_schema.fingerprint import AVIF_RULE, Fingerprint, without_formats
 from cache_schema.groups import GROUP_COLUMNS, DividedGroups, check_whole_groups, find_divided
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
+from cache_schema.joining import check_join
 from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import claim, lock_folder
@@ -52,7 +63,6 @@ from cache_schema.report import (
 from cache_schema.shown import as_markdown, guard_cell, shown, shown_lines, unguard_cell
 from cache_schema.status import Status, is_ok
 from cache_schema.store import (
-    FORMAT_VERSION,
     FULL_MANTISSA_BITS,
     ShardData,
     fits_stored,
@@ -62,7 +72,7 @@ from cache_schema.store import (
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
 from cache_schema.turns import LARGE_BYTES, decoding_turn, share_turns
 from cache_schema.updating import UPDATABLE, update_index
-from cache_schema.workers import end_with_parent
+from cache_schema.workers import end_with_parent, run_tasks
 from cache_schema.writing import append_dataset, check_new, write_dataset
 
 __all__ = [
@@ -81,6 +91,8 @@ __all__ = [
     "UPDATABLE",
     "Cache",
     "CacheError",
+    "CanvasStore",
+    "CanvasWriter",
     "Dataset",
     "DatasetError",
     "DecodedFile",
@@ -103,6 +115,8 @@ __all__ = [
     "append_dataset",
     "as_markdown",
     "base_names",
+    "canvas_fingerprint",
+    "check_canvases",
     "check_choice",
     "check_dataset",
     "check_join",
@@ -119,6 +133,7 @@ __all__ = [
     "decode_image",
     "decoding_turn",
     "derive_cache",
+    "encode_canvas",
     "end_with_parent",
     "file_name",
     "find_divided",
@@ -135,11 +150,13 @@ __all__ = [
     "lock_folder",
     "media_brands",
     "most_scans",
+    "new_canvases",
     "new_file",
     "new_folder",
     "new_opened",
     "non_finite_reason",
     "open_cache",
+    "open_canvases",
     "open_folder",
     "open_image",
     "open_in_place",
@@ -156,6 +173,7 @@ __all__ = [
     "resize_canvas",
     "round_mantissa",
     "rows_sha256",
+    "run_tasks",
     "sample_key",
     "shard_reports",
     "share_turns",

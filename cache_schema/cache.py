@@ -9,19 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardStale
+from cache_schema.attributes import FORMAT_VERSION
+from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError
 from cache_schema.files import ABANDONED_SEC, write_text
-from cache_schema.fingerprint import AVIF_RULE, Fingerprint
+from cache_schema.fingerprint import AVIF_RULE, CANVAS_METHOD, Fingerprint
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
 from cache_schema.plain_files import load_json
 from cache_schema.shown import shown
 from cache_schema.store import (
-    FORMAT_VERSION,
     FULL_MANTISSA_BITS,
     ShardData,
     read_attributes,
@@ -29,7 +27,6 @@ from cache_schema.store import (
     round_mantissa,
     write_store,
 )
-from cache_schema.tars import rows_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +79,7 @@ class Cache:
             ShardMissing, ShardCorrupt, FormatVersionError, FingerprintMismatch: As `read`.
         """
         attributes = read_attributes(self.path(name))
-        self._check_fingerprint(name, attributes)
+        self.check_fingerprint(name, attributes)
         return attributes
 
     def read(self, name: str, num_rows: int | None = None) -> ShardData:
@@ -99,11 +96,26 @@ class Cache:
             FormatVersionError: If another version of the format wrote it.
             FingerprintMismatch: If its features were made with other settings than the folder's.
         """
+        self.check_maps()
         shard = read_store(self.path(name), num_rows)
-        self._check_fingerprint(name, shard.attributes)
+        self.check_fingerprint(name, shard.attributes)
         return shard
 
-    def _check_fingerprint(self, name: str, attributes: Mapping[str, Any]) -> None:
+    @property
+    def has_canvases(self) -> bool:
+        """Whether its stores hold canvases instead of maps."""
+        return self.fields.get("method") == CANVAS_METHOD
+
+    def check_maps(self) -> None:
+        """Raise CacheError if its stores hold canvases instead of maps."""
+        if self.has_canvases:
+            raise CacheError(
+                f"{self.folder} holds canvases, not maps: name the cache of maps here. Training takes canvases by "
+                "--data.canvases."
+            )
+
+    def check_fingerprint(self, name: str, attributes: Mapping[str, Any]) -> None:
+        """Raise FingerprintMismatch if a store's attributes name other settings than the folder's."""
         if attributes.get("fingerprint") != self.fingerprint:
             raise FingerprintMismatch(
                 f"{self.path(name)} was made with settings {attributes.get('fingerprint')}, the folder holds "
@@ -124,12 +136,16 @@ class Cache:
         dtype = str(self.fields["stored_dtype"])
         bits = int(self.fields.get("mantissa_bits", FULL_MANTISSA_BITS[dtype]))
         path = self.path(name)
+        self.check_unchanged()
+        write_store(path, replace(shard, lare=round_mantissa(shard.lare, dtype, bits)), self.fingerprint)
+        return path
+
+    def check_unchanged(self) -> None:
+        """Raise FingerprintMismatch if another run has given the folder other settings since it was opened."""
         if open_cache(self.folder).fingerprint != self.fingerprint:
             raise FingerprintMismatch(
                 f"{self.folder} has taken other settings while it was empty. Extract into another folder: --cache."
             )
-        write_store(path, replace(shard, lare=round_mantissa(shard.lare, dtype, bits)), self.fingerprint)
-        return path
 
 
 def formats_identity(dataset: Dataset) -> dict[str, str]:
@@ -242,33 +258,3 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
         value = fields.get(name, 1)
         if type(value) is not int or not 1 <= value <= most:
             raise ValueError(f"{name} is {shown(str(value))}: expected 1 to {most}")
-
-
-def check_join(shard: ShardData, rows: pa.Table, entry: TarEntry) -> None:
-    """Check that a store was made from exactly these index rows, in this order.
-
-    Args:
-        shard: The store, read.
-        rows: Index rows of the tar.
-        entry: The tar in dataset.json.
-
-    Raises:
-        ShardStale: If the number of rows, a key, an image hash, or the hash over all of them differs.
-    """
-    advice = f"{entry.name} has changed since its features were made: extract it again with --overwrite stale."
-    if len(shard.keys) != len(rows):
-        raise ShardStale(f"{entry.name}: the store has {len(shard.keys)} rows, the index {len(rows)}. {advice}")
-    for row, (mine, theirs) in enumerate(zip(shard.keys, rows["key"].to_pylist(), strict=True)):
-        if mine != theirs:
-            raise ShardStale(f"{entry.name}, row {row}: the store has {mine!r}, the index {theirs!r}. {advice}")
-    images = np.frombuffer(bytes.fromhex("".join(rows["sha256"].to_pylist())), dtype=np.uint8).reshape(-1, 32)
-    changed = (shard.image_sha256 != images).any(axis=1)
-    if changed.any():
-        row = int(changed.argmax())
-        raise ShardStale(f"{entry.name}, row {row} ({shard.keys[row]}): another image than the index has. {advice}")
-    computed = rows_sha256(shard.keys, (bytes(h) for h in shard.image_sha256))
-    if not computed == entry.rows_sha256 == shard.attributes.get("rows_sha256"):
-        raise ShardStale(
-            f"{entry.name}: rows hash to {computed}, dataset.json says {entry.rows_sha256}, the store "
-            f"{shard.attributes.get('rows_sha256')}. {advice}"
-        )

@@ -9,7 +9,7 @@ import numcodecs.zstd
 import numpy as np
 
 from cache_schema.archive import Archive
-from cache_schema.layout import MAX_KEY_BYTES, Layout
+from cache_schema.layout import CANVASES, MAPS, MAX_KEY_BYTES, Layout
 
 CRC_BYTES = 4
 _BLOSC_HEADER_BYTES, _ZSTD_IN_BLOSC = 16, 4
@@ -25,25 +25,32 @@ def read_array(archive: Archive, layout: Layout) -> np.ndarray:
     out: np.ndarray = np.empty(layout.shape, object if layout.data_type == "string" else layout.data_type)
     for n, member in enumerate(layout.members()):
         rows = out[n * layout.chunks[0] : (n + 1) * layout.chunks[0]]
-        data = memoryview(archive.read(member, _most_bytes(layout)))
-        values, checksum = data[:-CRC_BYTES], data[-CRC_BYTES:]
-        if len(data) < CRC_BYTES or google_crc32c.value(bytes(values)) != int.from_bytes(checksum, "little"):
-            raise ValueError(f"{member} fails its checksum")
-        try:
-            chunk = _DECODERS[layout.name](values, layout)
-        except (ValueError, RuntimeError) as error:  # of the decompressors
-            raise ValueError(f"{member} cannot be decoded ({error})") from error
-        rows[:] = chunk[: len(rows)]
+        rows[:] = decode_chunk(archive.read(member, most_bytes(layout)), member, layout)[: len(rows)]
     return out
 
 
-def _most_bytes(layout: Layout) -> int:
+def decode_chunk(data: bytes, member: str, layout: Layout) -> np.ndarray:
+    """A chunk's values, (rows of a chunk, …).
+
+    Raises:
+        ValueError: If it is not what its layout says.
+    """
+    values = data[:-CRC_BYTES]
+    if len(data) < CRC_BYTES or google_crc32c.value(values) != int.from_bytes(data[-CRC_BYTES:], "little"):
+        raise ValueError(f"{member} fails its checksum")
+    try:
+        return _DECODERS[layout.name](memoryview(values), layout)
+    except (ValueError, RuntimeError) as error:  # of the decompressors
+        raise ValueError(f"{member} cannot be decoded ({error})") from error
+
+
+def most_bytes(layout: Layout) -> int:
     """Of a chunk in the file: no compressor makes it larger than by its header and one part in a hundred."""
     plain = layout.chunks[0] * layout.row_bytes
     return plain + plain // 100 + 2**12
 
 
-def _decode_maps(data: memoryview, layout: Layout) -> np.ndarray:
+def _decode_blosc(data: memoryview, layout: Layout) -> np.ndarray:
     out = np.empty(layout.chunks, np.dtype(layout.data_type).newbyteorder("<"))
     if len(data) < _BLOSC_HEADER_BYTES:
         raise ValueError("expected a header of blosc")
@@ -102,7 +109,8 @@ def _zstd_content_bytes(data: memoryview) -> int:
 
 
 _DECODERS: dict[str, Callable[[memoryview, Layout], np.ndarray]] = {
-    "lare": _decode_maps,
+    MAPS: _decode_blosc,
+    CANVASES: _decode_blosc,
     "key": _decode_keys,
     "status": _decode_statuses,
     "image_sha256": _decode_hashes,

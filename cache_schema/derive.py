@@ -46,6 +46,7 @@ def derived_fingerprint(source: Cache, stored_dtype: str, mantissa_bits: int | N
         ValueError: If the dtype has not so many bits.
         CacheError: If the source is rounded already, or has these very settings.
     """
+    source.check_maps()
     all_bits = FULL_MANTISSA_BITS[stored_dtype]
     bits = all_bits if mantissa_bits is None else mantissa_bits
     if not 1 <= bits <= all_bits:

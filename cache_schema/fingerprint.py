@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 FIELDS = {
     "recipe": "integer in the code, raised by any change that moves a value by more than rounding",
-    "method": "what is stored: `lare`, or another reconstruction error, `dire`, `one_step` or `roundtrip`",
+    "method": "what is stored: `lare`, another reconstruction error (`dire`, `one_step`, `roundtrip`), or `canvas`",
     "unet_sha256": "hash of the UNet's weight files",
     "unet_config_sha256": "hash of its configuration",
     "vae_sha256": "hash of the autoencoder's weight files",
@@ -42,6 +42,8 @@ FIELDS = {
 }
 
 
+CANVAS_METHOD = "canvas"
+"""Field `method` of caches whose stores hold the images as they were encoded, and no maps."""
 AVIF_RULE = "avif/1"
 """Field `formats` of caches whose dataset holds AVIF: Pillow's first frame, in 8 bits."""
 

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from cache_schema.cache import MANIFEST, Cache, open_cache
+from cache_schema.canvases import CanvasStore, open_canvases
 from cache_schema.dataset_info import DATASET_MANIFEST, Rows, describe_dataset, describe_variants
 from cache_schema.errors import CacheError, ShardMissing
+from cache_schema.layout import CANVASES, MAPS
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import is_ok
 from cache_schema.store import ShardData, read_array_layouts, read_store
 
 MAX_REASONS = 5
+Store = ShardData | CanvasStore
 
 
 def describe(path: str | Path) -> str:
@@ -68,11 +71,12 @@ def _files_rows(cache: Cache, names: Iterable[str]) -> Rows:
             continue
         num_stores += 1
         num_bytes += cache.path(name).stat().st_size
+    of = "a canvas" if cache.has_canvases else "a map"
     unusable = f", {num_damaged} that cannot be used (see verify)" if num_damaged else ""
     return [
         ("stores", f"{num_stores:,}{unusable}"),
         ("rows", f"{counts.total():,} ({_counts(counts)})"),
-        ("bytes on disk", f"{num_bytes:,} ({num_bytes / max(1, counts.total()):,.0f} a map)"),
+        ("bytes on disk", f"{num_bytes:,} ({num_bytes / max(1, counts.total()):,.0f} {of})"),
     ]
 
 
@@ -83,29 +87,51 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _store_rows(path: Path, cache: Cache | None) -> Rows:
     if not path.is_file():
         raise ShardMissing(f"{path} is no store, no cache folder and no dataset folder.")
+    if cache and cache.has_canvases:
+        return _canvas_rows(path, cache)
     shard = cache.read(path.name) if cache else read_store(path)
-    attributes = shard.attributes
-    num_bytes, num_rows = path.stat().st_size, max(1, len(shard.keys))
-    raw = shard.lare.nbytes / num_rows
-    rows = [
+    raw = shard.lare.nbytes / max(1, len(shard.keys))
+    return [*_stored_rows(path, shard, MAPS, raw), *_values_rows(shard), *_end_rows(shard)]
+
+
+def _canvas_rows(path: Path, cache: Cache) -> Rows:
+    store = open_canvases(cache, path.name)
+    store.close()
+    return [*_stored_rows(path, store, CANVASES, 3 * store.size_px**2), *_end_rows(store)]
+
+
+def _stored_rows(path: Path, store: Store, content: str, raw_bytes: float) -> Rows:
+    """What a store is, and how large.
+
+    Args:
+        path: Its file.
+        store: Read, or open.
+        content: `MAPS` or `CANVASES`.
+        raw_bytes: Of a row that is not compressed.
+    """
+    attributes, num_bytes, num_rows = store.attributes, path.stat().st_size, max(1, len(store.keys))
+    what = "map" if content == MAPS else "canvas"
+    return [
         ("store", str(path)),
         ("format version", str(attributes["format_version"])),
         ("fingerprint", str(attributes["fingerprint"])),
         ("tar", str(attributes.get("tar"))),
-        ("rows", f"{len(shard.keys):,} ({_counts(attributes['counts'])})"),
-        *_array_rows(path),
-        ("bytes on disk", f"{num_bytes:,} ({num_bytes / num_rows:,.0f} a map, {raw:,.0f} raw)"),
-        ("ratio to raw", f"{num_bytes / num_rows / max(1, raw):.3f}"),
-        *_values_rows(shard),
-        *_reason_rows(shard),
+        ("rows", f"{len(store.keys):,} ({_counts(attributes['counts'])})"),
+        *_array_rows(path, content),
+        ("bytes on disk", f"{num_bytes:,} ({num_bytes / num_rows:,.0f} a {what}, {raw_bytes:,.0f} raw)"),
+        ("ratio to raw", f"{num_bytes / num_rows / max(1, raw_bytes):.3f}"),
     ]
+
+
+def _end_rows(store: Store) -> Rows:
+    rows, attributes = _reason_rows(store), store.attributes
     known = {"format_version", "fingerprint", "tar", "counts", "reasons"}
     return rows + [row for name, value in attributes.items() if name not in known for row in _nested(name, value)]
 
 
-def _array_rows(path: Path) -> Rows:
+def _array_rows(path: Path, content: str) -> Rows:
     rows = []
-    for name, layout in sorted(read_array_layouts(path).items()):
+    for name, layout in sorted(read_array_layouts(path, content).items()):
         codecs = " → ".join(_codec(codec) for codec in layout.codecs)
         text = f"{_shape(layout.shape)} {layout.data_type}, chunks {_shape(layout.chunks)}, {codecs}"
         rows.append((f"array {name}", text))
@@ -135,7 +161,7 @@ def _values_rows(shard: ShardData) -> Rows:
     ]
 
 
-def _reason_rows(shard: ShardData) -> Rows:
+def _reason_rows(shard: Store) -> Rows:
     reasons = shard.attributes.get("reasons", {})
     first = sorted(reasons.items(), key=lambda item: int(item[0]))[:MAX_REASONS]
     rows = [(f"rejected row {row}", f"{shard.keys[int(row)]}: {reason}") for row, reason in first]

@@ -1,4 +1,4 @@
-"""How the four arrays lie in a store: metadata as we write them and no others, sizes that the file can hold.
+"""How the arrays lie in a store: metadata as we write them and no others, sizes that the file can hold.
 
 What the metadata say is compared, never looked up: no codec, type or plug-in is found by a name in a file.
 """
@@ -23,6 +23,8 @@ SMALL_CHUNK_ROWS = 4096
 MAX_METADATA_BYTES = 2**16
 MAX_MAP_BYTES = 2**24
 """Of one map: a latent of 16 channels and 512 × 512 places in float32."""
+MAX_CANVAS_BYTES = 3 * 2**24
+"""Of one canvas: 4,096 px a side."""
 MAX_KEY_BYTES = 2**14
 INFLATED_BYTES, INFLATED_TIMES = 2**31, 100
 """Bytes of all maps of a store, and how many times those of its file: rejected rows compress to nothing."""
@@ -41,17 +43,33 @@ class _Form:
 
     types: tuple[str, ...]
     tail: tuple[int, ...] | None
-    """Sizes behind the first; None: three of a map."""
+    """Sizes behind the first; None: three of a map, or of a canvas."""
     codecs: tuple[str, ...]
     fill_value: object
     dimensions: tuple[str, ...]
+    chunk_rows: int = SMALL_CHUNK_ROWS
+    """Most rows of a chunk."""
+    row_bytes: int = 2**10
+    """Most bytes of a row, decoded; the other arrays say themselves how large their rows are."""
+    is_read_whole: bool = True
 
 
-FORMS = {
-    "lare": _Form(("float16", "float32"), None, (_BYTES, _BLOSC, _CRC), "NaN", ("sample", "channel", "y", "x")),
+_ROWS = {
     "key": _Form(("string",), (), (_TEXTS, _ZSTD, _CRC), "", ("sample",)),
     "status": _Form(("uint8",), (), (_BYTES, _ZSTD, _CRC), 255, ("sample",)),
     "image_sha256": _Form(("uint8",), (32,), (_BYTES, _CRC), 0, ("sample", "byte")),
+}
+_PACKED = (_BYTES, _BLOSC, _CRC)
+_MAP = ("sample", "channel", "y", "x")
+_CANVAS = ("sample", "y", "x", "channel")
+MAPS = "lare"
+"""The array of a store of maps,"""
+CANVASES = "canvas"
+"""and of a store of canvases, each a chunk of its own: training reads single rows of it."""
+FORMS = {
+    MAPS: _Form(("float16", "float32"), None, _PACKED, "NaN", _MAP, CHUNK_ROWS, MAX_MAP_BYTES),
+    CANVASES: _Form(("uint8",), None, _PACKED, 0, _CANVAS, 1, MAX_CANVAS_BYTES, is_read_whole=False),
+    **_ROWS,
 }
 """Name of an array → its form."""
 
@@ -85,19 +103,24 @@ class Layout:
         return (f"{self.name}/c/{n}{rest}" for n in range(self.num_chunks))
 
 
-def read_layouts(archive: Archive) -> dict[str, Layout]:
+def read_layouts(archive: Archive, content: str = MAPS) -> dict[str, Layout]:
     """The arrays of a store by their names, from their metadata alone.
+
+    Args:
+        archive: The store's file.
+        content: What it holds besides keys, statuses and hashes: `MAPS` or `CANVASES`.
 
     Raises:
         ValueError: If the metadata are not those of a store, a chunk is missing, there is more in the store, or the
             maps have more bytes than such a file can hold.
     """
-    layouts = {name: _parse_layout(name, _load(archive, name)) for name in FORMS}
+    names = (content, *_ROWS)
+    layouts = {name: _parse_layout(name, _load(archive, name)) for name in names}
     num_rows = {layout.shape[0] for layout in layouts.values()}
     if len(num_rows) > 1:
         raise ValueError(f"its arrays have {', '.join(map(str, sorted(num_rows)))} rows: expected as many each")
-    _check_sizes(archive, layouts)
-    expected = {"zarr.json", *(f"{name}/zarr.json" for name in FORMS)}
+    _check_sizes(archive, layouts, content)
+    expected = {"zarr.json", *(f"{name}/zarr.json" for name in names)}
     for layout in layouts.values():
         chunks = set(layout.members())
         if len(there := chunks & archive.names) != len(chunks):
@@ -133,7 +156,9 @@ def _parse_layout(name: str, content: dict[str, Any]) -> Layout:
     if content:
         raise ValueError(f"{name} has {_short(sorted(content)[0])} in its metadata, which no store has")
     layout = Layout(name, shape, chunks, data_type, codecs)
-    most = SMALL_CHUNK_ROWS if form.tail is not None else max(1, min(CHUNK_ROWS, CHUNK_BYTES // layout.row_bytes))
+    most = form.chunk_rows
+    if form.tail is None:
+        most = max(1, min(most, CHUNK_BYTES // layout.row_bytes))
     if shape[1:] != (form.tail if form.tail is not None else shape[1:]) or chunks[1:] != shape[1:] or chunks[0] > most:
         raise ValueError(f"{name} has shape {shape} in chunks of {chunks}, which no store has")
     return layout
@@ -180,16 +205,17 @@ def _short(value: object) -> str:
     return shown(json.dumps(value), 200)
 
 
-def _check_sizes(archive: Archive, layouts: Mapping[str, Layout]) -> None:
+def _check_sizes(archive: Archive, layouts: Mapping[str, Layout], content: str) -> None:
     """Hashes are stored as they are, so that the file's size bounds the rows; the other arrays follow from these."""
-    hashes, lare = layouts["image_sha256"], layouts["lare"]
-    num_rows = lare.shape[0]
+    hashes, main, form = layouts["image_sha256"], layouts[content], FORMS[content]
+    num_rows = main.shape[0]
     if num_rows * hashes.row_bytes > archive.num_bytes:
         raise ValueError(f"its arrays have {num_rows:,} rows: a file of {archive.num_bytes:,} bytes cannot hold them")
-    if lare.row_bytes > MAX_MAP_BYTES:
-        raise ValueError(f"a map has {lare.row_bytes:,} bytes: expected {MAX_MAP_BYTES:,} at most")
-    if num_rows * lare.row_bytes > (most := INFLATED_BYTES + INFLATED_TIMES * archive.num_bytes):
+    if main.row_bytes > form.row_bytes:
+        what = "map" if content == MAPS else "canvas"
+        raise ValueError(f"a {what} has {main.row_bytes:,} bytes: expected {form.row_bytes:,} at most")
+    if form.is_read_whole and num_rows * main.row_bytes > (most := INFLATED_BYTES + INFLATED_TIMES * archive.num_bytes):
         raise ValueError(
-            f"its maps have {num_rows * lare.row_bytes:,} bytes: expected {most:,} at most in a file of "
+            f"its maps have {num_rows * main.row_bytes:,} bytes: expected {most:,} at most in a file of "
             f"{archive.num_bytes:,}"
         )

@@ -4,9 +4,8 @@ A store is a Zarr v3 group in one uncompressed zip file. Others read it with zar
 `zarr.open_group(zarr.storage.ZipStore(path, mode="r"), mode="r")["lare"][:]`.
 """
 
-import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +19,15 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import ZipStore
 
 from cache_schema.archive import Archive
+from cache_schema.attributes import complete_attributes, parse_attributes
 from cache_schema.chunks import read_array
-from cache_schema.errors import CacheError, FormatVersionError, ShardCorrupt, ShardMissing, ShardStale
+from cache_schema.errors import CacheError, ShardCorrupt, ShardMissing, ShardStale
 from cache_schema.files import new_file
-from cache_schema.layout import CHUNK_BYTES, CHUNK_ROWS, SMALL_CHUNK_ROWS, Layout, read_layouts
-from cache_schema.plain_files import check_depth
+from cache_schema.layout import CHUNK_BYTES, CHUNK_ROWS, FORMS, MAPS, SMALL_CHUNK_ROWS, Layout, read_layouts
 from cache_schema.shown import shown
 from cache_schema.status import Status, is_ok
 
-FORMAT_VERSION = 1
 FULL_MANTISSA_BITS = {"float16": 10, "float32": 23}
-MAX_ATTRIBUTES_BYTES = 2**24
-"""Of what lies beside the arrays: a reason for each rejected row, above all."""
-_COUNTED = frozenset(status.name.lower() for status in Status)
 
 
 @dataclass(frozen=True)
@@ -121,13 +116,7 @@ def write_store(path: Path, shard: ShardData, fingerprint: str) -> None:
         OSError: If the disk is full; nothing is left behind.
     """
     shard.check()
-    statuses, counts = np.unique(shard.status, return_counts=True)
-    attributes = {
-        **shard.attributes,
-        "format_version": FORMAT_VERSION,
-        "fingerprint": fingerprint,
-        "counts": {Status(s).name.lower(): int(c) for s, c in zip(statuses, counts, strict=True)},
-    }
+    attributes = complete_attributes(shard.attributes, shard.status, fingerprint)
     with new_file(path) as temporary, _new_zip(temporary) as store:
         _write_arrays(zarr.create_group(store, attributes=attributes), shard)
 
@@ -146,32 +135,48 @@ def _new_zip(path: Path) -> Iterator[ZipStore]:
 def _write_arrays(group: zarr.Group, shard: ShardData) -> None:
     map_bytes = max(1, shard.lare[0].nbytes) if len(shard.lare) else 1
     map_rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // map_bytes))
-    small_rows = max(
-        1, min(SMALL_CHUNK_ROWS, len(shard.keys))
-    )  # a chunk is stored in full, also where the rows end inside it
     # One block a chunk: 1 to 6 % smaller than blosc's own choice of 64 KiB, and as fast.
     bitshuffle = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", blocksize=CHUNK_BYTES)
-    for name, data, chunks, codecs, fill, dimensions in (
-        ("lare", shard.lare, (map_rows, *shard.lare.shape[1:]), [bitshuffle], np.nan, ("sample", "channel", "y", "x")),
-        (
-            "key",
-            np.array(shard.keys, dtype=np.dtypes.StringDType()),
-            (small_rows,),
-            [ZstdCodec(level=3)],
-            "",
-            ("sample",),
-        ),
-        ("status", shard.status, (small_rows,), [ZstdCodec(level=3)], int(Status.MISSING), ("sample",)),
-        ("image_sha256", shard.image_sha256, (small_rows, 32), [], 0, ("sample", "byte")),
-    ):
+    array = group.create_array(
+        MAPS,
+        shape=shard.lare.shape,
+        dtype=shard.lare.dtype,
+        chunks=(map_rows, *shard.lare.shape[1:]),
+        compressors=[bitshuffle, Crc32cCodec()],
+        fill_value=np.nan,
+        dimension_names=FORMS[MAPS].dimensions,
+        config={"write_empty_chunks": True},
+    )
+    array[:] = shard.lare
+    write_rows(group, shard.keys, shard.status, shard.image_sha256)
+
+
+def write_rows(group: zarr.Group, keys: Sequence[str], status: np.ndarray, image_sha256: np.ndarray) -> None:
+    """Write the arrays that say which sample a row is and what became of it.
+
+    Args:
+        group: New store.
+        keys: Sample keys, N of them.
+        status: `Status` of each row, (N,), uint8.
+        image_sha256: Hash of each image's bytes, (N, 32), uint8.
+    """
+    # A chunk is stored in full, also where the rows end inside it.
+    rows = max(1, min(SMALL_CHUNK_ROWS, len(keys)))
+    texts = np.array(keys, dtype=np.dtypes.StringDType())
+    small: tuple[tuple[str, np.ndarray, tuple[int, ...], list[ZstdCodec]], ...] = (
+        ("key", texts, (rows,), [ZstdCodec(level=3)]),
+        ("status", status, (rows,), [ZstdCodec(level=3)]),
+        ("image_sha256", image_sha256, (rows, 32), []),
+    )
+    for name, data, chunks, codecs in small:
         array = group.create_array(
             name,
             shape=data.shape,
             dtype=str if name == "key" else data.dtype,
             chunks=chunks,
             compressors=[*codecs, Crc32cCodec()],
-            fill_value=fill,
-            dimension_names=dimensions,
+            fill_value=FORMS[name].fill_value,
+            dimension_names=FORMS[name].dimensions,
             config={"write_empty_chunks": True},
         )
         array[:] = data
@@ -191,7 +196,7 @@ def read_store(path: Path, num_rows: int | None = None) -> ShardData:
         FormatVersionError: If another version of the format wrote it.
     """
     with _opened(path) as archive:
-        attributes = _parse_attributes(archive, path)
+        attributes = parse_attributes(archive, path)
         layouts = read_layouts(archive)
         if num_rows is not None and layouts["lare"].shape[0] != num_rows:
             raise ShardStale(
@@ -218,25 +223,31 @@ def read_attributes(path: Path) -> dict[str, Any]:
         ShardMissing, ShardCorrupt, FormatVersionError: As `read_store`.
     """
     with _opened(path) as archive:
-        return _parse_attributes(archive, path)
+        return parse_attributes(archive, path)
 
 
-def read_array_layouts(path: Path) -> dict[str, Layout]:
-    """How the arrays lie in a store.
+def read_array_layouts(path: Path, content: str = MAPS) -> dict[str, Layout]:
+    """How the arrays lie in a store of maps, or of other content (`read_layouts`).
 
     Raises:
         ShardMissing, ShardCorrupt: As `read_store`.
     """
     with _opened(path) as archive:
-        return read_layouts(archive)
+        return read_layouts(archive, content)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Archive]:
     """The store's zip file; what is wrong with it is told with its name."""
+    with telling_damage(path), Archive(path) as archive:
+        yield archive
+
+
+@contextmanager
+def telling_damage(path: Path) -> Iterator[None]:
+    """Have what is wrong with a store told in a sentence with its name, as a `CacheError`."""
     try:
-        with Archive(path) as archive:
-            yield archive
+        yield
     except (CacheError, MemoryError):
         raise
     except FileNotFoundError as error:
@@ -247,38 +258,3 @@ def _opened(path: Path) -> Iterator[Archive]:
             f"{path} is damaged ({type(error).__name__}: {shown(str(error))}). "
             "Extract this tar again with --overwrite stale."
         ) from error
-
-
-def _parse_attributes(archive: Archive, path: Path) -> dict[str, Any]:
-    metadata = json.loads(archive.read("zarr.json", MAX_ATTRIBUTES_BYTES))
-    if metadata.get("zarr_format") != 3 or metadata.get("node_type") != "group":
-        raise ValueError("expected a group in Zarr format 3")
-    attributes = metadata["attributes"]
-    version = attributes["format_version"]
-    if version != FORMAT_VERSION:
-        raise FormatVersionError(
-            f"{path} has format version {shown(str(version))}, this code reads {FORMAT_VERSION}. "
-            "Extract it again with --overwrite stale."
-        )
-    _check_attributes(attributes)
-    return dict(attributes)
-
-
-def _check_attributes(attributes: Mapping[str, Any]) -> None:
-    """Raise ValueError where an attribute that readers use is not of its kind."""
-    counts, reasons = attributes["counts"], attributes.get("reasons", {})
-    if not all(name in _COUNTED and type(count) is int and count >= 0 for name, count in counts.items()):
-        raise ValueError("counts are not numbers of rows by their status")
-    num_rows = sum(counts.values())
-    if not all(_is_row(row, num_rows) and isinstance(reason, str) for row, reason in reasons.items()):
-        raise ValueError("reasons are not texts by their row")
-    if not isinstance(attributes["fingerprint"], str):
-        raise ValueError("fingerprint is no text")
-    seconds = attributes.get("seconds", 0)
-    if type(seconds) not in (int, float) or not 0 <= seconds < 1e15:
-        raise ValueError("seconds is no number of seconds")
-    check_depth(attributes)
-
-
-def _is_row(text: str, num_rows: int) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < num_rows

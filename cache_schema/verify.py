@@ -8,25 +8,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
-from cache_schema.cache import MANIFEST, Cache, check_join
+from cache_schema.cache import MANIFEST, Cache
+from cache_schema.canvases import CanvasStore
 from cache_schema.errors import CacheError
 from cache_schema.groups import REPACK, find_divided
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import is_store_name, store_name
 from cache_schema.plain_files import open_plain
-from cache_schema.report import state_of
 from cache_schema.shown import MAX_SENTENCE, shown
-from cache_schema.status import Status, is_ok
-from cache_schema.store import FULL_MANTISSA_BITS, ShardData, round_mantissa
 from cache_schema.tar_members import Member, is_mostly_holes, read_members
 from cache_schema.tars import EXTENSIONS, SampleFields, rows_sha256
+from cache_schema.verify_stores import Store, check_store, compare_canvases, limit_lines
 from cache_schema.workers import run_tasks
 
-MAX_LINES = 20
-"""Problems of one kind that are told of a tar; the others are counted."""
 READ_BYTES = 2**20
 MAX_COPY_BYTES = 2**20
 """Of the json beside an image."""
@@ -73,12 +69,14 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
     except CacheError as error:
         return TarCheck(entry.name, "unchecked", (_line(entry.name, str(error)),))
     problems = _check_index(rows, entry)
-    shard, state, store_problems = _check_store(cache, rows, entry)
+    store, state, store_problems = check_store(cache, rows, entry)
     problems += store_problems
     try:
-        problems += _check_tar(dataset.tar_path(n), rows, entry, shard, deep, dataset.updated)
+        problems += _check_tar(dataset.tar_path(n), rows, entry, store, deep, dataset.updated)
     except CacheError as error:
         problems.append(str(error))
+    if isinstance(store, CanvasStore):
+        store.close()
     return TarCheck(entry.name, state, tuple(_line(entry.name, p) for p in problems))
 
 
@@ -125,11 +123,6 @@ def _line(tar: str, problem: str) -> str:
     return text if text.startswith(tar) else f"{tar}: {text}"
 
 
-def _limit(lines: Sequence[str]) -> list[str]:
-    rest = len(lines) - MAX_LINES
-    return [*lines[:MAX_LINES], *([f"… and {rest:,} more rows like this"] if rest > 0 else [])]
-
-
 def _check_index(rows: pa.Table, entry: TarEntry) -> list[str]:
     computed = rows_sha256(rows["key"].to_pylist(), map(bytes.fromhex, rows["sha256"].to_pylist()))
     if computed == entry.rows_sha256:
@@ -137,52 +130,8 @@ def _check_index(rows: pa.Table, entry: TarEntry) -> list[str]:
     return [f"the index's rows hash to {computed}, dataset.json says {entry.rows_sha256}. Pack the dataset again."]
 
 
-def _check_store(cache: Cache, rows: pa.Table, entry: TarEntry) -> tuple[ShardData | None, str, list[str]]:
-    """The store if it could be read, its state, and what is wrong with it."""
-    name = store_name(entry.name)
-    if not cache.has(name):
-        return None, "missing", [f"{cache.path(name)} is missing. Extract this tar."]
-    try:
-        shard = cache.read(name, entry.num_rows)
-    except CacheError as error:
-        return None, state_of(error), [str(error)]
-    try:
-        check_join(shard, rows, entry)
-    except CacheError as error:
-        return shard, state_of(error), [str(error)]
-    problems = _check_content(shard, cache, entry)
-    return shard, "damaged" if problems else "done", problems
-
-
-def _check_content(shard: ShardData, cache: Cache, entry: TarEntry) -> list[str]:
-    """What an intact file may still say wrongly: a writer's error, not the disk's."""
-    attributes, problems = shard.attributes, []
-    if attributes.get("tar") != entry.name:
-        problems.append(f"the store says that it belongs to {attributes.get('tar')!r}")
-    known = {int(status) for status in Status}
-    statuses, counts = np.unique(shard.status, return_counts=True)
-    if unknown := sorted(set(statuses.tolist()) - known):
-        return [*problems, f"the store has unknown statuses {unknown}"]
-    found = {Status(s).name.lower(): int(c) for s, c in zip(statuses, counts, strict=True)}
-    if found != attributes.get("counts"):
-        problems.append(f"the store's rows count as {found}, its attributes say {attributes.get('counts')}")
-    rejected = np.flatnonzero(~is_ok(shard.status))
-    with_map = [int(row) for row in rejected if not np.isnan(shard.lare[row]).all()]
-    problems += _limit([f"row {row} ({shard.keys[row]}) is rejected, but has a map" for row in with_map])
-    reasons = attributes.get("reasons", {})
-    if set(reasons) != {str(row) for row in rejected}:
-        problems.append(f"{len(rejected)} rows are rejected, {len(reasons)} have a reason, and they are not the same")
-    dtype = str(cache.fields.get("stored_dtype", shard.lare.dtype))
-    bits = int(cache.fields.get("mantissa_bits", FULL_MANTISSA_BITS[dtype]))
-    if shard.lare.dtype != dtype:
-        problems.append(f"the maps are {shard.lare.dtype}, the settings say {dtype}")
-    elif not np.array_equal(round_mantissa(shard.lare.astype(np.float32), dtype, bits), shard.lare, equal_nan=True):
-        problems.append(f"the maps have more than the {bits} mantissa bits of the settings")
-    return problems
-
-
 def _check_tar(
-    path: Path, rows: pa.Table, entry: TarEntry, shard: ShardData | None, deep: bool, updated: Sequence[str]
+    path: Path, rows: pa.Table, entry: TarEntry, store: Store | None, deep: bool, updated: Sequence[str]
 ) -> list[str]:
     if not path.is_file():
         return [f"{path} is missing. Restore it or pack the dataset again."]
@@ -196,13 +145,15 @@ def _check_tar(
         problems.append(str(error))
     if len(members) != 2 * len(rows):
         problems.append(f"{path} has {len(members)} members, the index expects {2 * len(rows)}")
-    problems += _limit(_check_places(members, rows))
+    problems += limit_lines(_check_places(members, rows))
     if is_mostly_holes(path):
         problems.append(f"{path} is mostly holes: expected a tar whose bytes are on the disk")
     elif deep:
         with open_plain(path) as f:
-            problems += _limit(list(_check_images(f, rows, shard)))
-            problems += _limit(list(_check_copies(f, members, rows, updated)))
+            problems += limit_lines(list(_check_images(f, rows, store)))
+            if isinstance(store, CanvasStore):
+                problems += limit_lines(list(compare_canvases(f, rows, store)))
+            problems += limit_lines(list(_check_copies(f, members, rows, updated)))
     return problems
 
 
@@ -225,9 +176,9 @@ def _check_places(members: Sequence[Member], rows: pa.Table) -> list[str]:
     return problems
 
 
-def _check_images(f: BinaryIO, rows: pa.Table, shard: ShardData | None) -> Iterator[str]:
+def _check_images(f: BinaryIO, rows: pa.Table, store: Store | None) -> Iterator[str]:
     columns = (rows[name].to_pylist() for name in ("key", "offset", "size", "sha256"))
-    stored = {} if shard is None else dict(zip(shard.keys, shard.image_sha256, strict=True))
+    stored = {} if store is None else dict(zip(store.keys, store.image_sha256, strict=True))
     for row, (key, offset, size, sha256) in enumerate(zip(*columns, strict=True)):
         found = _sha256(f, offset, size)
         if found != sha256:

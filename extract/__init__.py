@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from extract.authors.import_maps import ImportConfig, MapImport
-    from extract.config import ExtractConfig, NoiseStudyConfig, Variant
+    from extract.config import CanvasConfig, ExtractConfig, NoiseStudyConfig, Variant
     from extract.engines.config import LaunchConfig
     from extract.engines.launch import Launch
     from extract.engines.watch import Watch, WatchConfig
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from extract.packing.inspecting import jpeg_quality
     from extract.packing.pack import pack
     from extract.rejected import EXIT_TOO_MANY_REJECTED
+    from extract.run.canvases import CanvasJob, CanvasRun
     from extract.run.fingerprint import ModelSource, compute_fingerprint
     from extract.run.images import Batch, RowSettings, collate, load_batches, load_row
     from extract.run.job import Job
@@ -36,6 +37,9 @@ __all__ = [
     "EXIT_TOO_MANY_REJECTED",
     "POSTERIOR_DRAW",
     "Batch",
+    "CanvasConfig",
+    "CanvasJob",
+    "CanvasRun",
     "CopyRule",
     "DiffusionModel",
     "ExtractConfig",
@@ -81,6 +85,9 @@ _MODULE_OF = {
     "EXIT_TOO_MANY_REJECTED": "rejected",
     "POSTERIOR_DRAW": "noise",
     "Batch": "run.images",
+    "CanvasConfig": "config",
+    "CanvasJob": "run.canvases",
+    "CanvasRun": "run.canvases",
     "CopyRule": "packing.copies",
     "DiffusionModel": "models.base",
     "ExtractConfig": "config",

@@ -10,12 +10,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema.program import OneSentence, expand_home, run_as_process, run_program, start_logging
 from extract.authors.import_maps import ImportConfig, MapImport
-from extract.config import ExtractConfig, NoiseStudyConfig
+from extract.config import CanvasConfig, ExtractConfig, NoiseStudyConfig
 from extract.engines.config import LaunchConfig
 from extract.engines.watch import Watch, WatchConfig
 from extract.packing.config import PackConfig
 from extract.packing.pack import pack
 from extract.rejected import EXIT_TOO_MANY_REJECTED
+from extract.run.canvases import CanvasRun
 
 EXIT_DONE = 0
 
@@ -34,6 +35,12 @@ def prepare_launch(config: LaunchConfig) -> Callable[[], int]:
 
     launch = Launch.prepare(config)
     return lambda: EXIT_TOO_MANY_REJECTED if launch.run() else EXIT_DONE
+
+
+def prepare_canvases(config: CanvasConfig) -> Callable[[], int]:
+    """Write the canvas of every image of a dataset's tars to a cache folder, without any model."""
+    run = CanvasRun.prepare(config)
+    return lambda: EXIT_TOO_MANY_REJECTED if run.run() else EXIT_DONE
 
 
 def prepare_watch(config: WatchConfig) -> Callable[[], int]:
@@ -87,6 +94,7 @@ class Command:
 COMMANDS = {
     "pack": Command(PackConfig, prepare_pack),
     "run": Command(ExtractConfig, prepare_run),
+    "canvases": Command(CanvasConfig, prepare_canvases),
     "launch": Command(LaunchConfig, prepare_launch),
     "watch": Command(WatchConfig, prepare_watch),
     "noise-study": Command(NoiseStudyConfig, prepare_noise_study),

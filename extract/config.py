@@ -143,6 +143,11 @@ class ExtractConfig(ModelConfig):
     """Number format in the cache."""
     mantissa_bits: int | None = None
     """Mantissa bits kept in the cache; all of the stored dtype's if not given."""
+    canvases: bool = False
+    """Also write the canvas of each image, in the same pass: training in view canvas reads them in place of the
+    originals (data.canvases)."""
+    canvas_folder: str | None = None
+    """Cache folder of the canvases; canvas-256 beside the maps' cache if not given, by the image size."""
     num_workers: int = 2
     """Processes that read and decode; 0 decodes in the main process."""
     compile: bool = False
@@ -178,7 +183,15 @@ class ExtractConfig(ModelConfig):
         all_bits = FULL_MANTISSA_BITS[self.stored_dtype]
         if self.mantissa_bits is not None and not 1 <= self.mantissa_bits <= all_bits:
             raise ValueError(f"mantissa_bits is {self.mantissa_bits}: {self.stored_dtype} keeps 1 … {all_bits}")
+        if self.canvas_folder is not None and not self.canvases:
+            raise ValueError(f"canvas_folder is {self.canvas_folder}: it needs --canvases true")
         parse_shards(self.shard)
+
+    @property
+    def canvases_at(self) -> Path:
+        """Cache folder of the canvases."""
+        beside = self.cache_folder(self.variants[0]).parent
+        return Path(self.canvas_folder) if self.canvas_folder is not None else beside / f"canvas-{self.image_size}"
 
     @property
     def needs(self) -> Needs:
@@ -206,6 +219,43 @@ class ExtractConfig(ModelConfig):
     def stored_mantissa_bits(self) -> int:
         """Mantissa bits kept in the cache."""
         return FULL_MANTISSA_BITS[self.stored_dtype] if self.mantissa_bits is None else self.mantissa_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasConfig:
+    """Canvases of a dataset's tars without any model: what training in view canvas reads in place of the originals.
+
+    Tars that already have their canvases are skipped.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+    """
+
+    data: str
+    """Folder with dataset.json."""
+    cache: str
+    """Cache folder of the canvases, for example cache/genimage/canvas-256; made if absent."""
+    image_size: int = 256
+    """Side in px of a canvas: that of the maps it is trained with."""
+    shard: str | int = "all"
+    """Positions of tars in dataset.json's list: "3", "0-31", "3,7,9" or "all"."""
+    num_workers: int = 2
+    """Tars that are read at once, a process each."""
+    overwrite: bool | Literal["stale"] = False
+    """Make existing stores again: all of them, or only stores that are damaged or whose tar has changed (`stale`)."""
+    keep_going: bool = False
+    """If a tar is missing, damaged or differs from the index, continue with the others, and exit 1 at the end."""
+    max_reject_fraction: float = 0.05
+    """Share of a tar's images that may be rejected; above it the command exits 3, with the store written."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_least("image_size", self.image_size, 1)
+        check_least("num_workers", self.num_workers, 1)
+        check_choice("overwrite", self.overwrite, (False, True, "stale"))
+        if not 0 <= self.max_reject_fraction <= 1:
+            raise ValueError(f"max_reject_fraction is {self.max_reject_fraction}: expected 0 … 1")
+        parse_shards(self.shard)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import tar_file_iterator
 
-from cache_schema import ImageRejected, Status, decode_image, open_plain, resize_canvas, share_turns
+from cache_schema import ImageRejected, Status, decode_image, encode_canvas, open_plain, resize_canvas, share_turns
 from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
 
 
@@ -49,6 +49,8 @@ class RowSettings:
     num_draws: int
     """Noise draws an image."""
     noise_seed: int
+    canvases: bool = False
+    """Whether rows bring their canvas, as a store keeps it."""
 
 
 class Row(NamedTuple):
@@ -66,6 +68,8 @@ class Row(NamedTuple):
     reason: str
     number: int = 0
     """Its place in its tar."""
+    canvas: bytes = b""
+    """As `encode_canvas` gives it; empty if the image is rejected, or none was asked for."""
 
 
 class Batch(NamedTuple):
@@ -86,17 +90,22 @@ class Batch(NamedTuple):
     """`Status` of each key."""
     reasons: list[str]
     """Why each key was rejected, or ""."""
+    canvases: list[bytes] = []  # noqa: RUF012  never changed
+    """`Row.canvas` of each key."""
 
 
 def load_row(key: str, data: bytes, settings: RowSettings) -> Row:
     """Everything about a row that does not need the models."""
-    status, reason = Status.OK, ""
+    status, reason, encoded = Status.OK, "", b""
     try:
-        image = load_image(data, settings.image_size)
+        canvas = resize_canvas(decode_image(data), settings.image_size)
+        image = scale_canvas(canvas)
+        encoded = encode_canvas(canvas) if settings.canvases else b""
     except ImageRejected as rejection:
         image = torch.zeros(3, settings.image_size, settings.image_size)
         status, reason = rejection.status, rejection.reason
-    return add_noise(key, image, hashlib.sha256(data).digest(), settings)._replace(status=status, reason=reason)
+    row = add_noise(key, image, hashlib.sha256(data).digest(), settings)
+    return row._replace(status=status, reason=reason, canvas=encoded)
 
 
 def add_noise(key: str, image: Tensor, sha256: bytes, settings: RowSettings) -> Row:
@@ -152,6 +161,7 @@ def collate(rows: list[Row], batch_size: int) -> Batch:
         image_sha256=np.frombuffer(b"".join(row.sha256 for row in rows), np.uint8).reshape(-1, 32),
         status=np.array([row.status for row in rows], np.uint8),
         reasons=[row.reason for row in rows],
+        canvases=[row.canvas for row in rows],
     )
 
 

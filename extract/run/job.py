@@ -3,9 +3,11 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
@@ -30,6 +32,7 @@ from extract.config import ExtractConfig, Variant
 from extract.models.costs import count_macs
 from extract.models.prompts import prompts_sha256
 from extract.rejected import warn_rejected
+from extract.run.canvases import CanvasJob
 from extract.run.fingerprint import compute_fingerprint
 from extract.run.methods import Method, make_method
 from extract.run.model import Model
@@ -54,7 +57,9 @@ class Job:
     num_skipped: int
     """Stores that are there already."""
     todo: Mapping[int, tuple[Variant, ...]]
-    """Position of a tar → the variants that are still to do."""
+    """Position of a tar → the variants that are still to do; none where its canvases alone are."""
+    canvases: CanvasJob | None = None
+    """Tars whose canvases are to be written too."""
 
     @classmethod
     def prepare(cls, config: ExtractConfig) -> "Job":
@@ -80,11 +85,17 @@ class Job:
             )
             for variant in config.variants
         }
-        job = cls(config, dataset, model, method, caches, 0, {})
-        wanted = {n: job._unmade(n) for n in selected}
-        todo = {n: variants for n, variants in wanted.items() if variants}
-        num_skipped = len(selected) * len(caches) - sum(map(len, todo.values()))
-        return replace(job, num_skipped=num_skipped, todo=todo)
+        canvases = CanvasJob.prepare(dataset, config, in_use=in_use) if config.canvases else None
+        job = cls(config, dataset, model, method, caches, 0, {}, canvases)
+        return job._with_todo(selected, {n: job._unmade(n) for n in selected})
+
+    def _with_todo(self, selected: Sequence[int], wanted: Mapping[int, tuple[Variant, ...]]) -> "Job":
+        """The job of what is wanted of each selected tar, and of canvases that are missing."""
+        canvases = {n for n in selected if self.canvases is not None and self.canvases.is_unmade(n)}
+        todo = {n: variants for n, variants in wanted.items() if variants or n in canvases}
+        num_stores = len(selected) * (len(self.config.variants) + (self.canvases is not None))
+        num_skipped = num_stores - sum(map(len, todo.values())) - len(canvases)
+        return replace(self, num_skipped=num_skipped, todo=todo)
 
     @classmethod
     def plan(cls, config: ExtractConfig) -> "Job":
@@ -108,12 +119,10 @@ class Job:
                 caches[variant] = open_cache(folder)
                 check_dataset(caches[variant], dataset.dataset_id)
                 _check_fields(caches[variant], compute_fingerprint(config, variant, model, method, {}))
-        job = cls(config, dataset, model, method, caches, 0, {})
+        canvases = CanvasJob.plan(dataset, config) if config.canvases else None
+        job = cls(config, dataset, model, method, caches, 0, {}, canvases)
         missing = tuple(variant for variant in config.variants if variant not in caches)
-        wanted = {n: (*job._unmade(n), *missing) for n in selected}
-        todo = {n: variants for n, variants in wanted.items() if variants}
-        num_skipped = len(selected) * len(config.variants) - sum(map(len, todo.values()))
-        return replace(job, num_skipped=num_skipped, todo=todo)
+        return job._with_todo(selected, {n: (*job._unmade(n), *missing) for n in selected})
 
     def count_macs(self) -> int:
         """Multiply-accumulate operations for one image, all variants together."""
@@ -163,23 +172,25 @@ class Job:
             logger.info("%d stores are there already (--overwrite true makes them again)", self.num_skipped)
         if not self.todo:
             return 0
-        model = self.model.load()
-        extractor = Extractor(self.config, self.dataset, self.model.policy, self.method, model)
-        num_images = sum(self.dataset.tars[n].num_rows for n in self.todo)
-        self._log_plan(num_images)
-        if self.config.compile:
-            model.compile()
-        num_above, failed = self._extract_all(extractor, num_images)
+        num_above, failed = self._extract_all() if any(self.todo.values()) else (0, [])
+        if self.canvases is not None:
+            num_above += self.canvases.run(n for n, variants in self.todo.items() if not variants)
         if failed:
             raise DatasetError(f"{len(failed)} of {len(self.todo)} tars could not be extracted: {' '.join(failed)}")
         return num_above
 
-    def _extract_all(self, extractor: Extractor, num_images: int) -> tuple[int, list[str]]:
+    def _extract_all(self) -> tuple[int, list[str]]:
         """Number of tars with too many rejected images; what is wrong with each that was passed over."""
+        model, tars = self.model.load(), [n for n, variants in self.todo.items() if variants]
+        extractor = Extractor(self.config, self.dataset, self.model.policy, self.method, model)
+        num_images = sum(self.dataset.tars[n].num_rows for n in tars)
+        self._log_plan(num_images)
+        if self.config.compile:
+            model.compile()
         num_above, failed = 0, list[str]()
         pending: deque[Future[bool]] = deque()
         with (
-            ProgressFile(self.config.cache, len(self.todo), num_images) as progress,
+            ProgressFile(self.config.cache, len(tars), num_images) as progress,
             tqdm(total=num_images, unit="image", disable=None) as bar,
             ThreadPoolExecutor(1) as writer,
         ):
@@ -188,7 +199,7 @@ class Job:
                 bar.update(num_images)
                 progress.add_images(num_images)
 
-            for n in self.todo:
+            for n in tars:
                 entry, variants = self.dataset.tars[n], self._unmade(n)
                 if not variants:  # another job has published it since this one was prepared
                     bar.update(entry.num_rows)
@@ -196,14 +207,14 @@ class Job:
                     continue
                 progress.start_tar(entry.name)
                 try:
-                    shards = extractor.extract(n, variants, count)
+                    publish = self._extract(extractor, n, variants, count, progress)
                 except DatasetError as error:
                     if not self.config.keep_going:
                         raise
                     logger.error("passed over: %s", error)
                     failed.append(str(error))
                     continue
-                pending.append(writer.submit(self._publish, n, dict(zip(variants, shards, strict=True)), progress))
+                pending.append(writer.submit(publish))
                 if len(pending) > 1:
                     num_above += pending.popleft().result()
             while pending:
@@ -225,9 +236,28 @@ class Job:
             config.cache,
         )
 
-    def _publish(self, n: int, shards: Mapping[Variant, ShardData], progress: ProgressFile) -> bool:
+    def _extract(
+        self,
+        extractor: Extractor,
+        n: int,
+        variants: tuple[Variant, ...],
+        count: Callable[[int], object],
+        progress: ProgressFile,
+    ) -> Callable[[], bool]:
+        """Compute a tar's maps, and its canvases in the same pass; returns what publishes its stores."""
+        with ExitStack() as unpublished:
+            wanted = self.canvases is not None and self.canvases.is_unmade(n)
+            canvases = unpublished.enter_context(self.canvases.new_store(n)) if self.canvases and wanted else None
+            shards = extractor.extract(n, variants, count, canvases)
+            made = dict(zip(variants, shards, strict=True))
+            return partial(self._publish, n, made, unpublished.pop_all(), progress)
+
+    def _publish(
+        self, n: int, shards: Mapping[Variant, ShardData], canvases: ExitStack, progress: ProgressFile
+    ) -> bool:
         """Write a tar's stores and log a line; whether more of it was rejected than allowed."""
         start = time.perf_counter()
+        canvases.close()
         for variant, shard in shards.items():
             self.caches[variant].write(store_name(self.dataset.tars[n].name), shard)
         progress.finish_tar(next(iter(shards.values())).attributes["reasons"].values())

@@ -12,10 +12,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import Dataset, DatasetError, ShardData, Status, base_names
+from cache_schema import CanvasWriter, Dataset, DatasetError, ShardData, Status, base_names
 from extract.config import ExtractConfig, Variant
 from extract.models.base import DiffusionModel
 from extract.models.prompts import PromptPolicy, prompts_sha256
+from extract.run.canvases import DecodedRows
 from extract.run.images import Batch, RowSettings, load_batches
 from extract.run.maps import MapMaker
 from extract.run.methods import Method
@@ -54,13 +55,20 @@ class Extractor:
         self.config, self.dataset, self.policy, self.method, self.model = config, dataset, policy, method, model
         self.maps = MapMaker(config, method, model)
 
-    def extract(self, n: int, variants: Sequence[Variant], progress: Callable[[int], object]) -> list[ShardData]:
+    def extract(
+        self,
+        n: int,
+        variants: Sequence[Variant],
+        progress: Callable[[int], object],
+        canvases: CanvasWriter | None = None,
+    ) -> list[ShardData]:
         """The features of tar n, one shard a variant, in one pass over its images.
 
         Args:
             n: Position of the tar.
             variants: What is wanted of it.
             progress: Called with the number of images that were finished.
+            canvases: Takes the tar's canvases in the same pass.
 
         Raises:
             DatasetError: If the tar is missing, cut short, or holds other images than the index says.
@@ -70,7 +78,8 @@ class Extractor:
         prompts = self.policy.prompts(table)
         results = [_Rows(entry.num_rows, self.method.map_shape) for _ in variants]
         image_sha256 = np.zeros((entry.num_rows, 32), np.uint8)
-        reading = _TimedIterator(self._read(n, table, num_draws=max(v.ensemble_size for v in variants)))
+        num_draws, decoded = max(v.ensemble_size for v in variants), DecodedRows(entry.num_rows)
+        reading = _TimedIterator(self._read(n, table, num_draws, with_canvases=canvases is not None))
 
         def prompts_of(batch: Batch) -> list[str]:
             return prompts[batch.start : batch.start + len(batch.keys)]
@@ -79,6 +88,9 @@ class Extractor:
             for rows, values in zip(results, settled, strict=True):
                 rows.fill(batch.start, *values)
             image_sha256[batch.start : batch.start + len(batch.keys)] = batch.image_sha256
+            if canvases is not None:
+                canvases.add(batch.canvases)
+                decoded.fill(batch.start, batch.status, batch.reasons)
             progress(len(batch.keys))
         attributes: dict[str, Any] = {
             "tar": entry.name,
@@ -90,9 +102,11 @@ class Extractor:
         if self.policy.is_per_sample:
             attributes["prompts_sha256"] = prompts_sha256(prompts)
         keys = table["key"].to_pylist()
+        if canvases is not None:
+            canvases.finish(keys, decoded.status, image_sha256, {**attributes, "reasons": decoded.reasons})
         return [ShardData(keys, r.lare, r.status, image_sha256, {**attributes, "reasons": r.reasons}) for r in results]
 
-    def _read(self, n: int, rows: pa.Table, num_draws: int) -> Iterator[Batch]:
+    def _read(self, n: int, rows: pa.Table, num_draws: int, with_canvases: bool) -> Iterator[Batch]:
         """Batches of a tar, each compared with its index rows."""
         entry, path, config = self.dataset.tars[n], self.dataset.tar_path(n), self.config
         advice = "Restore the tar, or pack the dataset again."
@@ -100,7 +114,8 @@ class Extractor:
             found = f"has {path.stat().st_size} bytes" if path.is_file() else "is missing"
             raise DatasetError(f"{path} {found}; dataset.json says {entry.num_bytes} bytes. {advice}")
         keys, hashes = rows["key"].to_pylist(), rows["sha256"].to_pylist()
-        settings = RowSettings(config.image_size, self.method.latent_shape, num_draws, config.noise_seed)
+        shape = self.method.latent_shape
+        settings = RowSettings(config.image_size, shape, num_draws, config.noise_seed, with_canvases)
         is_gpu = self.model.device.type == "cuda"
         done = 0
         try:

@@ -268,7 +268,7 @@ def test_a_folder_is_listed_once_however_many_files_it_has(
 
 
 def test_many_problems_of_one_kind_are_counted(cache: Cache, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cache_schema.verify.MAX_LINES", 3)
+    monkeypatch.setattr("cache_schema.verify_stores.MAX_LINES", 3)
     tar = dataset.tar_path(0)
     tar.write_bytes(tar.read_bytes()[:512] + b"\0" * 512 + tar.read_bytes()[512:])
     problems = next(iter(verify(cache, dataset))).problems
@@ -281,7 +281,7 @@ def test_an_error_of_the_check_itself_is_told(
     def fail(*_: object) -> None:
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr("cache_schema.verify.check_join", fail)
+    monkeypatch.setattr("cache_schema.verify_stores.check_join", fail)
     status, out = run_verify()
     assert status == 1 and "test-000000.tar: RuntimeError: no memory left" in out and "4 unchecked" in out
 

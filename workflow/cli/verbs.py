@@ -122,6 +122,13 @@ VERBS: dict[str, Verb] = {
         _SEED,
         example="--config sd15 --data DATA --cache CACHE --shard 0-31",
     ),
+    "canvases": Verb(
+        "Write the canvas of every image into a cache, without any model.",
+        ("extract", "canvases"),
+        (("", "extract.config:CanvasConfig"),),
+        ("image_size", "shard", "num_workers", "overwrite"),
+        example="--data DATA --cache CANVASES",
+    ),
     "launch": Verb(
         "Extract by many tasks: SLURM jobs, or one process a device.",
         ("extract", "launch"),
