@@ -101,8 +101,9 @@ class LaunchConfig(ExtractConfig):
         """
         settings = {field.name: getattr(self, field.name) for field in fields(ExtractConfig)}
         del settings["shard"]
-        for name in ("data", "cache"):
-            settings[name] = str(Path(settings[name]).absolute())
+        for name in ("data", "cache", "canvas_folder"):
+            if settings[name] is not None:
+                settings[name] = str(Path(settings[name]).absolute())
         for name in ("model", "vae"):  # a folder here, or a hub id
             if settings[name] and Path(settings[name]).is_dir():
                 settings[name] = str(Path(settings[name]).absolute())

@@ -143,7 +143,11 @@ class Extractor:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         versions = {library: version(library) for library in _LIBRARIES}
         settings = asdict(self.config) | {"revision": self.config.pinned_revision}
-        return {"device": name, "versions": versions, "settings": base_names(settings, ("data", "cache"))}
+        return {
+            "device": name,
+            "versions": versions,
+            "settings": base_names(settings, ("data", "cache", "canvas_folder")),
+        }
 
 
 class _TimedIterator(Iterator[Batch]):

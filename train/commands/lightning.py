@@ -34,7 +34,7 @@ _FROM_DATA = {"image_size", "map_channels"}
 _READS_MAP = {"spatial": True, "channel": True, "concat": False}
 """Settings by which a detector of images reads maps too, with their defaults."""
 
-_PLACES = ("data", "cache", "out", "config", "ckpt_path", "default_root_dir", "save_dir", "pretrained")
+_PLACES = ("data", "cache", "canvases", "out", "config", "ckpt_path", "default_root_dir", "save_dir", "pretrained")
 
 
 class SaveRun(SaveConfigCallback):

@@ -77,6 +77,13 @@ class ImageChanges:
         """Whether any change has a probability above 0."""
         return any(getattr(self, f"{change}_probability") > 0 for change in CHANGES)
 
+    def changes(self, seed: int, epoch: int, key: str) -> bool:
+        """Whether `apply` changes this picture: known before it is decoded."""
+        return self.any and any(self._draw(seed, epoch, key).values())
+
+    def _draw(self, seed: int, epoch: int, key: str) -> dict[str, np.random.Generator | None]:
+        return {change: _drawn(change, getattr(self, f"{change}_probability"), seed, epoch, key) for change in CHANGES}
+
     def apply(self, pixels: np.ndarray, seed: int, epoch: int, key: str) -> np.ndarray:
         """Change a picture.
 
@@ -89,7 +96,7 @@ class ImageChanges:
         Returns:
             Same shape, uint8. The very same array if nothing was drawn.
         """
-        drawn = {change: _drawn(change, getattr(self, f"{change}_probability"), seed, epoch, key) for change in CHANGES}
+        drawn = self._draw(seed, epoch, key)
         if not any(drawn.values()):
             return pixels
         with decoding_turn(pixels.size // 3 * _BYTES_A_PIXEL):

@@ -34,6 +34,8 @@ class LareDataModule(LightningDataModule):
     Args:
         data: Folder with dataset.json (`make shards`).
         cache: Cache folder (`make extract`), or several variants of one dataset, whose channels are stacked.
+        canvases: Cache folder of canvases (`make canvases`). View `canvas` reads these in place of the images' files:
+            the same pixels, sooner. Images that `changes` change are still read from their files.
         batch_size: Samples a rank takes in a step.
         num_workers: Processes that build batches, for each loader; batches do not depend on it. 0: none.
         seed: Seed of the order, the boxes and the flips.
@@ -69,6 +71,7 @@ class LareDataModule(LightningDataModule):
         self,
         data: str,
         cache: str | list[str],
+        canvases: str | None = None,
         batch_size: int = 48,
         num_workers: int = 2,
         seed: int = 0,
@@ -92,6 +95,7 @@ class LareDataModule(LightningDataModule):
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer samples to score than ranks
         self.data, self.cache = data, [cache] if isinstance(cache, str | Path) else list(cache)
+        self.canvases = canvases
         self.batch_size, self.num_workers, self.block_tars = batch_size, num_workers, block_tars
         self.seed, self.view, self.alignment, self.crop_px = seed, view, alignment, crop_px
         self.flip, self.changes = flip, changes
@@ -118,11 +122,16 @@ class LareDataModule(LightningDataModule):
                 raise ValueError(f"{name} needs maps")
         if self.permute_maps and self.constant_map:
             raise ValueError("permute_maps and constant_map are both on: expected one of them")
+        if self.canvases is not None and self.view != "canvas":
+            raise ValueError(
+                "canvases are whole pictures squashed to squares, and view native cuts pictures at their own size. "
+                "Leave data.canvases out, or use view canvas."
+            )
 
     @cached_property
     def join(self) -> Join:
         """Dataset and caches, opened and checked against each other when first used."""
-        return Join.open(self.data, self.cache)
+        return Join.open(self.data, self.cache, self.canvases)
 
     @cached_property
     def _map_shape(self) -> tuple[int, int, int]:

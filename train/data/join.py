@@ -4,16 +4,18 @@ import hashlib
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from cache_schema import (
     RULES,
     Cache,
     CacheError,
+    CanvasStore,
     Dataset,
     DatasetError,
     FingerprintMismatch,
@@ -21,10 +23,13 @@ from cache_schema import (
     ShardMissing,
     ShardStale,
     Status,
+    TarEntry,
+    check_canvases,
     check_dataset,
     check_join,
     is_ok,
     open_cache,
+    open_canvases,
     open_plain,
     read_image_bytes,
     store_name,
@@ -48,6 +53,7 @@ class JoinedTar:
         sha256: Hash of each image's bytes, 64 hexadecimal digits.
         lare: Maps in their stored dtype, the variants' channels one after the other, (n, channels, h, w); None where
             no maps were asked for.
+        canvases: The images as extraction saw them, in place of their files; None where there are none.
     """
 
     path: Path
@@ -56,6 +62,27 @@ class JoinedTar:
     sizes: np.ndarray
     sha256: list[str]
     lare: np.ndarray | None
+    canvases: CanvasStore | None = None
+
+    def __post_init__(self) -> None:
+        """Have the canvases' file closed with this object."""
+        if self.canvases is not None:
+            weakref.finalize(self, self.canvases.close)
+
+    def read_canvas(self, row: int) -> np.ndarray:
+        """A row's stored canvas, (S, S, 3), uint8.
+
+        Raises:
+            DatasetError: If there is none, although the row has a map.
+            ShardCorrupt: If it is damaged.
+        """
+        assert self.canvases is not None
+        if not is_ok(int(self.canvases.status[row])):
+            raise DatasetError(
+                f"{self.canvases.path}: {self.keys[row]} has a map and no canvas. Make the canvases of this tar again "
+                "with the versions that its maps were extracted with: --overwrite true."
+            )
+        return self.canvases.read(row)
 
     @cached_property
     def _descriptor(self) -> int:
@@ -91,14 +118,17 @@ class Join:
 
     dataset: Dataset
     caches: tuple[Cache, ...]
+    canvases: Cache | None = None
+    """Canvases that are read in place of the images."""
 
     @classmethod
-    def open(cls, data: str | Path, caches: Sequence[str | Path]) -> "Join":
+    def open(cls, data: str | Path, caches: Sequence[str | Path], canvases: str | Path | None = None) -> "Join":
         """Open a dataset and the caches that belong to it.
 
         Args:
             data: Folder with dataset.json.
             caches: Cache folders, one a variant.
+            canvases: Cache folder of canvases, which lie under the caches' maps.
 
         Raises:
             DatasetError: If a cache belongs to another dataset.
@@ -111,9 +141,17 @@ class Join:
         dataset = Dataset.open(data)
         opened = tuple(open_cache(folder) for folder in caches)
         for cache in opened:
+            cache.check_maps()
             check_dataset(cache, dataset.dataset_id)
             _check_canvas(cache, opened[0])
-        return cls(dataset, opened)
+        if canvases is None:
+            return cls(dataset, opened)
+        stored = open_cache(canvases)
+        check_canvases(stored)
+        check_dataset(stored, dataset.dataset_id)
+        known = {**stored.fields, **{name: value for name, value in opened[0].fields.items() if name in CANVAS_FIELDS}}
+        _check_canvas(stored, replace(opened[0], fields=known))  # an old cache does not name every rule
+        return cls(dataset, opened, stored)
 
     @property
     def fields(self) -> Mapping[str, int | str]:
@@ -149,12 +187,15 @@ class Join:
         return sorted(zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True))
 
     def command(self, shard: str, cache: Cache) -> str:
-        """The command that extracts some tars into a cache."""
+        """The command that extracts some tars into a cache, or makes their canvases."""
+        if cache.has_canvases:
+            size = f"ARGS='--image_size {cache.fields.get('image_size')}'"
+            return f"make canvases DATA={self.dataset.folder} CACHE={cache.folder} SHARD={shard} {size}"
         return f"make extract DATA={self.dataset.folder} CACHE={cache.folder} SHARD={shard}"
 
     def check_present(self, tars: Sequence[int]) -> None:
         """Raise ShardMissing, with the command to run, if one of these tars has no store in one of the caches."""
-        for cache in self.caches:
+        for cache in (*self.caches, *([] if self.canvases is None else [self.canvases])):
             missing = [n for n in tars if not cache.has(store_name(self.dataset.tars[n].name))]
             if missing:
                 shard = ",".join(map(str, missing)) if len(missing) <= 8 else "all"
@@ -199,12 +240,13 @@ class Join:
                 usable &= is_ok(shard.status)
         return usable
 
-    def load_tar(self, n: int, *, maps: bool) -> JoinedTar:
-        """Open a tar with its maps, joined by key, row by row.
+    def load_tar(self, n: int, *, maps: bool, images: bool = True) -> JoinedTar:
+        """Open a tar with its maps and, if there are any, its canvases, joined by key and hash, row by row.
 
         Args:
             n: Number of the tar.
             maps: Whether to read the maps.
+            images: Whether images will be read.
 
         Raises:
             ShardMissing, ShardCorrupt, FormatVersionError, FingerprintMismatch: If a store cannot be used; a map that
@@ -224,7 +266,18 @@ class Join:
             sizes=rows["size"].to_numpy(),
             sha256=rows["sha256"].to_pylist(),
             lare=None if not variants else variants[0] if len(variants) == 1 else np.concatenate(variants, axis=1),
+            canvases=self._open_canvases(rows, entry) if images and self.canvases is not None else None,
         )
+
+    def _open_canvases(self, rows: pa.Table, entry: TarEntry) -> CanvasStore:
+        assert self.canvases is not None
+        store = open_canvases(self.canvases, store_name(entry.name), entry.num_rows)
+        try:
+            check_join(store, rows, entry)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
 
 def _check_canvas(cache: Cache, first: Cache) -> None:
@@ -234,8 +287,8 @@ def _check_canvas(cache: Cache, first: Cache) -> None:
         found, expected = cache.fields.get(name), first.fields.get(name)
         if found != expected:
             raise FingerprintMismatch(
-                f"{cache.folder}: {name} is {found}, {first.folder} has {expected}. Variants that are used together "
-                "must lie over one canvas."
+                f"{cache.folder}: {name} is {found}, {first.folder} has {expected}. Maps and canvases that are used "
+                "together must be of one canvas."
             )
         rule = RULES.get(name, found)
         if found is not None and found != rule:

@@ -105,9 +105,12 @@ class BatchReader(Dataset[Batch]):
     def _load_images(self, positions: np.ndarray, places: list[Placement], epoch: int) -> np.ndarray:
         images = np.empty((len(positions), self._view.crop_px, self._view.crop_px, 3), dtype=np.uint8)
         for i, tar, row in self._by_tar(positions):
-            pixels = load_pixels(tar, row)
-            if self._seed is not None and self._changes.any:
-                pixels = self._changes.apply(pixels, self._seed, epoch, tar.keys[row])
+            seed = self._seed
+            if seed is not None and self._changes.changes(seed, epoch, tar.keys[row]):
+                # Also where there are canvases: a picture is changed at its own size.
+                pixels = self._changes.apply(load_pixels(tar, row), seed, epoch, tar.keys[row])
+            else:
+                pixels = load_pixels(tar, row) if tar.canvases is None else tar.read_canvas(row)
             images[i] = self._view.cut_image(self._view.frame(pixels), places[i])
         return images.transpose(0, 3, 1, 2)
 
@@ -137,7 +140,8 @@ class BatchReader(Dataset[Batch]):
         if n not in self._opened:
             while len(self._opened) >= self._open_tars:
                 self._opened.popitem(last=False)
-            self._opened[n] = self._join.load_tar(n, maps=self._maps and self._constant_map is None)
+            maps = self._maps and self._constant_map is None
+            self._opened[n] = self._join.load_tar(n, maps=maps, images=self._images)
         self._opened.move_to_end(n)
         return self._opened[n]
 

@@ -69,7 +69,13 @@ _FIT_SETTINGS = (
     ("trainer.", _TRAINER),
     ("predictions.", "train.commands.prediction_writer:PredictionWriter"),
 )
-_FIT_ALIASES = {"data": "data.data", "cache": "data.cache", "ckpt": "ckpt_path", "seed": "seed_everything"}
+_FIT_ALIASES = {
+    "data": "data.data",
+    "cache": "data.cache",
+    "canvases": "data.canvases",
+    "ckpt": "ckpt_path",
+    "seed": "seed_everything",
+}
 _FIT_MORE = (
     Setting("out", "str", "runs/train", "Folder that everything is written to."),
     Setting("seed_everything", "int | bool", "0", "Seed of weights, order, boxes and flips."),
@@ -170,8 +176,8 @@ VERBS: dict[str, Verb] = {
         _FIT_SETTINGS,
         (
             *("out", "seed_everything", "ckpt_path", "trainer.max_epochs", "trainer.precision", "trainer.accelerator"),
-            *("trainer.devices", "data.batch_size", "data.num_workers", "data.view", "data.image_sources"),
-            *("model.backbone", "model.learning_rate"),
+            *("trainer.devices", "data.canvases", "data.batch_size", "data.num_workers", "data.view"),
+            *("data.image_sources", "model.backbone", "model.learning_rate"),
         ),
         _FIT_ALIASES,
         _FIT_MORE,
