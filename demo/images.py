@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cache_schema import Dataset
 from demo.toy.config import SourceConfig
-from demo.toy.photos import SHORT_SIDE_PX, TABLE, load_table, load_tiles
+from demo.toy.photos import SHORT_SIDE_PX, TABLE, count_contents, load_table, load_tiles
 from workflow.steps import hash_files
 
 logger = logging.getLogger(__name__)
@@ -56,10 +56,12 @@ def make(config: ImagesConfig) -> Dataset:
     from demo.toy.images import load_models, start_pool
     from demo.toy.sources import make_images, pack_images, plain_task
 
-    tiles = load_tiles(load_table(config.photos))
+    photos = load_table(config.photos)
+    tiles = load_tiles(photos)
     num_photographs = len({t.photo for t in tiles})
     logger.info("%d tiles of %d photographs", len(tiles), num_photographs)
     about = {**asdict(config.sources), "short_side_px": SHORT_SIDE_PX, "num_photographs": num_photographs}
+    about["contents"] = count_contents(photos, tiles)
     folders = config.model, config.model_b
     with start_pool(config.sources, folders, NUM_PROCESSES) as pool:
         models = load_models(config.sources, *folders)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ BENCHMARK = Path(__file__).parents[1] / "docs" / "results" / "toy-benchmark.json
 """What the toy benchmark has found, as docs/RESULTS.md shows it. Only a checkout has it."""
 PACKAGES = ("torch", "diffusers", "transformers", "timm", "lightning", "zarr", "numpy", "pillow")
 PHOTO_PACKAGES = ("mvtb-data", "scikit-image", "scikit-learn")
+
+
+MIXED = (
+    "Images made from class names, toy-a and toy-b, show flowers; {share:.0%} of the photo tiles do. Their columns mix "
+    "what made an image with what it shows. Images called img2img show what their photographs show."
+)
+"""What stands on top: how far origin and subject can be told apart."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,19 @@ def write_page(config: PageConfig) -> None:
         title="LaRE² on photographs and toy-model images",
         intro=INTRO.format(num_photographs=dataset.settings["num_photographs"]),
         limits=LIMITS,
+        caveat=MIXED.format(share=_share_of_flowers(dataset.settings["contents"])),
         about=_about(dataset, settings),
         ckpt=stages.detectors / DETECTOR / "checkpoints" / "best.ckpt",
         matrix=config.out / "matrix" / "matrix.json",  # of python -m train matrix --out <out>/matrix
         benchmark=BENCHMARK,
         demo=config.out,
     )
+
+
+def _share_of_flowers(contents: Mapping[str, Mapping[str, int]]) -> float:
+    """Of the photo tiles of all roles."""
+    of_flowers = sum(counts.get("flowers", 0) for counts in contents.values())
+    return of_flowers / sum(sum(counts.values()) for counts in contents.values())
 
 
 def _about(dataset: Dataset, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -58,7 +73,16 @@ def _about(dataset: Dataset, settings: dict[str, Any]) -> dict[str, dict[str, An
             "commit": commit + (" with changes" if settings["git_dirty"] else ""),
             **versions,
         },
-        "Images": {**{p: importlib.metadata.version(p) for p in PHOTO_PACKAGES}, **dataset.settings},
+        "Images": {**{p: importlib.metadata.version(p) for p in PHOTO_PACKAGES}, **_shown(dataset.settings)},
         "Samples": {s: ", ".join(f"{n} {c}" for n, c in counts.items()) for s, counts in dataset.counts.items()},
         "LaRE maps": {"fingerprint": settings["fingerprint"], **settings["fields"]},
     }
+
+
+def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the images, the contents of each role as one line."""
+    contents = {
+        f"{role} tiles": ", ".join(f"{number} {content}" for content, number in counts.items())
+        for role, counts in settings["contents"].items()
+    }
+    return {name: value for name, value in settings.items() if name != "contents"} | contents

@@ -60,6 +60,7 @@ def write_report(
     title: str,
     intro: str,
     limits: str,
+    caveat: str,
     about: Mapping[str, Mapping[str, Any]],
     ckpt: Path | None = None,
     matrix: Path | None = None,
@@ -77,6 +78,7 @@ def write_report(
         title: Heading of the page.
         intro: One or two sentences: what was run on what.
         limits: One or two sentences: what such a run cannot show, whatever its numbers.
+        caveat: What a reader must know before the first number.
         about: {heading: {name: value}} for the foot of the page: commit, versions, settings.
         ckpt: Checkpoint behind the predictions of `DETECTOR`, to show what it is most certain about.
         matrix: matrix.json of `python -m train matrix`, shown if it is there.
@@ -93,6 +95,7 @@ def write_report(
         title=title,
         intro=intro,
         limits=limits,
+        caveat=caveat,
         summary=describe_results(content),
         headline=three_sentences(content)[:2],
         scenes=[_first_pair(gallery, family) for family in gallery.families],

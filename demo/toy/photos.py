@@ -1,14 +1,16 @@
 """The demo's photographs: which files of which packages, their scenes and roles, and the tiles cut from them.
 
-`photos.csv` lists every picture in the three packages, the ones left out with the reason. Pictures of one scene share a
-`group`, and a group has one role.
+`photos.csv` lists every picture in the three packages, the ones left out with the reason. Pictures of one scene, or of
+one series such as the walk over a campus, share a `group`, and a group has one role. Of the campus, which would be 43 %
+of all tiles in one role, every second picture is in use. Roles are dealt within each kind of content, so that training,
+validation and test show much the same. The flower beds have no dates: if they are one series too, it is divided.
 """
 
 import csv
 import hashlib
 import importlib.util
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +37,8 @@ class Photo:
     """The group that it belongs to, or "" for a picture that is left out."""
     left_out: str
     """Why it is left out, or ""."""
+    content: str = ""
+    """What it shows: roles are dealt within pictures of one content."""
 
     @property
     def name(self) -> str:
@@ -97,13 +101,37 @@ def assign_roles(scenes: Sequence[str], seed: int = 0) -> dict[str, str]:
     chooses: what a picture shows plays no part.
     """
     sizes = Counter(scenes)
-    missing = {role: share * len(scenes) for role, share in ROLES.items()}
+    return _deal(sizes, sorted(sizes, key=lambda scene: _hash(scene, seed)))
+
+
+def assign_balanced_roles(sizes: Mapping[str, int], contents: Mapping[str, str], seed: int = 0) -> dict[str, str]:
+    """Deal whole scenes to the roles so that each role has its share of the tiles of every content: {scene: role}.
+
+    Within a content the largest scenes come first, scenes of one size in the order of their hash.
+
+    Args:
+        sizes: {scene: number of its tiles}.
+        contents: {scene: what it shows}.
+        seed: Of the hash.
+    """
     roles = {}
-    for scene in sorted(sizes, key=lambda s: hashlib.sha256(f"demo-role|{seed}|{s}".encode()).digest()):
+    for content in sorted(set(contents.values())):
+        alike = {scene: size for scene, size in sizes.items() if contents[scene] == content}
+        roles |= _deal(alike, sorted(alike, key=lambda scene: (-alike[scene], _hash(scene, seed))))
+    return roles
+
+
+def _deal(sizes: Mapping[str, int], order: Sequence[str]) -> dict[str, str]:
+    missing, roles = {role: share * sum(sizes.values()) for role, share in ROLES.items()}, {}
+    for scene in order:
         role = max(missing, key=lambda r: missing[r])
         missing[role] -= sizes[scene]
         roles[scene] = role
     return roles
+
+
+def _hash(scene: str, seed: int) -> bytes:
+    return hashlib.sha256(f"demo-role|{seed}|{scene}".encode()).digest()
 
 
 def cut_tiles(image: Image.Image) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -130,9 +158,16 @@ def cut_tiles(image: Image.Image) -> Iterator[tuple[int, int, np.ndarray]]:
 def load_tiles(photos: list[Photo], seed: int = 0) -> list[Tile]:
     """All tiles of the photographs in use, in the table's order."""
     used = [photo for photo in photos if photo.scene]
-    roles = assign_roles([photo.scene for photo in used], seed)
+    cut = [(photo, *tile) for photo in used for tile in cut_tiles(decode_image(photo.file.read_bytes()))]
+    sizes, contents = Counter(photo.scene for photo, *_ in cut), {photo.scene: photo.content for photo in used}
+    roles = assign_balanced_roles(sizes, contents, seed)
     return [
-        Tile(photo.name, row, column, photo.scene, roles[photo.scene], pixels)
-        for photo in used
-        for row, column, pixels in cut_tiles(decode_image(photo.file.read_bytes()))
+        Tile(photo.name, row, column, photo.scene, roles[photo.scene], pixels) for photo, row, column, pixels in cut
     ]
+
+
+def count_contents(photos: Sequence[Photo], tiles: Sequence[Tile]) -> dict[str, dict[str, int]]:
+    """Role → content → number of tiles."""
+    contents = {photo.scene: photo.content for photo in photos if photo.scene}
+    counts = {role: Counter(contents[tile.group] for tile in tiles if tile.role == role) for role in ROLES}
+    return {role: dict(sorted(found.items())) for role, found in counts.items()}

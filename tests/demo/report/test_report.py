@@ -86,6 +86,7 @@ def made(demo_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dic
     metrics = {"a": {"a": [dict.fromkeys(METRICS, 0.9)] * 2, "b": [dict.fromkeys(METRICS, 0.4)] * 2}}
     (folder / "matrix.json").write_text(json.dumps({"settings": {"seeds": 2}, **add_up(metrics)}))
     texts = {"title": "A title", "intro": "What was run <on what>.", "limits": "What it cannot show."}
+    texts["caveat"] = "What is mixed."
     aims = [{"number": "1", "aim": "an aim", "met": False, "finding": "0.51 & <less>"}]
     settings = {"git_commit": "0123456789", "num_photographs": {"train": 900, "test": 300}, "num_seeds": 3}
     benchmark = {"command": "make toy-benchmark", "settings": settings, "numbers": {"aims": aims}}

@@ -1,12 +1,21 @@
 import importlib.util
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from demo.toy.photos import ROLES, Photo, assign_roles, cut_tiles, load_table, load_tiles
+from demo.toy.photos import (
+    ROLES,
+    Photo,
+    assign_balanced_roles,
+    assign_roles,
+    count_contents,
+    cut_tiles,
+    load_table,
+    load_tiles,
+)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".tif"}
 
@@ -33,7 +42,7 @@ def test_table_leaves_out(name: str, photos: list[Photo]) -> None:
 
 def test_photographs_in_use_are_coloured_and_large_enough(photos: list[Photo]) -> None:
     used = [p for p in photos if p.scene]
-    assert len({p.name for p in used}) == len(used) >= 55
+    assert len({p.name for p in used}) == len(used) >= 45
     for photo in used:
         with Image.open(photo.file) as image:
             assert min(image.size) >= 192
@@ -65,6 +74,36 @@ def test_roles_are_dealt_by_scene_in_about_their_shares(photos: list[Photo]) -> 
     for role, share in ROLES.items():
         assert np.mean([t.role == role for t in tiles]) == pytest.approx(share, abs=0.05)
     assert all(tile.pixels.shape == (64, 64, 3) and tile.pixels.dtype == np.uint8 for tile in tiles)
+
+
+def test_each_role_shows_much_the_same(photos: list[Photo]) -> None:
+    """Flowers were 0 % of the training and validation tiles and 61 % of the test tiles."""
+    tiles = load_tiles(photos)
+    counts = count_contents(photos, tiles)
+    total = Counter[str]()
+    for of_role in counts.values():
+        total.update(of_role)
+    assert set(total) == {"buildings", "flowers", "nature", "people and things"} and total.total() == len(tiles)
+    for of_role in counts.values():
+        for content, number in total.items():
+            share = of_role[content] / sum(of_role.values())
+            assert share == pytest.approx(number / len(tiles), abs=0.08), content
+
+
+def test_a_series_is_one_group(photos: list[Photo]) -> None:
+    of_campus = [photo for photo in photos if "/campus/" in photo.path]
+    assert len(of_campus) == 25 and {photo.scene for photo in of_campus} == {"campus", ""}
+    assert sum(bool(photo.scene) for photo in of_campus) == 13
+
+
+def test_roles_are_dealt_within_each_content_from_the_largest_scene_on() -> None:
+    sizes = {"walk": 40, "a": 12, "b": 12, "c": 12, "rose": 20, "iris": 20}
+    contents = dict.fromkeys(("walk", "a", "b", "c"), "buildings") | {"rose": "flowers", "iris": "flowers"}
+    roles = assign_balanced_roles(sizes, contents)
+    assert roles["walk"] == "train" and {roles[scene] for scene in "abc"} == {"test", "validation"}
+    assert {roles["rose"], roles["iris"]} == {"train", "test"}
+    assert roles == assign_balanced_roles(dict(reversed(sizes.items())), contents)
+    assert any(assign_balanced_roles(sizes, contents, seed) != roles for seed in range(1, 9))
 
 
 def test_assign_roles_is_a_function_of_the_seed(photos: list[Photo]) -> None:

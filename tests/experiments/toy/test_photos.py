@@ -118,5 +118,5 @@ def test_generator_tiles_are_of_training_photographs_in_the_classes_of_the_test(
 
 def test_other_domain_is_the_registry() -> None:
     tiles = load_other_domain_tiles(seed=0)
-    assert len(tiles) == OTHER_DOMAIN_TILES * len({tile.photo for tile in tiles}) > 400
+    assert len(tiles) == OTHER_DOMAIN_TILES * len({tile.photo for tile in tiles}) > 350
     assert {tile.role for tile in tiles} == {"test"} and all(t.group.startswith("other-domain/") for t in tiles)
