@@ -26,11 +26,12 @@ CONFIG ?=
 PRESET ?= quick
 PHOTOS ?=
 GENERATOR_PHOTOS ?=
+SWIFT ?=
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable)
 ARGS ?=
 
 VARIABLES := PYTHON TORCH DATA CACHE MODEL OUT SRC SHARD SHARDS ENGINE WATCH DEVICE CKPT IMG DETECTOR CONFIG PRESET \
-    PHOTOS GENERATOR_PHOTOS CHROMIUM ARGS
+    PHOTOS GENERATOR_PHOTOS CHROMIUM SWIFT ARGS
 define newline
 
 
@@ -161,11 +162,11 @@ IN_PARALLEL := -n auto --maxprocesses=8 --dist=worksteal
 
 .PHONY: test
 test: .venv/.installed  ## the quick suite: CPU, offline
-	$(PY) -m pytest -q $(IN_PARALLEL) -m "not slow and not gpu and not network and not slurm and not browser"
+	$(PY) -m pytest -q $(IN_PARALLEL) -m "not slow and not gpu and not network and not slurm and not browser and not s3"
 
 .PHONY: test-slow
 test-slow: .venv/.installed  ## kills, resumes, several processes
-	$(PY) -m pytest -q $(IN_PARALLEL) -m "slow and not gpu and not network and not slurm and not browser"
+	$(PY) -m pytest -q $(IN_PARALLEL) -m "slow and not gpu and not network and not slurm and not browser and not s3"
 
 .PHONY: test-browser
 test-browser: .venv/.installed  ## the web page in a real Chromium: Debian's package chromium, or CHROMIUM=program
@@ -180,6 +181,16 @@ test-formats: .venv/.installed  ## stores and datasets with another Python (3.13
 .PHONY: test-slurm
 test-slurm: .venv/.installed  ## a real SLURM on this machine: an array that is killed and launched again
 	$(PY) -m pytest -q -m slurm tests/slurm
+
+# Swift and all that it needs, in an environment of its own: its packages meet none of the project's.
+.venv-swift/.installed: scripts/swift-packages.txt
+	$(call quote,$(PYTHON)) -m venv --clear .venv-swift
+	.venv-swift/bin/python -m pip install --quiet --requirement scripts/swift-packages.txt
+	touch $@
+
+.PHONY: test-s3
+test-s3: .venv/.installed $(if $(SWIFT),,.venv-swift/.installed)  ## places in object storage, against a real S3 server on this machine (Swift)
+	SWIFT=$(call quote,$(SWIFT)) $(PY) -m pytest -q -n 2 -m s3 tests/object_storage
 
 .PHONY: format
 format: .venv/.installed  ## format the code and sort imports
@@ -200,4 +211,5 @@ check: .venv/.installed  ## format, lint, layers, types, both suites: what CI ru
 	$(MAKE) test
 	$(if $(CHROMIUM),$(MAKE) test-browser,@echo "no Chromium was found: the tests of the web page are left out")
 	$(MAKE) test-formats
+	$(MAKE) test-s3
 	$(MAKE) test-slow

@@ -1,5 +1,6 @@
 """What is stored and how it is addressed: the contract between extraction and training. Never loads torch."""
 
+from cache_schema.addresses import ObjectPath, Place, is_address, local, place
 from cache_schema.attributes import FORMAT_VERSION
 from cache_schema.avif import is_avif, media_brands
 from cache_schema.cache import Cache, check_dataset, create_cache, formats_identity, open_cache
@@ -23,6 +24,7 @@ from cache_schema.errors import (
     ShardCorrupt,
     ShardMissing,
     ShardStale,
+    StorageError,
 )
 from cache_schema.files import (
     file_name,
@@ -103,6 +105,8 @@ __all__ = [
     "FormatVersionError",
     "ImageRejected",
     "NotPlain",
+    "ObjectPath",
+    "Place",
     "Sample",
     "SampleFields",
     "ShardCorrupt",
@@ -111,6 +115,7 @@ __all__ = [
     "ShardReport",
     "ShardStale",
     "Status",
+    "StorageError",
     "TarEntry",
     "append_dataset",
     "as_markdown",
@@ -143,10 +148,12 @@ __all__ = [
     "formats_identity",
     "guard_cell",
     "has_more_scans",
+    "is_address",
     "is_avif",
     "is_ok",
     "is_path",
     "load_json",
+    "local",
     "lock_folder",
     "media_brands",
     "most_scans",
@@ -163,6 +170,7 @@ __all__ = [
     "open_plain",
     "own_folder",
     "parse_footer",
+    "place",
     "read_columns",
     "read_image_bytes",
     "read_json",

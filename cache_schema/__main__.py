@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
-    options = argparse.Namespace(**expand_home(vars(parser.parse_args(arguments))))
+    options = argparse.Namespace(**expand_home(vars(parser.parse_args(arguments)), addresses=True))
     if getattr(options, "workers", 1) < 1:
         parser.error(f"--workers is {options.workers}: expected 1 or more")
     try:

@@ -3,13 +3,13 @@
 The file may come from strangers. It is opened without waiting, and its directory is bounded before it is read.
 """
 
-import os
 import zipfile
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from cache_schema.plain_files import open_plain
+from cache_schema.addresses import Place
+from cache_schema.object_file import TAIL_BYTES
+from cache_schema.plain_files import open_plain, read_at, size_of
 from cache_schema.shown import shown
 
 MAX_DIRECTORY_BYTES = 2**24
@@ -26,17 +26,18 @@ class Archive:
     """An open zip file, as a context.
 
     Args:
-        path: The file.
+        path: The file, or object.
+        tail_bytes: Of an object's end, which come with the first request.
 
     Raises:
         OSError: If there is no such file, or it is a named pipe, a device or a folder.
         ValueError, zipfile.BadZipFile: If it is none, or holds what a store does not.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = open_plain(path)
+    def __init__(self, path: Place, tail_bytes: int = TAIL_BYTES) -> None:
+        self._file = open_plain(path, tail_bytes=tail_bytes)
         try:
-            self.num_bytes = os.fstat(self._file.fileno()).st_size
+            self.num_bytes = size_of(self._file)
             _check_directory(self._file, self.num_bytes)
             self._zip = zipfile.ZipFile(self._file)
             self._members = _check_members(self._zip.infolist(), self.num_bytes)
@@ -91,12 +92,12 @@ class Archive:
         if size > max_bytes:
             raise ValueError(f"{name} has {size:,} bytes: expected {max_bytes:,} at most")
         at = _LOCAL_BYTES + len(named)
-        data = os.pread(self._file.fileno(), at + _USUAL_EXTRA_BYTES + size, start)
+        data = read_at(self._file, at + _USUAL_EXTRA_BYTES + size, start)
         if data[:4] != _LOCAL or data[_LOCAL_BYTES:at] != named:
             raise ValueError(f"{name} does not lie where the directory has it")
         at += int.from_bytes(data[_LOCAL_BYTES - 2 : _LOCAL_BYTES], "little")
         if len(data) < at + size:
-            data, at = os.pread(self._file.fileno(), size, start + at), 0
+            data, at = read_at(self._file, size, start + at), 0
         if len(data) < at + size:
             raise ValueError(f"the file ends inside {name}")
         return data[at : at + size]

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cache_schema.addresses import Place
 from cache_schema.archive import Archive
 from cache_schema.errors import FormatVersionError
 from cache_schema.plain_files import check_depth
@@ -26,7 +26,7 @@ def complete_attributes(attributes: Mapping[str, Any], status: np.ndarray, finge
     return {**attributes, "format_version": FORMAT_VERSION, "fingerprint": fingerprint, "counts": counted}
 
 
-def parse_attributes(archive: Archive, path: Path) -> dict[str, Any]:
+def parse_attributes(archive: Archive, path: Place) -> dict[str, Any]:
     """Attributes of an open store, checked.
 
     Raises:

@@ -5,18 +5,20 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
+from dataclasses import replace as with_changes
 from typing import Any
 
 import pyarrow.compute as pc
 
+from cache_schema.addresses import ObjectPath, Place, place
 from cache_schema.attributes import FORMAT_VERSION
 from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError
 from cache_schema.files import ABANDONED_SEC, write_text
 from cache_schema.fingerprint import AVIF_RULE, CANVAS_METHOD, Fingerprint
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
+from cache_schema.listing import list_names
 from cache_schema.plain_files import load_json
 from cache_schema.shown import shown
 from cache_schema.store import (
@@ -40,7 +42,7 @@ MAX_IMAGE_SIZE = 2**16
 class Cache:
     """An opened cache folder: the features of one dataset under one set of settings."""
 
-    folder: Path
+    folder: Place
     dataset_id: str
     fields: Mapping[str, int | str]
     """The settings that made it (`cache_schema.fingerprint.FIELDS`)."""
@@ -50,7 +52,7 @@ class Cache:
         """Hash of the settings, 64 hexadecimal digits."""
         return Fingerprint(self.fields).hexdigest
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> Place:
         """Path of a store.
 
         Raises:
@@ -62,7 +64,10 @@ class Cache:
 
     def shards(self) -> list[str]:
         """Names of the stores that were published, sorted; copies that other programs made lie beside them unread."""
-        return sorted(p.name for p in self.folder.glob(f"[!.]*{STORE_SUFFIX}") if is_store_name(p.name))
+        try:
+            return [name for name in list_names(self.folder) if is_store_name(name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def stores_of(self, tars: Iterable[TarEntry]) -> list[str]:
         """Names of the stores that were published of some tars, sorted."""
@@ -122,14 +127,16 @@ class Cache:
                 f"{self.fingerprint}. Extract this tar again with --overwrite stale."
             )
 
-    def write(self, name: str, shard: ShardData) -> Path:
-        """Round the maps as the settings say and publish the store by one rename.
+    def write(self, name: str, shard: ShardData, *, replace: bool = True) -> Place:
+        """Round the maps as the settings say and publish the store by one rename, or one request.
 
         Args:
-            name: Store name; a store of that name is replaced.
+            name: Store name.
             shard: Maps in float32.
+            replace: Take the place of a store that is there; otherwise it is refused.
 
         Raises:
+            FileExistsError: If a store is there and `replace` is off.
             ValueError: If the rows contradict each other, or a map does not fit the stored dtype.
             FingerprintMismatch: If another run has given the folder other settings meanwhile.
         """
@@ -137,7 +144,8 @@ class Cache:
         bits = int(self.fields.get("mantissa_bits", FULL_MANTISSA_BITS[dtype]))
         path = self.path(name)
         self.check_unchanged()
-        write_store(path, replace(shard, lare=round_mantissa(shard.lare, dtype, bits)), self.fingerprint)
+        rounded = with_changes(shard, lare=round_mantissa(shard.lare, dtype, bits))
+        write_store(path, rounded, self.fingerprint, replace=replace)
         return path
 
     def check_unchanged(self) -> None:
@@ -154,7 +162,7 @@ def formats_identity(dataset: Dataset) -> dict[str, str]:
     return {"formats": AVIF_RULE} if "AVIF" in formats else {}
 
 
-def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint, *, in_use: bool = False) -> Cache:
+def create_cache(folder: str | Place, dataset_id: str, fingerprint: Fingerprint, *, in_use: bool = False) -> Cache:
     """Open a cache folder for writing, or make it if it is not there. Any number of jobs may do so at once.
 
     A folder without a store, which a refused or failed run has left, takes the new settings, with a warning.
@@ -169,7 +177,7 @@ def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint, 
         FingerprintMismatch: If the folder holds features made with other settings; the differences are named.
         DatasetError: If the folder belongs to another dataset.
     """
-    folder = Path(folder)
+    folder = place(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -207,6 +215,8 @@ def create_cache(folder: str | Path, dataset_id: str, fingerprint: Fingerprint, 
 
 def _is_empty(cache: Cache) -> bool:
     """Whether a folder has no store, and nobody writes one."""
+    if isinstance(cache.folder, ObjectPath):  # where nothing tells of one that is being written
+        return not cache.shards()
     young = time.time() - ABANDONED_SEC
     writing = cache.folder.glob(f".*{STORE_SUFFIX}.*.tmp")
     return not cache.shards() and not any(path.lstat().st_mtime > young for path in writing)
@@ -221,14 +231,14 @@ def check_dataset(cache: Cache, dataset_id: str) -> None:
         )
 
 
-def open_cache(folder: str | Path) -> Cache:
+def open_cache(folder: str | Place) -> Cache:
     """Open an existing cache folder.
 
     Raises:
         CacheError: If there is no readable cache.json, or its fields do not give its fingerprint.
         FormatVersionError: If another version of the format wrote it.
     """
-    folder = Path(folder)
+    folder = place(folder)
     path = folder / MANIFEST
     try:
         content = load_json(path, MAX_MANIFEST_BYTES)

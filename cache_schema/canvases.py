@@ -8,7 +8,6 @@ zarr's indexing a row takes longer than its decoding. `bench --measures canvas_c
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import google_crc32c
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
+from cache_schema.addresses import Place
 from cache_schema.archive import Archive
 from cache_schema.attributes import complete_attributes, parse_attributes
 from cache_schema.cache import Cache, formats_identity
@@ -169,7 +169,7 @@ class CanvasStore:
         ShardMissing, ShardCorrupt, ShardStale, FormatVersionError: As `read_store`.
     """
 
-    def __init__(self, path: Path, num_rows: int | None = None) -> None:
+    def __init__(self, path: Place, num_rows: int | None = None) -> None:
         self.path = path
         with telling_damage(path):
             self._archive = Archive(path)

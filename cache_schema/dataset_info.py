@@ -1,12 +1,13 @@
 """A dataset folder, or a folder of datasets and caches, told for people."""
 
-from pathlib import Path
 from typing import Any
 
+from cache_schema.addresses import Place
 from cache_schema.cache import MANIFEST, open_cache
 from cache_schema.contents import MAX_NAME, align, contents_table, count_images
 from cache_schema.errors import CacheError
 from cache_schema.index import Dataset
+from cache_schema.listing import list_names, map_files
 from cache_schema.reasons import commonest_reasons
 from cache_schema.rejected import read_rejected
 from cache_schema.shown import MAX_SENTENCE, shown
@@ -27,7 +28,7 @@ _TOLD = ("method", "timestep", "ensemble_size", "image_size")
 Rows = list[tuple[str, str]]
 
 
-def dataset_rows(folder: Path) -> Rows:
+def dataset_rows(folder: Place) -> Rows:
     """Name and value of what a dataset folder is, where it came from, and what was left out.
 
     Raises:
@@ -51,7 +52,7 @@ def dataset_rows(folder: Path) -> Rows:
     return rows + _rejected_rows(folder)
 
 
-def describe_dataset(folder: Path) -> tuple[Rows, str]:
+def describe_dataset(folder: Place) -> tuple[Rows, str]:
     """`dataset_rows`, and the table of what a dataset holds.
 
     Raises:
@@ -67,7 +68,7 @@ def copies_of(dataset: Dataset) -> str:
     return f"copies made by {', '.join(copies)}" if copies else "the files as they were, byte for byte"
 
 
-def _rejected_rows(folder: Path) -> Rows:
+def _rejected_rows(folder: Place) -> Rows:
     rejected = read_rejected(folder / "rejected.csv")
     if rejected is None:
         return []
@@ -75,9 +76,9 @@ def _rejected_rows(folder: Path) -> Rows:
     return rows + [("", line) for line in commonest_reasons(rejected)]
 
 
-def describe_variants(folder: Path) -> str | None:
+def describe_variants(folder: Place) -> str | None:
     """A line for each dataset and cache that lies directly in a folder, then what is wrong; None if there is none."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = [name for name in list_names(folder) if not name.startswith(".") and (folder / name).is_dir()]
     found = [name for name in names if any((folder / name / file).is_file() for file in (DATASET_MANIFEST, MANIFEST))]
     if not found:
         return None
@@ -96,19 +97,22 @@ def describe_variants(folder: Path) -> str | None:
     return align(rows, num_texts=3) + "".join(ends)
 
 
-def _dataset_row(folder: Path) -> tuple[str, str, str, str]:
+def _dataset_row(folder: Place) -> tuple[str, str, str, str]:
     dataset = Dataset.open(folder)
     num_images = sum(tar.num_rows for tar in dataset.tars)
     return "dataset", copies_of(dataset), f"{len(dataset.tars):,}", f"{num_images:,}"
 
 
-def _cache_row(folder: Path) -> tuple[str, str, str, str]:
+def _cache_row(folder: Place) -> tuple[str, str, str, str]:
     cache = open_cache(folder)
     what = ", ".join(f"{name} {cache.fields[name]}" for name in _TOLD if name in cache.fields)
-    num_images, names = 0, cache.shards()
-    for name in names:
+    names = cache.shards()
+
+    def count(name: str) -> int:
         try:
-            num_images += sum(cache.attributes(name)["counts"].values())
+            return sum(cache.attributes(name)["counts"].values())
         except (CacheError, KeyError, TypeError, ValueError):
-            continue
+            return 0
+
+    num_images = sum(map_files(count, names, folder))
     return "cache", shown(what), f"{len(names):,}", f"{num_images:,}"

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from cache_schema.addresses import Place
 from cache_schema.cache import Cache, create_cache
-from cache_schema.errors import CacheError, ShardStale
+from cache_schema.errors import CacheError, ShardStale, StorageError
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.index import Dataset
+from cache_schema.listing import file_size
 from cache_schema.status import Status, is_ok
 from cache_schema.store import FULL_MANTISSA_BITS, ShardData, fits_stored, non_finite_reason
 from cache_schema.workers import run_tasks
@@ -66,7 +68,7 @@ def derived_fingerprint(source: Cache, stored_dtype: str, mantissa_bits: int | N
 
 def derive_cache(
     source: Cache,
-    folder: str | Path,
+    folder: str | Place,
     *,
     stored_dtype: str = "float16",
     mantissa_bits: int | None = None,
@@ -99,7 +101,7 @@ def derive_cache(
 def _outcomes(names: list[str], outcomes: Iterator[Derived | Exception]) -> Iterator[Derived]:
     for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, Exception):
-            known = isinstance(outcome, CacheError | OSError)
+            known = isinstance(outcome, CacheError | OSError | StorageError)
             yield Derived(name, "failed", str(outcome) if known else f"{type(outcome).__name__}: {outcome}")
         else:
             yield outcome
@@ -126,8 +128,12 @@ def derive_store(source: Cache, target: Cache, name: str, overwrite: bool) -> De
     shard = _reject_overflows(source.read(name), source, target, name)
     attributes = {key: value for key, value in shard.attributes.items() if not key.startswith("seconds")}
     attributes |= {"seconds": round(time.perf_counter() - start, 3), "provenance": _provenance(source, shard)}
-    path = target.write(name, replace(shard, attributes=attributes))
-    return Derived(name, "written", num_bytes=path.stat().st_size)
+    may_replace = overwrite or isinstance(target.folder, Path)
+    try:
+        path = target.write(name, replace(shard, attributes=attributes), replace=may_replace)
+    except FileExistsError:  # another run was quicker
+        return Derived(name, "skipped")
+    return Derived(name, "written", num_bytes=file_size(path) or 0)
 
 
 def _check_existing(source: Cache, target: Cache, name: str) -> None:

@@ -7,6 +7,8 @@ CacheError
 ├── ShardStale            a store was made from another version of its tar
 ├── FingerprintMismatch   features made with other settings
 └── FormatVersionError    written by another version of the format
+
+StorageError stands beside it: object storage that does not answer says nothing about the data.
 """
 
 
@@ -36,3 +38,10 @@ class FingerprintMismatch(CacheError):
 
 class FormatVersionError(CacheError):
     """The data was written by another version of the format."""
+
+
+class StorageError(Exception):
+    """Object storage does not answer, refuses, or sends something else than it should; nothing is wrong with the data.
+
+    No `CacheError` and no `OSError`, so that nobody takes a store for damaged, and replaces it, as the network is down.
+    """

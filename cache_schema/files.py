@@ -3,26 +3,28 @@
 Content is written under a temporary name beside its target, `.<name>.<32 hexadecimal digits>.tmp`, and then published
 under its own name, in place of what is there or only where nothing is. Readers never see a part. The digits are random
 and writers create the file themselves (mode "x"), so that nobody can lay a link there that leads elsewhere. A link that
-has the target's name is replaced, never followed. Local disks are all that is known here; a store of objects would
-offer the same: these bytes, at this name, replacing or creating.
+has the target's name is replaced, never followed. Object storage offers the same by itself: these bytes, at this name,
+replacing or creating. What goes there is written to a temporary file of this machine first.
 """
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote
 
+from cache_schema.addresses import ObjectPath, Place
+from cache_schema.file_names import file_name
+from cache_schema.object_store import put
 from cache_schema.plain_files import NotPlain, open_folder, read_json
 from cache_schema.syncing import sync_file, sync_folder, sync_tree
 
@@ -30,8 +32,8 @@ ABANDONED_SEC = 3600
 """A temporary file that nobody has written to for so long belongs to a run that was killed; a store takes seconds."""
 LOOK_AGAIN_SEC = 60
 """A folder is looked through for such files this often: it may get a new file a millisecond, and hold a million."""
-MAX_NAME = 120
-"""Characters of a text that a file's name keeps; a hash of all of it follows."""
+PARTS_FROM_BYTES = 2**28
+"""A larger file goes to object storage in parts; a store never does."""
 CLAIM_SEC = 10.0
 """An empty file that stands for so long where there are no hard links was claimed by a process that was killed."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -46,7 +48,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 @contextmanager
-def new_file(path: Path, *, replace: bool = True, durable: bool = True) -> Iterator[Path]:
+def new_file(path: Place, *, replace: bool = True, durable: bool = True) -> Iterator[Path]:
     """Yield the path of a temporary file to create, with mode "x"; at the end it is published.
 
     After an exception nothing is published, and the temporary file is removed. Temporary files that killed runs left in
@@ -60,7 +62,14 @@ def new_file(path: Path, *, replace: bool = True, durable: bool = True) -> Itera
     Raises:
         FileExistsError: If a file is there and `replace` is off.
         OSError: If the disk is full or broken; the error names the file.
+        StorageError: If object storage does not answer, or refuses.
     """
+    if isinstance(path, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="lare-") as folder:
+            with naming(Path(folder)):
+                yield Path(folder) / path.name
+            publish(Path(folder) / path.name, path, replace=replace)
+        return
     _remove_abandoned(path.parent)
     temporary = _temporary_name(path)
     try:
@@ -72,7 +81,7 @@ def new_file(path: Path, *, replace: bool = True, durable: bool = True) -> Itera
 
 
 @contextmanager
-def new_opened(path: Path, *, replace: bool = True, durable: bool = True) -> Iterator[BinaryIO]:
+def new_opened(path: Place, *, replace: bool = True, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield an open file to write, created as `new_file` asks; at the end it is closed and published.
 
     Arguments and errors are those of `new_file`.
@@ -166,11 +175,12 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool = True) -> None:
+def publish(temporary: Path, path: Place, *, replace: bool = True, durable: bool = True) -> None:
     """Give a written file its name.
 
     Args:
-        temporary: The file, on the same file system. It is gone afterwards, or may remain where `replace` is off.
+        temporary: The file, on the same file system, unless the name is one in object storage. It is gone afterwards,
+            or may remain where `replace` is off.
         path: Its name from now on.
         replace: Take the place of a file that is there; otherwise it is refused.
         durable: Bring the content to the disk before it has its name, and the name after it.
@@ -180,6 +190,10 @@ def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool 
     """
     if not stat.S_ISREG(temporary.lstat().st_mode):
         raise NotPlain(errno.EINVAL, _EXCHANGED, str(temporary))
+    if isinstance(path, ObjectPath):
+        put(path.address, temporary, replace=replace, in_parts=temporary.stat().st_size > PARTS_FROM_BYTES)
+        temporary.unlink()
+        return
     if durable:
         sync_file(temporary)
     if replace:
@@ -237,38 +251,25 @@ def _claim(path: Path) -> None:
         time.sleep(0.05)
 
 
-def write_text(path: Path, text: str, *, replace: bool = True, durable: bool = True) -> None:
+def write_text(path: Place, text: str, *, replace: bool = True, durable: bool = True) -> None:
     """Write a text in UTF-8 as `new_file` does. The folder is made if it is not there."""
     write_bytes(path, text.encode(), replace=replace, durable=durable)
 
 
-def write_bytes(path: Path, data: bytes, *, replace: bool = True, durable: bool = True) -> None:
+def write_bytes(path: Place, data: bytes, *, replace: bool = True, durable: bool = True) -> None:
     """Write bytes as `new_file` does. The folder is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_opened(path, replace=replace, durable=durable) as file:
         file.write(data)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Place, content: Any) -> None:
     """Write content as readable JSON, as `write_text` does.
 
     Raises:
         ValueError: If it holds a NaN or an infinity.
     """
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def file_name(text: str) -> str:
-    """Any text as the name of a file or folder: one to one, never a path, never hidden, not too long.
-
-    Letters, digits, spaces and `_.-~` stay as they are, all else is percent-encoded.
-    """
-    name = quote(text, safe=" ", errors="surrogatepass")
-    if name.startswith("."):
-        name = f"%2E{name[1:]}"
-    if len(name) > MAX_NAME:
-        name = f"{name[:MAX_NAME]}%{hashlib.sha256(name.encode()).hexdigest()}"
-    return name or "%"
 
 
 @contextmanager

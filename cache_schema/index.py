@@ -6,21 +6,20 @@ tars are being appended the index may have more row groups than `dataset.json` l
 """
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from cache_schema.addresses import Place, place
 from cache_schema.errors import DatasetError, FormatVersionError
 from cache_schema.index_rows import PLACES, check_keys, check_rows
 from cache_schema.keys import parse_tar_name
 from cache_schema.parquet import Footer, check_schema, parse_footer, read_columns
-from cache_schema.plain_files import load_json, open_plain
+from cache_schema.plain_files import identity, load_json, open_plain
 from cache_schema.shown import shown
 
 DATASET_VERSION = 1
@@ -67,7 +66,7 @@ class TarEntry:
 class Dataset:
     """An opened dataset folder. Opening reads dataset.json and the index's footer, nothing else."""
 
-    folder: Path
+    folder: Place
     dataset_id: str
     """Hash of the rows of the first packing; it stays when tars are appended."""
     tars: tuple[TarEntry, ...]
@@ -79,14 +78,14 @@ class Dataset:
     """Fields of the index that were updated since, so that the json copies in the tars may have other values."""
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Dataset":
+    def open(cls, folder: str | Place) -> "Dataset":
         """Open a folder that holds dataset.json.
 
         Raises:
             DatasetError: If it holds none, or index and list of tars disagree.
             FormatVersionError: If another version of the format wrote it.
         """
-        folder = Path(folder)
+        folder = place(folder)
         path = folder / "dataset.json"
         try:
             content = load_json(path)
@@ -114,7 +113,7 @@ class Dataset:
         return dataset
 
     @property
-    def index_path(self) -> Path:
+    def index_path(self) -> Place:
         """Path of index.parquet."""
         return self.folder / "index.parquet"
 
@@ -144,7 +143,7 @@ class Dataset:
                 + "\nAppend with its settings, or pack a new folder."
             )
 
-    def tar_path(self, n: int) -> Path:
+    def tar_path(self, n: int) -> Place:
         """Path of tar n."""
         return self.folder / self.tars[n].name
 
@@ -224,17 +223,16 @@ class _Known:
     """Whether all keys of its dataset were compared, and none stands in two rows."""
 
 
-_footers: dict[tuple[int, ...], _Known] = {}
+_footers: dict[tuple[str | int, ...], _Known] = {}
 
 
 def _load_footer(opened: BinaryIO) -> _Known:
     """An index's footer, parsed once a file: with thousands of row groups that takes longer than reading one."""
-    status = os.fstat(opened.fileno())
-    identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-    if identity not in _footers:
+    name = identity(opened)
+    if name not in _footers:
         footer = parse_footer(opened)
         check_schema(footer.metadata, INDEX_SCHEMA)
         if len(_footers) == MAX_FOOTERS:
             _footers.clear()
-        _footers[identity] = _Known(footer)
-    return _footers[identity]
+        _footers[name] = _Known(footer)
+    return _footers[name]

@@ -1,17 +1,18 @@
 """A store, a cache folder, a dataset folder, or a folder of such, told for people."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from cache_schema.addresses import Place, place
 from cache_schema.cache import MANIFEST, Cache, open_cache
 from cache_schema.canvases import CanvasStore, open_canvases
 from cache_schema.dataset_info import DATASET_MANIFEST, Rows, describe_dataset, describe_variants
 from cache_schema.errors import CacheError, ShardMissing
 from cache_schema.layout import CANVASES, MAPS
+from cache_schema.listing import file_size, list_files, map_files
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import is_ok
 from cache_schema.store import ShardData, read_array_layouts, read_store
@@ -20,13 +21,13 @@ MAX_REASONS = 5
 Store = ShardData | CanvasStore
 
 
-def describe(path: str | Path) -> str:
+def describe(path: str | Place) -> str:
     """Text about a store file, a cache folder and its first store, a dataset folder, or a folder of such folders.
 
     Raises:
         CacheError: If it is none of them, or cannot be read.
     """
-    path = Path(path)
+    path = place(path)
     if (path / DATASET_MANIFEST).is_file():
         rows, table = describe_dataset(path)
         return f"{_table(rows)}\n{table}"
@@ -59,18 +60,25 @@ def _cache_rows(cache: Cache) -> Rows:
     return rows + [(f"  {name}", str(value)) for name, value in sorted(cache.fields.items())]
 
 
-def _files_rows(cache: Cache, names: Iterable[str]) -> Rows:
+def _files_rows(cache: Cache, names: Sequence[str]) -> Rows:
     """Stores, rows and bytes of a whole folder, from attributes and file sizes alone."""
     counts: Counter[str] = Counter()
     num_bytes = num_damaged = num_stores = 0
-    for name in names:
+
+    def count(name: str) -> dict[str, int] | None:
         try:
-            counts.update(cache.attributes(name)["counts"])
+            return dict(cache.attributes(name)["counts"])
         except (CacheError, KeyError, TypeError, ValueError):
+            return None
+
+    sizes = {each.name: each.num_bytes for each in list_files(cache.folder)}
+    for name, counted in zip(names, map_files(count, names, cache.folder), strict=True):
+        if counted is None:
             num_damaged += 1
             continue
+        counts.update(counted)
         num_stores += 1
-        num_bytes += cache.path(name).stat().st_size
+        num_bytes += sizes.get(name, 0)
     of = "a canvas" if cache.has_canvases else "a map"
     unusable = f", {num_damaged} that cannot be used (see verify)" if num_damaged else ""
     return [
@@ -84,7 +92,7 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{status} {count:,}" for status, count in sorted(counts.items())) or "none"
 
 
-def _store_rows(path: Path, cache: Cache | None) -> Rows:
+def _store_rows(path: Place, cache: Cache | None) -> Rows:
     if not path.is_file():
         raise ShardMissing(f"{path} is no store, no cache folder and no dataset folder.")
     if cache and cache.has_canvases:
@@ -94,13 +102,13 @@ def _store_rows(path: Path, cache: Cache | None) -> Rows:
     return [*_stored_rows(path, shard, MAPS, raw), *_values_rows(shard), *_end_rows(shard)]
 
 
-def _canvas_rows(path: Path, cache: Cache) -> Rows:
+def _canvas_rows(path: Place, cache: Cache) -> Rows:
     store = open_canvases(cache, path.name)
     store.close()
     return [*_stored_rows(path, store, CANVASES, 3 * store.size_px**2), *_end_rows(store)]
 
 
-def _stored_rows(path: Path, store: Store, content: str, raw_bytes: float) -> Rows:
+def _stored_rows(path: Place, store: Store, content: str, raw_bytes: float) -> Rows:
     """What a store is, and how large.
 
     Args:
@@ -109,7 +117,7 @@ def _stored_rows(path: Path, store: Store, content: str, raw_bytes: float) -> Ro
         content: `MAPS` or `CANVASES`.
         raw_bytes: Of a row that is not compressed.
     """
-    attributes, num_bytes, num_rows = store.attributes, path.stat().st_size, max(1, len(store.keys))
+    attributes, num_bytes, num_rows = store.attributes, file_size(path) or 0, max(1, len(store.keys))
     what = "map" if content == MAPS else "canvas"
     return [
         ("store", str(path)),
@@ -129,7 +137,7 @@ def _end_rows(store: Store) -> Rows:
     return rows + [row for name, value in attributes.items() if name not in known for row in _nested(name, value)]
 
 
-def _array_rows(path: Path, content: str) -> Rows:
+def _array_rows(path: Place, content: str) -> Rows:
     rows = []
     for name, layout in sorted(read_array_layouts(path, content).items()):
         codecs = " → ".join(_codec(codec) for codec in layout.codecs)

@@ -1,6 +1,5 @@
 """Parquet files that strangers may have made: their columns compared, their sizes known, before anything is read."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -10,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cache_schema.parquet_pages import INFLATED_BYTES, INFLATED_TIMES, Places, check_pages, read_places
+from cache_schema.plain_files import size_of
 from cache_schema.shown import shown
 
 _TEXT = "BYTE_ARRAY"
@@ -36,7 +36,7 @@ def parse_footer(file: BinaryIO) -> Footer:
         ValueError: If there are more: repeated values take no room in the file, and all of it in memory.
         pyarrow.ArrowException: If it is no Parquet file.
     """
-    num_bytes = os.fstat(file.fileno()).st_size
+    num_bytes = size_of(file)
     metadata = pq.read_metadata(file)
     file.seek(0)
     if not 0 <= metadata.num_rows <= num_bytes:
@@ -93,7 +93,7 @@ def read_columns(
         ValueError: If a column is nested, is not there, or takes more memory than such a file can need.
         pyarrow.ArrowException: If it is damaged.
     """
-    num_bytes, metadata = os.fstat(file.fileno()).st_size, footer.metadata
+    num_bytes, metadata = size_of(file), footer.metadata
     places = {name: i for i, name in enumerate(footer.names)}
     if missing := [name for name in names if name not in places]:
         raise ValueError(f"it has no flat column {shown(missing[0])}")

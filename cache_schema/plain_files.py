@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from cache_schema.addresses import ObjectPath, Place
+from cache_schema.object_file import TAIL_BYTES, ObjectFile, open_object
+from cache_schema.object_store import read_whole
+
 MAX_JSON_BYTES = 2**26
 MAX_JSON_DEPTH = 100
 """Lists and objects within one another; Python's own functions fail at some hundreds."""
@@ -38,27 +42,62 @@ class NotPlain(OSError):
         return str(self.strerror)
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Place, *, tail_bytes: int = TAIL_BYTES) -> BinaryIO:
     """Open a file for reading; what is no file is refused at once. A link that leads to a file is followed.
+
+    Of an object the ranges that are read come, with a bounded part of it in memory.
+
+    Args:
+        path: The file, or object.
+        tail_bytes: Of an object's end, which come with the first request.
 
     Raises:
         NotPlain: If it is a folder, a named pipe, a device or a socket.
         OSError: If it is not there, or cannot be read.
+        StorageError: If object storage does not answer, or refuses.
     """
+    if isinstance(path, ObjectPath):
+        return open_object(path.address, tail_bytes)
     return os.fdopen(_open_checked(path, os.O_RDONLY, stat.S_IFREG), "rb")
 
 
-def read_plain(path: Path, max_bytes: int) -> bytes:
+def size_of(file: IO[bytes]) -> int:
+    """Size of an open file; it stays where it is."""
+    at = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(at)
+    return size
+
+
+def read_at(file: BinaryIO, num_bytes: int, start: int) -> bytes:
+    """Bytes of an open file from a place on; fewer at its end. Any number of threads may do so at once."""
+    if isinstance(file, ObjectFile):
+        return file.read_at(num_bytes, start)
+    return os.pread(file.fileno(), num_bytes, start)
+
+
+def identity(file: BinaryIO) -> tuple[str | int, ...]:
+    """What tells an open file from every other, and from itself after a change."""
+    if isinstance(file, ObjectFile):
+        return file.name, file.version, size_of(file)
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def read_plain(path: Place, max_bytes: int) -> bytes:
     """All bytes of a file.
 
     Args:
-        path: The file.
+        path: The file, or object.
         max_bytes: A larger one is refused before it is read.
 
     Raises:
         NotPlain: As `open_plain`, or if it is larger.
         OSError: If it is not there, or cannot be read.
+        StorageError: If object storage does not answer, or refuses.
     """
+    if isinstance(path, ObjectPath):
+        return read_whole(path.address, max_bytes)
     with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         data = b"" if size > max_bytes else file.read(max_bytes + 1)  # it may grow meanwhile
@@ -67,7 +106,7 @@ def read_plain(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+def read_json(path: Place, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Args:
@@ -87,7 +126,7 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     return content
 
 
-def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+def load_json(path: Place, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """What a JSON file holds, for callers that have words of their own.
 
     Raises:

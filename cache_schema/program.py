@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
-from cache_schema.errors import CacheError
+from cache_schema.addresses import is_address
+from cache_schema.errors import CacheError, StorageError
 from cache_schema.shown import MAX_SENTENCE, shown, shown_lines
 
 EXIT_ERROR, EXIT_WRONG_SETTINGS, EXIT_SIGINT, EXIT_PIPE, EXIT_SIGTERM = 1, 2, 130, 141, 143
@@ -149,7 +150,7 @@ def _is_lightnings_sigterm(error: BaseException) -> bool:
 def explain(error: BaseException) -> str | None:
     """What went wrong, for a person who has not written this code; None where it is our bug."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, CacheError):
+    if isinstance(error, CacheError | StorageError):
         return str(error)
     if isinstance(error, subprocess.CalledProcessError):
         return f"a command ended with status {error.returncode}, see above: {shlex.join(map(str, error.cmd))}"
@@ -177,7 +178,9 @@ def explain(error: BaseException) -> str | None:
         return None
     if _is_ours(error):
         return text
-    if isinstance(error.__cause__, CacheError | OSError | ValueError):  # a library's sentence around one of ours
+    if isinstance(
+        error.__cause__, CacheError | StorageError | OSError | ValueError
+    ):  # a library's sentence around one of ours
         return explain(error.__cause__)
     return f"{text} ({DEBUG}=1 shows where)"
 
@@ -233,16 +236,26 @@ def shorten(message: str) -> str:
     return f"--{key[1]} is {given[1] if given else 'something else'}: expected {wanted}"
 
 
-def expand_home(value: T) -> T:
-    """A setting's value, or a collection of such, with `~` at the start of texts and paths put in full."""
-    return cast(T, _expand(value))
+def expand_home(value: T, *, addresses: bool = False) -> T:
+    """A setting's value, or a collection of such, with `~` at the start of texts and paths put in full.
+
+    Args:
+        value: The value.
+        addresses: Whether it may name a place in object storage. Else it would become a folder called `s3:`.
+
+    Raises:
+        ValueError: If it names such a place, and may not.
+    """
+    return cast(T, _expand(value, addresses))
 
 
-def _expand(value: Any) -> Any:
+def _expand(value: Any, addresses: bool) -> Any:
+    if isinstance(value, str | Path) and not addresses and is_address(value):
+        raise ValueError(f"{value} is in object storage: this setting takes a folder or file of this machine")
     if isinstance(value, str):
         return os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
     if isinstance(value, Path):
         return value.expanduser() if value.parts[:1] == ("~",) else value
     if isinstance(value, dict):
-        return {name: _expand(item) for name, item in value.items()}
-    return type(value)(map(_expand, value)) if type(value) in (list, tuple) else value
+        return {name: _expand(item, addresses) for name, item in value.items()}
+    return type(value)(_expand(item, addresses) for item in value) if type(value) in (list, tuple) else value

@@ -5,7 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
+from cache_schema.addresses import Place
 from cache_schema.errors import DatasetError
+from cache_schema.plain_files import open_plain
 from cache_schema.shown import guard_cell, unguard_cell
 
 REJECTED_SCHEMA = pa.schema([pa.field("path", pa.string()), pa.field("reason", pa.string())])
@@ -22,7 +24,7 @@ def write_rejected(path: Path, rejected: pa.Table) -> None:
         pa.csv.write_csv(pa.table(columns, schema=REJECTED_SCHEMA), file)
 
 
-def read_rejected(path: Path) -> pa.Table | None:
+def read_rejected(path: Place) -> pa.Table | None:
     """The rows that `write_rejected` was given; None where there is no such file.
 
     Raises:
@@ -31,7 +33,9 @@ def read_rejected(path: Path) -> pa.Table | None:
     types = pa.csv.ConvertOptions(column_types={field.name: field.type for field in REJECTED_SCHEMA}, null_values=[])
     quoting = pa.csv.ParseOptions(newlines_in_values=True)
     try:
-        table = pa.csv.read_csv(path, parse_options=quoting, convert_options=types).select(REJECTED_SCHEMA.names)
+        with open_plain(path) as file:
+            table = pa.csv.read_csv(file, parse_options=quoting, convert_options=types)
+        table = table.select(REJECTED_SCHEMA.names)
         columns = [[unguard_cell(text) for text in table[name].to_pylist()] for name in REJECTED_SCHEMA.names]
     except FileNotFoundError:
         return None

@@ -6,7 +6,7 @@ a store was made are seen by the extraction, which has the prompt policy.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from cache_schema.cache import Cache
 from cache_schema.errors import CacheError, FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardStale
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import store_name
+from cache_schema.listing import map_files
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.status import Status, is_ok
 
@@ -55,13 +56,13 @@ def reason_kind(reason: str) -> str:
 
 def shard_reports(cache: Cache, dataset: Dataset) -> Iterator[ShardReport]:
     """One report a tar, in the dataset's order; no array is read."""
-    for entry in dataset.tars:
-        yield _report(cache, entry)
+    stores = {*cache.shards()}
+    yield from map_files(lambda entry: _report(cache, entry, stores), dataset.tars, cache.folder)
 
 
-def _report(cache: Cache, entry: TarEntry) -> ShardReport:
+def _report(cache: Cache, entry: TarEntry, stores: Collection[str]) -> ShardReport:
     name = store_name(entry.name)
-    if not cache.has(name):
+    if name not in stores:
         return ShardReport(entry.name, entry.num_rows, "missing")
     try:
         attributes = cache.attributes(name)

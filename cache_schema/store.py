@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import ZipStore
 
+from cache_schema.addresses import Place
 from cache_schema.archive import Archive
 from cache_schema.attributes import complete_attributes, parse_attributes
 from cache_schema.chunks import read_array
-from cache_schema.errors import CacheError, ShardCorrupt, ShardMissing, ShardStale
+from cache_schema.errors import CacheError, ShardCorrupt, ShardMissing, ShardStale, StorageError
 from cache_schema.files import new_file
 from cache_schema.layout import CHUNK_BYTES, CHUNK_ROWS, FORMS, MAPS, SMALL_CHUNK_ROWS, Layout, read_layouts
 from cache_schema.shown import shown
 from cache_schema.status import Status, is_ok
 
 FULL_MANTISSA_BITS = {"float16": 10, "float32": 23}
+WHOLE_BYTES, DIRECTORY_BYTES = 2**26, 2**14
+"""Of a store's end in object storage, read with the first request: for all of it, and for its attributes."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +106,23 @@ def non_finite_reason(stored_dtype: str) -> str:
     return f"the map is not finite in fp32, or does not fit {stored_dtype}"
 
 
-def write_store(path: Path, shard: ShardData, fingerprint: str) -> None:
-    """Publish a store by one rename: readers see the whole store or none.
+def write_store(path: Place, shard: ShardData, fingerprint: str, *, replace: bool = True) -> None:
+    """Publish a store by one rename, or one request: readers see the whole store or none.
 
     Args:
-        path: Where it goes; a store that is there is replaced.
+        path: Where it goes.
         shard: Maps in their stored dtype.
         fingerprint: Hash of the settings that made them.
+        replace: Take the place of a store that is there; otherwise it is refused.
 
     Raises:
         ValueError: If the rows contradict each other.
+        FileExistsError: If a store is there and `replace` is off.
         OSError: If the disk is full; nothing is left behind.
     """
     shard.check()
     attributes = complete_attributes(shard.attributes, shard.status, fingerprint)
-    with new_file(path) as temporary, _new_zip(temporary) as store:
+    with new_file(path, replace=replace) as temporary, _new_zip(temporary) as store:
         _write_arrays(zarr.create_group(store, attributes=attributes), shard)
 
 
@@ -182,7 +187,7 @@ def write_rows(group: zarr.Group, keys: Sequence[str], status: np.ndarray, image
         array[:] = data
 
 
-def read_store(path: Path, num_rows: int | None = None) -> ShardData:
+def read_store(path: Place, num_rows: int | None = None) -> ShardData:
     """Read a whole store and check that it is whole.
 
     Args:
@@ -195,7 +200,7 @@ def read_store(path: Path, num_rows: int | None = None) -> ShardData:
         ShardStale: If it has another number of rows.
         FormatVersionError: If another version of the format wrote it.
     """
-    with _opened(path) as archive:
+    with _opened(path, WHOLE_BYTES) as archive:
         attributes = parse_attributes(archive, path)
         layouts = read_layouts(archive)
         if num_rows is not None and layouts["lare"].shape[0] != num_rows:
@@ -216,7 +221,7 @@ def read_store(path: Path, num_rows: int | None = None) -> ShardData:
     return shard
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
+def read_attributes(path: Place) -> dict[str, Any]:
     """Attributes of a store, from its metadata alone: about 0.2 ms, no arrays are opened.
 
     Raises:
@@ -226,7 +231,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
         return parse_attributes(archive, path)
 
 
-def read_array_layouts(path: Path, content: str = MAPS) -> dict[str, Layout]:
+def read_array_layouts(path: Place, content: str = MAPS) -> dict[str, Layout]:
     """How the arrays lie in a store of maps, or of other content (`read_layouts`).
 
     Raises:
@@ -237,18 +242,18 @@ def read_array_layouts(path: Path, content: str = MAPS) -> dict[str, Layout]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Archive]:
+def _opened(path: Place, tail_bytes: int = DIRECTORY_BYTES) -> Iterator[Archive]:
     """The store's zip file; what is wrong with it is told with its name."""
-    with telling_damage(path), Archive(path) as archive:
+    with telling_damage(path), Archive(path, tail_bytes) as archive:
         yield archive
 
 
 @contextmanager
-def telling_damage(path: Path) -> Iterator[None]:
+def telling_damage(path: Place) -> Iterator[None]:
     """Have what is wrong with a store told in a sentence with its name, as a `CacheError`."""
     try:
         yield
-    except (CacheError, MemoryError):
+    except (CacheError, StorageError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise ShardMissing(f"{path} does not exist. Extract this tar first.") from error

@@ -3,16 +3,16 @@
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cache_schema.addresses import Place
 from cache_schema.checks import check_choice
 from cache_schema.errors import DatasetError
 from cache_schema.keys import SPLITS, source_path
-from cache_schema.plain_files import NotPlain, open_plain
+from cache_schema.plain_files import NotPlain, open_plain, size_of
 from cache_schema.syncing import sync_file
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
@@ -99,7 +99,7 @@ class TarWriter:
         self.num_bytes = self._path.stat().st_size
 
 
-def read_image_bytes(tar: Path, offset: int, size: int) -> bytes:
+def read_image_bytes(tar: Place, offset: int, size: int) -> bytes:
     """Read one image at its place in a tar, as the index gives it.
 
     Raises:
@@ -107,7 +107,7 @@ def read_image_bytes(tar: Path, offset: int, size: int) -> bytes:
     """
     try:
         with open_plain(tar) as f:
-            num_bytes = os.fstat(f.fileno()).st_size
+            num_bytes = size_of(f)
             f.seek(min(offset, num_bytes))
             data = f.read(max(0, min(size, num_bytes - offset)))  # room is made for what is there alone
     except NotPlain as error:

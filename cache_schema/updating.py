@@ -2,11 +2,11 @@
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cache_schema.addresses import local
 from cache_schema.files import publish, temporary_folder
 from cache_schema.index import INDEX_SCHEMA, Dataset
 from cache_schema.writing import write_index, write_manifest
@@ -56,9 +56,10 @@ def _publish(dataset: Dataset, index: pa.Table) -> None:
     for tar in dataset.tars:
         starts.append(starts[-1] + tar.num_rows)
     tables = (index.slice(start, tar.num_rows) for start, tar in zip(starts, dataset.tars, strict=False))
-    with temporary_folder(dataset.folder / ".append.tmp") as temporary:
+    folder = local(dataset.folder, "the dataset")
+    with temporary_folder(folder / ".append.tmp") as temporary:
         write_index(temporary / "index.parquet", tables)
         write_manifest(temporary, dataset)
         # dataset.json first: a run that is cut off in between finds the old index, and does both again.
         for name in ("dataset.json", "index.parquet"):
-            publish(temporary / name, Path(dataset.folder) / name)
+            publish(temporary / name, folder / name)

@@ -10,12 +10,15 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from cache_schema.addresses import Place
 from cache_schema.cache import MANIFEST, Cache
 from cache_schema.canvases import CanvasStore
+from cache_schema.copies import temporary_copy
 from cache_schema.errors import CacheError
 from cache_schema.groups import REPACK, find_divided
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import is_store_name, store_name
+from cache_schema.listing import file_size, list_names
 from cache_schema.plain_files import open_plain
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.tar_members import Member, is_mostly_holes, read_members
@@ -100,20 +103,21 @@ def strays(cache: Cache, dataset: Dataset, *, with_temporary: bool = True) -> li
     """
     known = {MANIFEST, *(store_name(entry.name) for entry in dataset.tars)}
     lines = []
-    for path in sorted(cache.folder.iterdir()):
-        if is_temporary(path):
+    for name in list_names(cache.folder):
+        path = shown(f"{cache.folder}/{name}")
+        if is_temporary(name):
             text = "a temporary file, of a running job or left behind by one that was killed"
-            lines += [f"{shown(str(path))}: {text}"] if with_temporary else []
-        elif is_store_name(path.name) and path.name not in known:
-            lines.append(f"{shown(str(path))}: a store of no tar of this dataset")
-        elif path.name not in known and path.name not in TASK_FOLDERS:
-            lines.append(f"{shown(str(path))}: not a file of a cache")
+            lines += [f"{path}: {text}"] if with_temporary else []
+        elif is_store_name(name) and name not in known:
+            lines.append(f"{path}: a store of no tar of this dataset")
+        elif name not in known and name not in TASK_FOLDERS:
+            lines.append(f"{path}: not a file of a cache")
     return lines
 
 
-def is_temporary(path: Path) -> bool:
+def is_temporary(name: str) -> bool:
     """Whether a file of a cache folder is one that is being written, or was when its run was killed."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _line(tar: str, problem: str) -> str:
@@ -131,13 +135,25 @@ def _check_index(rows: pa.Table, entry: TarEntry) -> list[str]:
 
 
 def _check_tar(
-    path: Path, rows: pa.Table, entry: TarEntry, store: Store | None, deep: bool, updated: Sequence[str]
+    path: Place, rows: pa.Table, entry: TarEntry, store: Store | None, deep: bool, updated: Sequence[str]
 ) -> list[str]:
-    if not path.is_file():
+    size = file_size(path)
+    if size is None:
         return [f"{path} is missing. Restore it or pack the dataset again."]
-    problems = []
-    if path.stat().st_size != entry.num_bytes:
-        problems.append(f"{path} has {path.stat().st_size} bytes, dataset.json says {entry.num_bytes}")
+    problems = [] if size == entry.num_bytes else [f"{path} has {size} bytes, dataset.json says {entry.num_bytes}"]
+    if isinstance(path, Path):
+        return problems + _check_content_of_tar(path, rows, store, deep, updated)
+    if not deep:  # its headers lie between the images: reading them means to read all of it
+        return problems
+    with temporary_copy(path) as copy:
+        found = _check_content_of_tar(copy, rows, store, deep, updated)
+    return problems + [problem.replace(str(copy), str(path)) for problem in found]
+
+
+def _check_content_of_tar(
+    path: Path, rows: pa.Table, store: Store | None, deep: bool, updated: Sequence[str]
+) -> list[str]:
+    problems: list[str] = []
     members: list[Member] = []
     try:
         members.extend(islice(read_members(path), 2 * len(rows) + MAX_SURPLUS))

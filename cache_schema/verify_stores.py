@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from cache_schema.cache import Cache
 from cache_schema.canvases import CanvasStore, open_canvases
-from cache_schema.errors import CacheError
+from cache_schema.errors import CacheError, ShardMissing
 from cache_schema.images import ImageRejected, decode_image, resize_canvas
 from cache_schema.index import TarEntry
 from cache_schema.joining import check_join
@@ -31,10 +31,10 @@ def check_store(cache: Cache, rows: pa.Table, entry: TarEntry) -> tuple[Store | 
         entry: The tar in dataset.json.
     """
     name = store_name(entry.name)
-    if not cache.has(name):
-        return None, "missing", [f"{cache.path(name)} is missing. Extract this tar."]
     try:
         store = open_canvases(cache, name, entry.num_rows) if cache.has_canvases else cache.read(name, entry.num_rows)
+    except ShardMissing:
+        return None, "missing", [f"{cache.path(name)} is missing. Extract this tar."]
     except CacheError as error:
         return None, state_of(error), [str(error)]
     try:

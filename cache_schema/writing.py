@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cache_schema.addresses import local
 from cache_schema.errors import DatasetError
 from cache_schema.files import new_folder, publish, temporary_folder, write_text
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
@@ -258,7 +259,7 @@ def _publish(temporary: Path, folder: Path, tars: list[str]) -> None:
 def _remove_unlisted_tars(dataset: Dataset) -> None:
     """Remove tars of an earlier run that was cut off after they had come into the folder, and that had more of them."""
     listed = {entry.name for entry in dataset.tars}
-    for path in dataset.folder.glob("*.tar"):
+    for path in local(dataset.folder, "the dataset").glob("*.tar"):
         try:
             parse_tar_name(path.name)
         except ValueError:

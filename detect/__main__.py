@@ -66,10 +66,10 @@ def _run(args: Sequence[str]) -> int:
     parsed = parser.parse_args(args)
     command, values = COMMANDS[parsed.command], parsed[parsed.command]
     config = _load(command.config)
-    settings = {field.name: expand_home(values[field.name]) for field in fields(config)}
-    if command.words:
-        settings[command.words] = tuple(settings[command.words])
     try:
+        settings = {field.name: expand_home(values[field.name]) for field in fields(config)}
+        if command.words:
+            settings[command.words] = tuple(settings[command.words])
         checked = config(**settings)
     except ValueError as error:
         parser.error(str(error))

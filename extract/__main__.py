@@ -129,8 +129,9 @@ def _run(args: Sequence[str] | None) -> int:
     parser = build_parser()
     parsed = parser.parse_args(args)
     command = COMMANDS[parsed.command]
-    settings = {field.name: expand_home(parsed[parsed.command][field.name]) for field in fields(command.config)}
+    given = parsed[parsed.command]
     try:
+        settings = {field.name: expand_home(given[field.name]) for field in fields(command.config)}
         work = command.prepare(command.config(**settings))
     except ValueError as error:
         parser.error(str(error))

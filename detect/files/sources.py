@@ -5,9 +5,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 
-from cache_schema import CacheError, Dataset, ImageRejected, Status, read_image_bytes
+from cache_schema import CacheError, Dataset, ImageRejected, Place, Status, read_image_bytes
 from detect.files.config import STDIN
 from detect.files.lists import read_list
 from detect.files.skipped import FOLDER_LINKS, HIDDEN, LISTED_FOLDERS, SPECIAL, Skipped
@@ -153,7 +152,7 @@ def dataset_pictures(dataset: Dataset) -> Iterator[Picture]:
                 yield _sample(tar, **row)
 
 
-def _sample(tar: Path, key: str, offset: int, size: int) -> Picture:
+def _sample(tar: Place, key: str, offset: int, size: int) -> Picture:
     def load() -> bytes:
         if not 0 <= size <= MAX_FILE_BYTES:
             raise ImageRejected(Status.TOO_LARGE, f"{size} bytes, at most {MAX_FILE_BYTES}")

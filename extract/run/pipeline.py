@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import CanvasWriter, Dataset, DatasetError, ShardData, Status, base_names
+from cache_schema import CanvasWriter, Dataset, DatasetError, ShardData, Status, base_names, local
 from extract.config import ExtractConfig, Variant
 from extract.models.base import DiffusionModel
 from extract.models.prompts import PromptPolicy, prompts_sha256
@@ -108,7 +108,7 @@ class Extractor:
 
     def _read(self, n: int, rows: pa.Table, num_draws: int, with_canvases: bool) -> Iterator[Batch]:
         """Batches of a tar, each compared with its index rows."""
-        entry, path, config = self.dataset.tars[n], self.dataset.tar_path(n), self.config
+        entry, path, config = self.dataset.tars[n], local(self.dataset.tar_path(n), "the tar"), self.config
         advice = "Restore the tar, or pack the dataset again."
         if not path.is_file() or path.stat().st_size != entry.num_bytes:
             found = f"has {path.stat().st_size} bytes" if path.is_file() else "is missing"

@@ -28,6 +28,7 @@ from cache_schema import (
     check_dataset,
     check_join,
     is_ok,
+    local,
     open_cache,
     open_canvases,
     open_plain,
@@ -138,8 +139,8 @@ class Join:
         """
         if not caches:
             raise ValueError("cache names no folder: expected at least one")
-        dataset = Dataset.open(data)
-        opened = tuple(open_cache(folder) for folder in caches)
+        dataset = Dataset.open(local(data, "data"))
+        opened = tuple(open_cache(local(folder, "cache")) for folder in caches)
         for cache in opened:
             cache.check_maps()
             check_dataset(cache, dataset.dataset_id)
@@ -260,7 +261,7 @@ class Join:
             check_join(shard, rows, entry)
             variants.append(shard.lare)
         return JoinedTar(
-            path=self.dataset.tar_path(n),
+            path=local(self.dataset.tar_path(n), "the tar"),
             keys=rows["key"].to_pylist(),
             offsets=rows["offset"].to_numpy(),
             sizes=rows["size"].to_numpy(),

@@ -1,0 +1,203 @@
+"""Reading copies of objects: once they are whole, or from their start while a process of its own still makes them."""
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from cache_schema.addresses import ObjectPath, place
+from cache_schema.copies import Original, find_copy, make_copy
+from cache_schema.errors import StorageError
+from cache_schema.locks import claim
+from cache_schema.object_store import is_usable_here
+from cache_schema.plain_files import open_plain
+from cache_schema.program import explain
+
+POLL_SEC = 0.02
+CLAIM_AFTER_SEC = 1.0
+"""Nothing new for so long: perhaps the process that copies was killed."""
+
+
+def open_copy(original: Original) -> BinaryIO:
+    """A copy, opened once it is whole; it is made if it is not there.
+
+    Raises:
+        FileNotFoundError: If there is no such object.
+        StorageError: If the service does not answer or refuses, or there is no room.
+    """
+    while (file := find_copy(original)) is None:
+        if is_usable_here():
+            with claim(original.lock) as is_ours:
+                if is_ours and not original.copy.exists():
+                    make_copy(original)
+                    continue
+        else:
+            with GrowingFile(original) as growing:
+                growing.wait(original.num_bytes)
+            continue
+        time.sleep(POLL_SEC)
+    return file
+
+
+class GrowingFile(io.RawIOBase):
+    """A copy that can be read from its start while a process of its own still makes it.
+
+    For processes that may not ask object storage themselves, and for reading that begins before the end has come.
+
+    Args:
+        original: What is copied.
+
+    Raises:
+        StorageError: When it is read, if the service does not answer or refuses, or there is no room.
+    """
+
+    def __init__(self, original: Original) -> None:
+        self.name = str(original.path)
+        self._original, self._at = original, 0
+        self._file: BinaryIO | None = find_copy(original)
+        self._is_whole = self._file is not None
+        self._maker: subprocess.Popen[bytes] | None = None
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """Byte that is read next."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte, as files do."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._original.num_bytes}[whence]
+        if start + offset < 0:
+            raise ValueError(f"negative seek position {start + offset}")
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes, once they are there: as many as asked for, unless the object ends before."""
+        whole = self._original.num_bytes
+        end = whole if size is None or size < 0 else min(self._at + size, whole)
+        if self._at >= end:
+            return b""
+        data = os.pread(self.wait(end).fileno(), end - self._at, self._at)
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer with the next bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def wait(self, end: int) -> BinaryIO:
+        """The file, once it has its bytes up to `end`."""
+        seen, since = -1, time.monotonic()
+        while True:
+            if self._file is None:
+                self._open()
+            size = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
+            if self._file is not None and (self._is_whole or size >= end):
+                return self._file
+            if size != seen:
+                seen, since = size, time.monotonic()
+            self._keep_making(time.monotonic() - since > CLAIM_AFTER_SEC or size <= 0)
+            time.sleep(POLL_SEC)
+
+    def _open(self) -> None:
+        self._file = find_copy(self._original)
+        self._is_whole = self._file is not None
+        if self._file is None:
+            with suppress(FileNotFoundError):
+                self._file = open_plain(self._original.part)
+
+    def _keep_making(self, is_idle: bool) -> None:
+        """See that somebody makes the copy: another process, or one of ours."""
+        if self._maker is not None and self._maker.poll() is not None:
+            maker, self._maker = self._maker, None
+            assert maker.stderr is not None and maker.stdin is not None
+            text = maker.stderr.read().decode(errors="replace").strip()
+            maker.stderr.close()
+            maker.stdin.close()
+            if maker.returncode:
+                raise StorageError(text or f"{self.name}: the process that copies it ended with {maker.returncode}")
+            self._reopen()
+        elif self._maker is None and is_idle:
+            with claim(self._original.lock) as nobody_works:
+                pass
+            if nobody_works:
+                self._reopen()
+                if not self._is_whole:
+                    self._maker = _start(self._original)
+
+    def _reopen(self) -> None:
+        """Look anew: the part that was open may have been removed, or the copy be whole."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._open()
+
+    def close(self) -> None:
+        """Close the file; the process that makes the copy ends."""
+        if self._maker is not None:
+            assert self._maker.stdin is not None and self._maker.stderr is not None
+            self._maker.stdin.close()  # it ends without one
+            self._maker.wait()
+            self._maker.stderr.close()
+            self._maker = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        super().close()
+
+
+def open_growing(original: Original) -> BinaryIO:
+    """A copy as a file that is read from its start, whether or not it is whole already; errors are `GrowingFile`'s."""
+    return cast(BinaryIO, GrowingFile(original))
+
+
+def _start(original: Original) -> subprocess.Popen[bytes]:
+    """A process that makes a copy: a fresh one, as the requests' threads do not survive a fork."""
+    command = [sys.executable, "-m", "cache_schema.growing", *map(str, (original.path, original.version))]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([root, *([known] if (known := os.environ.get("PYTHONPATH")) else [])])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    return subprocess.Popen([*command, str(original.num_bytes)], env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+def _end_without_reader() -> None:
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> int:
+    """Make the copy that the arguments name, unless another process is at it."""
+    _end_without_reader()
+    path = place(sys.argv[1])
+    assert isinstance(path, ObjectPath)
+    original = Original(path, sys.argv[2], int(sys.argv[3]))
+    try:
+        with claim(original.lock) as is_ours:
+            if is_ours and not original.copy.exists():
+                make_copy(original)
+    except Exception as error:
+        sys.stderr.write(f"{explain(error) or f'{type(error).__name__}: {error}'}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
