@@ -51,7 +51,7 @@ flag = $(if $(2),$(1)=$(call quote,$(2)))
 .PHONY: help
 help:
 	@echo "LaRE² Cache. Verbs (variables: DATA= CACHE= MODEL= OUT= CONFIG= ARGS='…'), on top of $(LARE), or lare:"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 16
 
 .venv/.installed: constraints.txt pyproject.toml
 	@$(call quote,$(PYTHON)) scripts/setup_env.py

@@ -94,7 +94,7 @@ def expand_make(words: list[str]) -> list[list[str]]:
         ValueError: If the Makefile has no such verb or variable.
     """
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    verbs = re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.M)
+    verbs = re.findall(r"^([a-z0-9-]+):.*## ", makefile, flags=re.M)
     variables = re.findall(r"^(?:export )?([A-Z_]+) *[:?]?=", makefile, flags=re.M)
     for word in words[1:]:
         name, is_variable, _ = word.partition("=")
