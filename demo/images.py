@@ -53,7 +53,7 @@ def hash_inputs(photos: Path, *models: Path) -> str:
 def make(config: ImagesConfig) -> Dataset:
     """Make and pack the demo's images: photographs, generated images, controls."""
     # Only now: diffusers takes seconds to load.
-    from demo.toy.images import load_models, start_pool
+    from demo.toy.loading import ModelPool, load_models
     from demo.toy.sources import make_images, pack_images, plain_task
 
     photos = load_table(config.photos)
@@ -63,7 +63,7 @@ def make(config: ImagesConfig) -> Dataset:
     about = {**asdict(config.sources), "short_side_px": SHORT_SIDE_PX, "num_photographs": num_photographs}
     about["contents"] = count_contents(photos, tiles)
     folders = config.model, config.model_b
-    with start_pool(config.sources, folders, NUM_PROCESSES) as pool:
+    with ModelPool(config.sources, folders, NUM_PROCESSES) as pool:
         models = load_models(config.sources, *folders)
         for model in models:
             model.pool = pool

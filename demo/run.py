@@ -23,7 +23,7 @@ from workflow.workers import Workers
 __all__ = ["IMAGE_CODE", "MODELS", "Demo", "DemoConfig", "check_model", "model_parts", "run"]
 
 CONFIGS = Path(__file__).with_name("configs")
-IMAGE_CODE = ("demo.toy.photos", "demo.toy.sources", "demo.toy.images")
+IMAGE_CODE = ("demo.toy.photos", "demo.toy.sources", "demo.toy.loading")
 """What decides the images besides settings and models."""
 LIBRARIES = (
     *("demo.toy.sources", "extract.run.job", "extract.engines.launch", "train.commands.lightning"),

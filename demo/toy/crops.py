@@ -72,8 +72,12 @@ class Photos:
 
     def batch(self, size: int, rng: np.random.Generator) -> Tensor:
         """Random crops, (size, 3, 64, 64) in [-1, 1]."""
+        return self.labelled_batch(size, rng)[0]
+
+    def labelled_batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
+        """Random crops, (size, 3, 64, 64) in [-1, 1], and their class names."""
         rows = rng.integers(0, len(self.pixels), size).tolist()
-        return to_tensor([crop_randomly(self.pixels[i], rng) for i in rows])
+        return to_tensor([crop_randomly(self.pixels[i], rng) for i in rows]), [self.class_names[i] for i in rows]
 
 
 def to_tensor(tiles: list[np.ndarray]) -> Tensor:

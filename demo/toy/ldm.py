@@ -12,7 +12,7 @@ uninterrupted one would have seen.
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -106,12 +106,19 @@ def encode_photos(vae: AutoencoderKL, photos: Photos, crops: int, seed: int) -> 
     return torch.cat(means), torch.cat(stds), names
 
 
+class PromptShares(Protocol):
+    """What `drop_prompts` needs of a model's settings."""
+
+    empty_prompt_fraction: float
+    generic_prompt_fraction: float
+
+
 def draw_latents(mean: Tensor, std: Tensor, scaling: float) -> Tensor:
     """A posterior sample, scaled to unit variance."""
     return (mean.float() + std.float() * torch.randn(mean.shape)) * scaling
 
 
-def drop_prompts(class_names: np.ndarray, rng: np.random.Generator, config: ToyConfig) -> np.ndarray:
+def drop_prompts(class_names: np.ndarray, rng: np.random.Generator, config: PromptShares) -> np.ndarray:
     """Replace a share of the classes by no prompt, which guidance needs, and another by the generic one."""
     drawn = rng.random(len(class_names))
     is_generic = drawn < config.empty_prompt_fraction + config.generic_prompt_fraction
@@ -186,10 +193,10 @@ def sample_sheet(pipeline: StableDiffusionPipeline, class_names: list[str], path
     save_sheet(path, rows)
 
 
-def plot_losses(out: Path, path: Path) -> None:
-    """Loss curves of both parts, training and held out, as one picture."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    for axis, name in zip(axes, ("vae", "unet"), strict=True):
+def plot_losses(out: Path, path: Path, *names: str) -> None:
+    """Loss curves of a training's parts, training and held out, as one picture."""
+    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3), layout="constrained", squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
         lines = read_log(out / f"{name}-log.csv")
         for column in ("train_loss", "held_out_loss"):
             axis.plot([int(line["step"]) for line in lines], [float(line[column]) for line in lines], label=column)
@@ -222,7 +229,7 @@ def train(images: Path, out: Path, settings: ToyConfig = DEFAULTS, minutes: floa
         return
     pipeline.unet.eval()
     sample_sheet(pipeline, sorted(set(photos.class_names)), out / "samples.png")
-    plot_losses(out, out / "losses.png")
+    plot_losses(out, out / "losses.png", "vae", "unet")
     save_folder(pipeline.to(dtype=torch.float16), out / "model")
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from cache_schema import new_opened, write_text
-from demo.toy.model import ToyConfig
 
 SAVE_EVERY_STEPS = 200
 LOG_EVERY_STEPS = 200
@@ -33,11 +33,18 @@ def cosine_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
 
 
+class Settings(Protocol):
+    """What a training needs of a model's settings, which are a dataclass."""
+
+    seed: int
+    ema_decay: float
+
+
 class Part:
-    """One of the two trainings: a module, its EMA copy and the best of it, its optimiser, and the file of them all.
+    """One of a model's trainings: a module, its EMA copy and the best of it, its optimiser, and the file of them all.
 
     Args:
-        name: `vae` or `unet`.
+        name: Part of the names of its files.
         module: What is trained.
         steps: Steps in all.
         learning_rate: Peak of the schedule.
@@ -55,7 +62,7 @@ class Part:
         module: nn.Module,
         steps: int,
         learning_rate: float,
-        config: ToyConfig,
+        config: Settings,
         out: Path,
         deadline: float | None,
     ) -> None:

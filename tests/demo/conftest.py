@@ -6,7 +6,9 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from cache_schema import Dataset
-from demo.toy.images import CLASS_NAMES, SourceConfig, ToyModel
+from demo.toy.config import SourceConfig
+from demo.toy.images import CLASS_NAMES
+from demo.toy.latent_images import StableDiffusionToy
 from demo.toy.model import ToyConfig, build_pipeline
 from demo.toy.photos import Photo, Tile, cut_tiles, load_table
 from demo.toy.sources import make_images, pack_images, plain_task
@@ -29,8 +31,8 @@ def pipeline() -> StableDiffusionPipeline:
 
 
 @pytest.fixture(scope="session")
-def model(pipeline: StableDiffusionPipeline) -> ToyModel:
-    return ToyModel("a", pipeline, SourceConfig(num_steps=4, batch_size=8))
+def model(pipeline: StableDiffusionPipeline) -> StableDiffusionToy:
+    return StableDiffusionToy("a", pipeline, SourceConfig(num_steps=4, batch_size=8))
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +50,7 @@ def tiles(photos: list[Photo]) -> list[Tile]:
 
 
 @pytest.fixture(scope="session")
-def demo_dataset(tiles: list[Tile], model: ToyModel, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def demo_dataset(tiles: list[Tile], model: StableDiffusionToy, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder: Path = tmp_path_factory.mktemp("demo") / "data"
     images = make_images(tiles, [model], progress=False)
     return pack_images(folder, images, plain_task([model]), {}, seed=0, max_rows=16)

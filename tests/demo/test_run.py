@@ -14,7 +14,7 @@ from demo.images import MAX_ROWS
 from demo.report.table import format_auroc
 from demo.run import STEPS, DemoConfig
 from demo.toy.config import SourceConfig
-from demo.toy.images import load_models
+from demo.toy.loading import load_models
 from demo.toy.photos import TABLE, load_table, load_tiles
 from demo.toy.sources import make_images, pack_images, plain_task
 from tests.demo.terminal import OnTerminal

@@ -1,16 +1,16 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from PIL import Image
-from safetensors.torch import load_file
 
 from demo.toy import ldm as toy_ldm
 from demo.toy import training as toy_training
 from demo.toy.model import ToyConfig, build_pipeline, build_tokenizer, encode_prompts
+from tests.demo.toy.conftest import weights
+
+pytestmark = pytest.mark.usefixtures("saved_and_logged_often")
 
 TINY = ToyConfig(
     vae_channels=(8, 8, 8),
@@ -23,42 +23,12 @@ TINY = ToyConfig(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def saved_and_logged_often() -> Iterator[None]:
-    """Every second step is saved, every third measured."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(toy_training, "SAVE_EVERY_STEPS", 2)
-        patch.setattr(toy_training, "LOG_EVERY_STEPS", 3)
-        yield
-
-
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four photographs in each of two classes."""
-    folder = tmp_path_factory.mktemp("photos")
-    for name in ("tulips", "t-shirt"):
-        (folder / "things" / name).mkdir(parents=True)
-        for i in range(4):
-            pixels = np.random.default_rng(i).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "things" / name / f"{i}.jpg")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(photo_folder: Path, saved_and_logged_often: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted training. It is only read."""
     folder = tmp_path_factory.mktemp("whole")
-    toy_ldm.train(photos, folder, TINY)
+    toy_ldm.train(photo_folder, folder, TINY)
     return folder
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    """All weights of the saved model folder."""
-    return {
-        f"{file.parent.name}/{name}": value
-        for file in sorted((out / "model").rglob("*.safetensors"))
-        for name, value in load_file(file).items()
-    }
 
 
 class Interrupted(Exception):
@@ -67,7 +37,7 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("part", ["vae_loss", "draw_latents"])
 def test_interrupted_training_ends_where_an_uninterrupted_one_does(
-    photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+    photo_folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     uncut = getattr(toy_ldm, part)
     calls = []
@@ -80,9 +50,9 @@ def test_interrupted_training_ends_where_an_uninterrupted_one_does(
 
     monkeypatch.setattr(toy_ldm, part, interrupted)
     with pytest.raises(Interrupted):
-        toy_ldm.train(photos, tmp_path / "cut", TINY)
+        toy_ldm.train(photo_folder, tmp_path / "cut", TINY)
     monkeypatch.setattr(toy_ldm, part, uncut)
-    toy_ldm.train(photos, tmp_path / "cut", TINY)
+    toy_ldm.train(photo_folder, tmp_path / "cut", TINY)
 
     expected, found = weights(whole), weights(tmp_path / "cut")
     assert expected.keys() == found.keys() and len(expected) > 100
@@ -91,12 +61,12 @@ def test_interrupted_training_ends_where_an_uninterrupted_one_does(
         assert (whole / name).read_text() == (tmp_path / "cut" / name).read_text()
 
 
-def test_a_sitting_ends_in_time_and_the_next_one_goes_on(photos: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_sitting_ends_in_time_and_the_next_one_goes_on(photo_folder: Path, whole: Path, tmp_path: Path) -> None:
     for step in (1, 2):  # a sitting of no time does one step
-        toy_ldm.train(photos, tmp_path / "cut", TINY, minutes=0)
+        toy_ldm.train(photo_folder, tmp_path / "cut", TINY, minutes=0)
         assert torch.load(tmp_path / "cut" / "vae-state.pt", weights_only=True)["step"] == step
         assert not (tmp_path / "cut" / "model").exists()
-    toy_ldm.train(photos, tmp_path / "cut", TINY)
+    toy_ldm.train(photo_folder, tmp_path / "cut", TINY)
     expected, found = weights(whole), weights(tmp_path / "cut")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
@@ -123,9 +93,9 @@ def test_the_weights_that_are_best_on_held_out_photographs_are_kept(
     assert [float(line["held_out_loss"]) for line in log] == [3.0, 1.0, 2.0, 1.5, 4.0]
 
 
-def test_other_settings_are_refused_on_resuming(photos: Path, whole: Path) -> None:
+def test_other_settings_are_refused_on_resuming(photo_folder: Path, whole: Path) -> None:
     with pytest.raises(ValueError, match="was trained with"):
-        toy_ldm.train(photos, whole, ToyConfig(seed=1))
+        toy_ldm.train(photo_folder, whole, ToyConfig(seed=1))
 
 
 def test_trained_folder_is_a_stable_diffusion_folder_in_float16(whole: Path) -> None:

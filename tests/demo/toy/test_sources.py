@@ -7,7 +7,9 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from cache_schema import Dataset, read_image_bytes, sample_key
-from demo.toy.images import SourceConfig, ToyModel, blur_to_energy, gradient_energy
+from demo.toy.config import SourceConfig
+from demo.toy.images import ToyModel, blur_to_energy, gradient_energy
+from demo.toy.latent_images import StableDiffusionToy
 from demo.toy.photos import Tile
 from demo.toy.sources import BLURRED, REAL, encode_png, load_makings, make_images, make_samples, pack_images, plain_task
 
@@ -20,7 +22,7 @@ MIXED = SourceConfig(
 @pytest.fixture(scope="module")
 def dataset(tiles: list[Tile], pipeline: StableDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Images of two models, in mixed strengths and guidances."""
-    models = [ToyModel(letter, pipeline, MIXED) for letter in "ab"]
+    models = [StableDiffusionToy(letter, pipeline, MIXED) for letter in "ab"]
     images = make_images(tiles, models, roundtrip_roles=("validation", "test"), progress=False)
     folder = tmp_path_factory.mktemp("two-models") / "data"
     return pack_images(folder, images, plain_task(models), {"made_by": "a test"}, seed=0, max_rows=32)
@@ -131,7 +133,7 @@ def test_strength_and_guidance_of_every_image_are_kept(dataset: Dataset) -> None
 def test_kept_strength_is_the_one_that_the_image_was_made_with(
     dataset: Dataset, pipeline: StableDiffusionPipeline, tiles: list[Tile]
 ) -> None:
-    model, makings = ToyModel("a", pipeline, MIXED), load_makings(dataset.folder)
+    model, makings = StableDiffusionToy("a", pipeline, MIXED), load_makings(dataset.folder)
     images = {row["key"]: pixels_of(row) for row in read(dataset)}
     for tile in tiles[:3]:
         key = sample_key(f"toy-a-img2img/{tile.name}.png")

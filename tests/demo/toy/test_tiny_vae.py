@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -28,13 +27,6 @@ def images(tmp_path: Path) -> Path:
     return folder.parent
 
 
-@pytest.fixture(scope="module")
-def teacher(pipeline: StableDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    pipeline.save_pretrained(folder)
-    return folder
-
-
 def test_losses_are_differences_to_the_scaled_latents_and_to_the_pixels() -> None:
     images, latents = torch.rand(2, 3, 8, 8), torch.rand(2, 4, 2, 2)
 
@@ -54,15 +46,15 @@ def test_losses_are_differences_to_the_scaled_latents_and_to_the_pixels() -> Non
 
 
 def test_stage_1_takes_the_student_in_the_teachers_place(
-    teacher: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sd_folder: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(toy_training, "LOG_EVERY_STEPS", 5)
-    train(teacher, images, tmp_path / "out", replace(TINY, steps=10))
+    train(sd_folder, images, tmp_path / "out", replace(TINY, steps=10))
     first, last = toy_training.read_log(tmp_path / "out" / "tiny_vae-log.csv")
     assert float(last["held_out_loss"]) < float(first["held_out_loss"])
 
-    original = ModelFolder.open(str(teacher))
-    folder = ModelFolder.open(str(teacher), vae=str(tmp_path / "out"))
+    original = ModelFolder.open(str(sd_folder))
+    folder = ModelFolder.open(str(sd_folder), vae=str(tmp_path / "out"))
     assert folder.vae.class_name == "AutoencoderTiny" and folder.latent_shape(64) == original.latent_shape(64)
     scheduler, device = load_scheduler(folder, [200]), torch.device("cpu")
     with_teacher, with_student = (StableDiffusion(f, scheduler, "fp32", device) for f in (original, folder))
@@ -72,12 +64,12 @@ def test_stage_1_takes_the_student_in_the_teachers_place(
     assert torch.equal(with_student.encode(pixels, zeros), with_student.vae.encode(pixels).latents)
 
 
-def test_a_sitting_ends_in_time_and_the_next_one_goes_on(teacher: Path, images: Path, tmp_path: Path) -> None:
-    train(teacher, images, tmp_path / "whole", TINY)
-    train(teacher, images, tmp_path / "cut", TINY, minutes=0)
+def test_a_sitting_ends_in_time_and_the_next_one_goes_on(sd_folder: Path, images: Path, tmp_path: Path) -> None:
+    train(sd_folder, images, tmp_path / "whole", TINY)
+    train(sd_folder, images, tmp_path / "cut", TINY, minutes=0)
     assert torch.load(tmp_path / "cut" / "tiny_vae-state.pt", weights_only=True)["step"] == 1
     assert not (tmp_path / "cut" / "vae").exists()
-    train(teacher, images, tmp_path / "cut", TINY)
+    train(sd_folder, images, tmp_path / "cut", TINY)
     name = "vae/diffusion_pytorch_model.safetensors"
     expected, found = (load_file(tmp_path / out / name) for out in ("whole", "cut"))
     assert all(torch.equal(expected[key], found[key]) for key in expected)
