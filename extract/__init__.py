@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from extract.engines.config import LaunchConfig
     from extract.engines.launch import Launch
     from extract.engines.watch import Watch, WatchConfig
-    from extract.lare import lare_map, reconstruction_error, squared_errors
+    from extract.lare import Condition, lare_map, reconstruction_error, squared_errors
     from extract.models.base import DiffusionModel
     from extract.models.costs import count_macs, count_macs_by_part
     from extract.models.folder import ModelFolder
     from extract.models.known_hashes import KnownHashes
-    from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+    from extract.models.latent_diffusion import LatentDiffusion
+    from extract.models.registry import load_family
+    from extract.models.schedule import load_noising
+    from extract.models.stable_diffusion import StableDiffusion
     from extract.noise import POSTERIOR_DRAW, sample_draws, sample_noise
     from extract.packing.config import PackConfig
     from extract.packing.copies import CopyRule
@@ -40,6 +43,7 @@ __all__ = [
     "CanvasConfig",
     "CanvasJob",
     "CanvasRun",
+    "Condition",
     "CopyRule",
     "DiffusionModel",
     "ExtractConfig",
@@ -47,6 +51,7 @@ __all__ = [
     "Inputs",
     "Job",
     "KnownHashes",
+    "LatentDiffusion",
     "Launch",
     "LaunchConfig",
     "LoadedProbe",
@@ -70,8 +75,9 @@ __all__ = [
     "jpeg_quality",
     "lare_map",
     "load_batches",
+    "load_family",
+    "load_noising",
     "load_row",
-    "load_scheduler",
     "make_method",
     "pack",
     "parse_degradation",
@@ -88,6 +94,7 @@ _MODULE_OF = {
     "CanvasConfig": "config",
     "CanvasJob": "run.canvases",
     "CanvasRun": "run.canvases",
+    "Condition": "lare",
     "CopyRule": "packing.copies",
     "DiffusionModel": "models.base",
     "ExtractConfig": "config",
@@ -95,6 +102,7 @@ _MODULE_OF = {
     "Inputs": "run.methods",
     "Job": "run.job",
     "KnownHashes": "models.known_hashes",
+    "LatentDiffusion": "models.latent_diffusion",
     "Launch": "engines.launch",
     "LaunchConfig": "engines.config",
     "LoadedProbe": "run.probe",
@@ -119,7 +127,8 @@ _MODULE_OF = {
     "lare_map": "lare",
     "load_batches": "run.images",
     "load_row": "run.images",
-    "load_scheduler": "models.stable_diffusion",
+    "load_family": "models.registry",
+    "load_noising": "models.schedule",
     "make_method": "run.methods",
     "pack": "packing.pack",
     "parse_degradation": "packing.degradations",

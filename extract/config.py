@@ -11,28 +11,45 @@ from extract.shards import parse_shards
 
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
+ErrorSpace = Literal["native", "epsilon"]
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 DEFAULT_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 PROMPT_POLICIES = ("fixed", "template")
+MAX_GUIDANCE = 100
+SIGMA_DECIMALS = 6
+"""Decimals of a flow matching noise level: what is computed with is what the fingerprint says."""
 
 
 @dataclass(frozen=True, order=True)
 class Variant:
-    """One cache of a sweep: what is averaged over how many draws at which timestep."""
+    """One cache of a sweep: what is averaged over how many draws at which noise level."""
 
     timestep: int
-    """Scheduler index of the noised latents."""
+    """Scheduler index of the noised latents; 0 where there is a σ."""
     ensemble_size: int
     """Number of noise draws that are averaged; 0 for a method without noise, which has no timestep either."""
+    sigma: float = 0.0
+    """Flow matching's σ; 0 for a model with timesteps."""
+
+    @property
+    def level(self) -> float:
+        """The noise level as the model counts it: σ, or an integer timestep."""
+        return self.sigma or self.timestep
 
     @property
     def name(self) -> str:
-        """Its folder below the sweep's, "t200-e4"."""
-        return f"t{self.timestep}-e{self.ensemble_size}"
+        """Its folder below the sweep's, "t200-e4" or "s0.36-e4"."""
+        return f"{f's{self.sigma:g}' if self.sigma else f't{self.timestep}'}-e{self.ensemble_size}"
 
 
 NO_DRAWS = Variant(0, 0)
 """The only variant of a method without noise."""
+
+
+def check_sigma(name: str, sigma: float | None) -> None:
+    """Raise ValueError if a σ is given and cannot be one, or has more decimals than the fingerprint keeps."""
+    if sigma is not None and (not 0 < sigma < 1 or round(sigma, SIGMA_DECIMALS) != sigma):
+        raise ValueError(f"{name} is {sigma}: expected a number between 0 and 1, of at most {SIGMA_DECIMALS} decimals")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +75,16 @@ class ModelConfig:
     image_size: int = 256
     """Side in px of the square that every image is resized to before encoding."""
     timestep: int = 200
-    """Scheduler index of the noised latents."""
+    """Scheduler index of the noised latents. A flow matching model has none, and takes the noise level that Stable
+    Diffusion 1.5 has there, as by `snr_of_timestep`."""
+    sigma: float | None = None
+    """Noise level of a flow matching model in place of `timestep`: the share of noise, between 0 and 1."""
+    snr_of_timestep: int | None = None
+    """In place of `timestep`: the noise level of the signal-to-noise ratio that Stable Diffusion 1.5 has at this
+    timestep. What it is for the model goes into the fingerprint."""
+    guidance: float | None = None
+    """Guidance that a guidance-distilled model (Flux.1 dev) is told of, its own pipeline's 3.5 if not given. Other
+    models take none."""
     noise_seed: int = 0
     """Seed of noise draws and posterior samples."""
     prompt_policy: str = "fixed"
@@ -86,6 +112,12 @@ class ModelConfig:
             raise ValueError(f"variant is {self.variant!r}: expected letters and digits, such as fp16")
         check_least("image_size", self.image_size, 1)
         check_least("timestep", self.timestep, 0)
+        check_least("snr_of_timestep", self.snr_of_timestep, 0)
+        check_sigma("sigma", self.sigma)
+        if self.sigma is not None and self.snr_of_timestep is not None:
+            raise ValueError(f"sigma is {self.sigma} and snr_of_timestep {self.snr_of_timestep}: give one of them")
+        if self.guidance is not None and not 0 <= self.guidance <= MAX_GUIDANCE:
+            raise ValueError(f"guidance is {self.guidance}: expected 0 … {MAX_GUIDANCE}")
         check_least("batch_size", self.batch_size, 1)
         self._check_prompts()
 
@@ -135,8 +167,15 @@ class ExtractConfig(ModelConfig):
     """DDIM steps of method dire, as many each way."""
     ensemble_size: int = 4
     """Number of noise draws that are averaged. Methods dire and roundtrip have none."""
+    error_space: ErrorSpace = "native"
+    """Of method lare. `native`: the error of the model's own prediction. `epsilon`: of the noise that it implies, to
+    compare models that predict different things."""
+    map_cell: int | None = None
+    """Side of the squares of latents over which a map is averaged; 1 if not given, and 8 for a model of pixels."""
     timesteps: list[int] | None = None
     """A sweep over these in place of `timestep`."""
+    sigmas: list[float] | None = None
+    """A sweep over these in place of `sigma`."""
     ensemble_sizes: list[int] | None = None
     """A sweep over these in place of `ensemble_size`; smaller ones use the first draws of the largest."""
     stored_dtype: StoredDtype = "float16"
@@ -165,19 +204,13 @@ class ExtractConfig(ModelConfig):
         super().__post_init__()
         check_choice("method", self.method, get_args(MethodName))
         check_least("inversion_steps", self.inversion_steps, 1)
+        check_choice("error_space", self.error_space, get_args(ErrorSpace))
+        check_least("map_cell", self.map_cell, 1)
         check_choice("stored_dtype", self.stored_dtype, get_args(StoredDtype))
         check_choice("overwrite", self.overwrite, (False, True, "stale"))
         check_least("num_workers", self.num_workers, 0)
         check_least("ensemble_size", self.ensemble_size, 1)
-        for name, least in (("timesteps", 0), ("ensemble_sizes", 1)):
-            values = getattr(self, name)
-            if values is not None and (not values or len(set(values)) != len(values) or min(values) < least):
-                raise ValueError(f"{name} is {values}: expected different values of {least} or more")
-            if values is not None and not self.needs.noise:
-                raise ValueError(
-                    f"{name} is {values}: method {self.method} has neither timestep nor noise draws to sweep over. "
-                    "Leave it out, or use method lare or one_step."
-                )
+        self._check_sweep()
         if not 0 <= self.max_reject_fraction <= 1:
             raise ValueError(f"max_reject_fraction is {self.max_reject_fraction}: expected 0 … 1")
         all_bits = FULL_MANTISSA_BITS[self.stored_dtype]
@@ -186,6 +219,23 @@ class ExtractConfig(ModelConfig):
         if self.canvas_folder is not None and not self.canvases:
             raise ValueError(f"canvas_folder is {self.canvas_folder}: it needs --canvases true")
         parse_shards(self.shard)
+
+    def _check_sweep(self) -> None:
+        for name, least in (("timesteps", 0), ("ensemble_sizes", 1), ("sigmas", 0)):
+            values = getattr(self, name)
+            if values is not None and (not values or len(set(values)) != len(values) or min(values) < least):
+                raise ValueError(f"{name} is {values}: expected different values of {least} or more")
+            if values is not None and not self.needs.noise:
+                raise ValueError(
+                    f"{name} is {values}: method {self.method} has neither timestep nor noise draws to sweep over. "
+                    "Leave it out, or use method lare or one_step."
+                )
+        for sigma in self.sigmas or ():
+            check_sigma("sigmas", sigma)
+        levels = {name: getattr(self, name) for name in ("timesteps", "sigmas", "sigma", "snr_of_timestep")}
+        given = [f"{name} is {value}" for name, value in levels.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: give one of them")
 
     @property
     def canvases_at(self) -> Path:
@@ -201,15 +251,17 @@ class ExtractConfig(ModelConfig):
     @property
     def is_sweep(self) -> bool:
         """Whether `cache` is the folder above several caches."""
-        return self.timesteps is not None or self.ensemble_sizes is not None
+        return any(values is not None for values in (self.timesteps, self.sigmas, self.ensemble_sizes))
 
     @property
     def variants(self) -> list[Variant]:
-        """The caches of this run, timestep by timestep."""
+        """The caches of this run, one noise level after the other. Settings of `Model.prepare` name the model's own."""
         if not self.needs.noise:
             return [NO_DRAWS]
         sizes = self.ensemble_sizes or [self.ensemble_size]
-        return [Variant(t, e) for t in self.timesteps or [self.timestep] for e in sizes]
+        sigmas = self.sigmas or ([] if self.sigma is None else [self.sigma])
+        levels = [(0, sigma) for sigma in sigmas] or [(t, 0.0) for t in self.timesteps or [self.timestep]]
+        return [Variant(timestep, e, sigma) for timestep, sigma in levels for e in sizes]
 
     def cache_folder(self, variant: Variant) -> Path:
         """Where a variant's stores lie."""

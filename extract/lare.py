@@ -3,43 +3,65 @@
 Pure functions: no files, no model loading, no settings. Noising and error are float32 for every compute dtype.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-PREDICTION_TYPES = ("epsilon", "v_prediction")
+from extract.noising import DdpmNoising, NoiseLevel
 
 
-class NoiseLevel(NamedTuple):
-    """How much noise latents get: z_t = signal · z_0 + sigma · ε."""
+@dataclass(frozen=True)
+class Condition:
+    """What a network is told besides noisy latents and their noise level: a row an image, float32."""
 
-    timestep: int
-    """Index into the model's training timesteps, an input of the network."""
-    signal: Tensor
-    """sqrt(ᾱ_t), a float32 scalar."""
-    sigma: Tensor
-    """sqrt(1 − ᾱ_t), a float32 scalar."""
+    embeds: Tensor
+    """A text's tokens, (b, tokens, dim)."""
+    pooled: Tensor | None = None
+    """The text as one vector, (b, dim), for networks that take it."""
+    mask: Tensor | None = None
+    """Which tokens are text, (b, tokens): 1, and 0 for padding, for networks that look at it."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        """The same condition with each tensor changed."""
+        tensors = (None if tensor is None else change(tensor) for tensor in (self.embeds, self.pooled, self.mask))
+        return Condition(*tensors)  # type: ignore[arg-type]
+
+    def for_draws(self, num_rows: int) -> "Condition":
+        """The condition of all draws of each image, one after the other, `num_rows` in all."""
+        return self.map(lambda tensor: tensor.repeat_interleave(num_rows // len(tensor), dim=0))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in (self.embeds, self.pooled, self.mask) if tensor is not None)
+
+    @classmethod
+    def stack(cls, rows: Sequence["Condition"]) -> "Condition":
+        """One condition of several, whose tensors have no batch axis."""
+        columns = zip(*((row.embeds, row.pooled, row.mask) for row in rows), strict=True)
+        return cls(*(None if column[0] is None else torch.stack(column) for column in columns))  # type: ignore[arg-type]
 
 
 class NoisePredictor(Protocol):
     """What LaRE needs of a diffusion model once images are latents."""
 
-    def noise_level(self, timestep: int) -> NoiseLevel:
-        """The noise level of a timestep.
+    def noise_level(self, at: float) -> NoiseLevel:
+        """The noise level at a timestep, or at flow matching's σ.
 
         Raises:
-            ValueError: If the timestep is outside the schedule, or the model cannot be used for LaRE.
+            ValueError: If there is none, or the model cannot be used for LaRE.
         """
 
-    def predict(self, noisy_latents: Tensor, level: NoiseLevel, condition: Tensor | None) -> Tensor:
+    def predict(self, noisy_latents: Tensor, level: NoiseLevel, condition: Condition | None) -> Tensor:
         """One call of the network.
 
         Args:
             noisy_latents: (b · k, c, h, w), float32, the k draws of one image one after the other.
             level: Their noise level.
-            condition: (b, tokens, dim), or None for a model without text condition.
+            condition: Of the b images; None for a model without condition.
 
         Returns:
             The prediction in the model's own space, of the latents' shape, float32.
@@ -51,36 +73,14 @@ class NoisePredictor(Protocol):
 
 @dataclass(frozen=True)
 class UNetPredictor:
-    """A UNet under DDPM's noise schedule, which predicts ε or the velocity v = signal · ε − sigma · z_0.
-
-    The v error is the ε error divided by signal. The UNet works in its own dtype, on one batch of all draws.
-    """
+    """A UNet under DDPM's noise schedule. It works in its own dtype, on one batch of all draws."""
 
     unet: Any
     """`UNet2DModel` or `UNet2DConditionModel`."""
-    scheduler: Any
-    """`DDPMScheduler` with prediction type `epsilon` or `v_prediction`."""
+    noising: DdpmNoising
+    """Its noise schedule, and whether it predicts ε or v."""
 
-    @property
-    def is_epsilon(self) -> bool:
-        """Whether the UNet predicts ε."""
-        return bool(self.scheduler.config.prediction_type == "epsilon")
-
-    def noise_level(self, timestep: int) -> NoiseLevel:
-        """The noise level of a timestep.
-
-        Raises:
-            ValueError: If the timestep is outside the schedule, or the prediction type is another one.
-        """
-        config = self.scheduler.config
-        if not 0 <= timestep < config.num_train_timesteps:
-            raise ValueError(f"timestep is {timestep}: expected 0 … {config.num_train_timesteps - 1}")
-        if config.prediction_type not in PREDICTION_TYPES:
-            raise ValueError(f"prediction type is {config.prediction_type!r}: expected one of {PREDICTION_TYPES}")
-        alpha = self.scheduler.alphas_cumprod[timestep].float()  # a tensor: a number would make a GPU wait
-        return NoiseLevel(timestep, alpha.sqrt(), (1 - alpha).sqrt())
-
-    def predict(self, noisy_latents: Tensor, level: NoiseLevel, condition: Tensor | None) -> Tensor:
+    def predict(self, noisy_latents: Tensor, level: NoiseLevel, condition: Condition | None) -> Tensor:
         """One UNet call; arguments and result as in `NoisePredictor.predict`.
 
         Raises:
@@ -89,27 +89,28 @@ class UNetPredictor:
         timesteps = torch.full((len(noisy_latents),), level.timestep, dtype=torch.long, device=noisy_latents.device)
         conditions: tuple[Tensor, ...] = ()
         if condition is not None:
-            num_draws = len(noisy_latents) // len(condition)
-            conditions = (condition.to(self.unet.dtype).repeat_interleave(num_draws, dim=0),)
+            conditions = (condition.for_draws(len(noisy_latents)).embeds.to(self.unet.dtype),)
         prediction: Tensor = self.unet(noisy_latents.to(self.unet.dtype), timesteps, *conditions).sample.float()
-        if prediction.shape != noisy_latents.shape:
-            raise ValueError(
-                f"the UNet returns {tuple(prediction.shape)} for noise of shape {tuple(noisy_latents.shape)}"
-            )
+        check_prediction(prediction, noisy_latents)
         return prediction
+
+    def noise_level(self, at: float) -> NoiseLevel:
+        """The noise level of a timestep; errors as in `DdpmNoising`."""
+        return self.noising.noise_level(at)
 
     def target(self, latents: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
         """ε, or v where the UNet predicts that."""
-        return noise if self.is_epsilon else level.signal * noise - level.sigma * latents
+        return self.noising.target(latents, noise, level)
 
     def denoise(self, noisy_latents: Tensor, prediction: Tensor, level: NoiseLevel) -> Tensor:
-        """The clean latents that a prediction implies.
+        """The clean latents that a prediction implies."""
+        return self.noising.denoise(noisy_latents, prediction, level)
 
-        ẑ_0 = (z_t − sigma · ε_θ) / signal, or signal · z_t − sigma · v_θ where the UNet predicts v.
-        """
-        if self.is_epsilon:
-            return (noisy_latents - level.sigma * prediction) / level.signal
-        return level.signal * noisy_latents - level.sigma * prediction
+
+def check_prediction(prediction: Tensor, noisy_latents: Tensor) -> None:
+    """Raise ValueError if a network returned another shape than it was given."""
+    if prediction.shape != noisy_latents.shape:
+        raise ValueError(f"the UNet returns {tuple(prediction.shape)} for noise of shape {tuple(noisy_latents.shape)}")
 
 
 def reconstruction_error(
@@ -131,28 +132,29 @@ def reconstruction_error(
     Raises:
         ValueError: If shapes do not fit, the timestep is outside the schedule, or the prediction type is another one.
     """
-    return squared_errors(UNetPredictor(unet, scheduler), latents, noise, timestep, prompt_embeds)
+    condition = None if prompt_embeds is None else Condition(prompt_embeds)
+    return squared_errors(UNetPredictor(unet, DdpmNoising(scheduler)), latents, noise, timestep, condition)
 
 
 def squared_errors(
-    model: NoisePredictor, latents: Tensor, noise: Tensor, timestep: int, condition: Tensor | None
+    model: NoisePredictor, latents: Tensor, noise: Tensor, at: float, condition: Condition | None
 ) -> Tensor:
-    """Squared error of one prediction a draw at one timestep, in the model's own prediction space.
+    """Squared error of one prediction a draw at one noise level, in the model's own prediction space.
 
     Args:
         model: The diffusion model.
         latents: Scaled latents z_0, (b, c, h, w).
         noise: ε, (b, draw, c, h, w), unit variance.
-        timestep: Index into the model's training timesteps.
-        condition: (b, tokens, dim); None for a model without text condition.
+        at: The noise level: an index into the model's training timesteps, or flow matching's σ.
+        condition: Of the images; None for a model without condition.
 
     Returns:
         Squared errors, (b, draw, c, h, w), float32, ≥ 0.
 
     Raises:
-        ValueError: If shapes do not fit, or the timestep is outside the schedule.
+        ValueError: If shapes do not fit, or there is no such noise level.
     """
-    draws = predict_draws(model, latents, noise, timestep, condition)
+    draws = predict_draws(model, latents, noise, at, condition)
     target = model.target(draws.latents, draws.noise, draws.level)
     return (target - draws.prediction).square().reshape(noise.shape)
 
@@ -169,15 +171,15 @@ class Draws(NamedTuple):
     noisy_latents: Tensor
     """z_t, of the noise's shape."""
     prediction: Tensor
-    """ε_θ or v_θ, of the noise's shape."""
+    """What the network predicts, of the noise's shape."""
 
 
 def predict_draws(
-    model: NoisePredictor, latents: Tensor, noise: Tensor, timestep: int, condition: Tensor | None
+    model: NoisePredictor, latents: Tensor, noise: Tensor, at: float, condition: Condition | None
 ) -> Draws:
     """Noise the latents and predict; arguments and errors as in `squared_errors`."""
     _check_shapes(latents, noise, condition)
-    level = model.noise_level(timestep)
+    level = model.noise_level(at)
     flat_noise = noise.flatten(0, 1).float()
     flat_latents = latents.float().repeat_interleave(noise.shape[1], dim=0)
     noisy_latents = level.signal * flat_latents + level.sigma * flat_noise
@@ -185,15 +187,15 @@ def predict_draws(
     return Draws(level, flat_latents, flat_noise, noisy_latents, prediction)
 
 
-def _check_shapes(latents: Tensor, noise: Tensor, condition: Tensor | None) -> None:
+def _check_shapes(latents: Tensor, noise: Tensor, condition: Condition | None) -> None:
     if noise.ndim != 5 or noise.shape[:1] + noise.shape[2:] != latents.shape:
         raise ValueError(
             f"noise is {tuple(noise.shape)} for latents {tuple(latents.shape)}: "
             "expected (b, draw, c, h, w) for (b, c, h, w)"
         )
-    if condition is not None and (condition.ndim != 3 or len(condition) != len(latents)):
+    if condition is not None and (condition.embeds.ndim != 3 or len(condition.embeds) != len(latents)):
         raise ValueError(
-            f"prompt_embeds is {tuple(condition.shape)}: expected ({len(latents)}, tokens, dim), one an image"
+            f"prompt_embeds is {tuple(condition.embeds.shape)}: expected ({len(latents)}, tokens, dim), one an image"
         )
 
 

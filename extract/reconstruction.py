@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
 
-from extract.lare import NoiseLevel, NoisePredictor, predict_draws
+from extract.lare import Condition, NoisePredictor, predict_draws
+from extract.noising import NoiseLevel
 
 
 class Ddim(NamedTuple):
@@ -62,7 +63,7 @@ class Denoiser(NoisePredictor, Protocol):
         """The clean latents ẑ_0 that a prediction implies, of the latents' shape, float32."""
 
 
-def reconstruct_by_ddim(model: NoisePredictor, ddim: Ddim, latents: Tensor, condition: Tensor | None) -> Tensor:
+def reconstruct_by_ddim(model: NoisePredictor, ddim: Ddim, latents: Tensor, condition: Condition | None) -> Tensor:
     """Invert latents to noise and sample them back, without guidance (DIRE).
 
     A step of the inversion uses the prediction at the noise level that it starts from and the timestep that it goes to.
@@ -71,7 +72,7 @@ def reconstruct_by_ddim(model: NoisePredictor, ddim: Ddim, latents: Tensor, cond
         model: Called once a step, twice the number of steps in all.
         ddim: Schedulers with their timesteps.
         latents: Scaled latents z_0, (b, c, h, w), float32.
-        condition: (b, tokens, dim); None for a model without text condition.
+        condition: Of the images; None for a model without condition.
 
     Returns:
         Reconstructed latents, (b, c, h, w), float32.
@@ -84,7 +85,7 @@ def reconstruct_by_ddim(model: NoisePredictor, ddim: Ddim, latents: Tensor, cond
 
 
 def denoise_in_one_step(
-    model: Denoiser, latents: Tensor, noise: Tensor, timestep: int, condition: Tensor | None = None
+    model: Denoiser, latents: Tensor, noise: Tensor, at: float, condition: Condition | None = None
 ) -> Tensor:
     """The clean latents that one prediction a draw implies.
 
@@ -92,8 +93,8 @@ def denoise_in_one_step(
         model: The diffusion model.
         latents: Scaled latents z_0, (b, c, h, w).
         noise: ε, (b, draw, c, h, w), unit variance.
-        timestep: Index into the model's training timesteps.
-        condition: (b, tokens, dim); None for a model without text condition.
+        at: The noise level: an index into the model's training timesteps, or flow matching's σ.
+        condition: Of the images; None for a model without condition.
 
     Returns:
         ẑ_0 of each draw, (b, draw, c, h, w), float32.
@@ -101,7 +102,7 @@ def denoise_in_one_step(
     Raises:
         ValueError: As `extract.lare.squared_errors`.
     """
-    draws = predict_draws(model, latents, noise, timestep, condition)
+    draws = predict_draws(model, latents, noise, at, condition)
     return model.denoise(draws.noisy_latents, draws.prediction, draws.level).reshape(noise.shape)
 
 

@@ -94,7 +94,7 @@ def write_stores(dataset: Dataset, folder: Path, model: str) -> None:
     that is measured looks at.
     """
     config = launch_settings(dataset.folder, folder, model)
-    prepared = Model.prepare(config, dataset, config.needs, [config.timestep])
+    prepared = Model.prepare(config, dataset, config.needs)
     method, hashes = make_method(config, prepared.folder), prepared.folder.hashes()
     fingerprint = compute_fingerprint(config, config.variants[0], prepared, method, hashes)
     cache = create_cache(folder, dataset.dataset_id, fingerprint)

@@ -86,7 +86,7 @@ def check_speed(setting: Setting) -> list[Outcome]:
             outcomes.append(needs_cuda("models, compiled", "a CPU's compiler is not what is asked about"))
             continue
         config = _config(setting, Path(), setting.large_model, "models", channels_last=way.channels_last)
-        checked = Model.prepare(config, None, config.needs, [config.timestep])  # reads no weights to hash them
+        checked = Model.prepare(config, None, config.needs)  # reads no weights to hash them
         model: Any = checked.load()
         if way.compiled:
             model.compile()

@@ -1,6 +1,6 @@
 """Our job beside the authors' way and beside the bare models, on the same images with the same weights."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,13 +22,13 @@ _TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfl
 
 
 @dataclass(frozen=True)
-class LoadedModel(Model):
+class LoadedModel(Model[ExtractConfig]):
     """A job's model whose weights are in memory: loading them is no part of the time that is compared."""
 
     diffusion: StableDiffusion
 
-    def load(self) -> StableDiffusion:
-        """The models."""
+    def load(self, prompts: Sequence[str] = ()) -> StableDiffusion:
+        """The models, whatever the texts."""
         return self.diffusion
 
 
@@ -80,8 +80,8 @@ class Comparison:
         )
         job = Job.prepare(self.config)
         checked = {field.name: getattr(job.model, field.name) for field in fields(Model)}
-        folder, scheduler, dtype = job.model.folder, job.model.scheduler, config.compute_dtype
-        self.diffusion = StableDiffusion(folder, scheduler, dtype, self.device, self.config.channels_last)
+        folder, noising, dtype = job.model.folder, job.model.noising, config.compute_dtype
+        self.diffusion = StableDiffusion(folder, noising, dtype, self.device, self.config.channels_last)
         self.job = replace(job, model=LoadedModel(**checked, diffusion=self.diffusion))
         self.batches = self._load_batches()
         self.authors = AuthorsWay(

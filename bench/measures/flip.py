@@ -26,7 +26,7 @@ from extract import (
     StableDiffusion,
     Variant,
     lare_map,
-    load_scheduler,
+    load_noising,
     sample_draws,
     sample_noise,
     squared_errors,
@@ -136,7 +136,7 @@ def measure_flip(
     """
     tiles = choose_tiles(images)
     folder = ModelFolder.open(model)
-    diffusion = StableDiffusion(folder, load_scheduler(folder, [timestep]), "fp32", torch.device(device))
+    diffusion = StableDiffusion(folder, load_noising(folder, [timestep]), "fp32", torch.device(device))
     shape = folder.latent_shape(tiles[0].pixels.shape[0])
     differences = compute_differences(Mapper(diffusion, shape, Variant(timestep, ensemble_size), prompt), tiles)
     settings = {"model": model, "images": images, "timestep": timestep, "ensemble_size": ensemble_size}

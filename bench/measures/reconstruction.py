@@ -9,7 +9,7 @@ import torch
 
 from bench.data.sd15 import PROMPT, find_sd15, save_tiny_autoencoder
 from bench.runner import Context, Figure, device_timed, ratio, reading
-from extract import ExtractConfig, Inputs, Method, ModelFolder, StableDiffusion, count_macs, load_scheduler, make_method
+from extract import ExtractConfig, Inputs, Method, ModelFolder, StableDiffusion, count_macs, load_noising, make_method
 from extract.needs import MethodName
 from workflow.timing import alternate
 
@@ -28,13 +28,14 @@ class Model:
 
     def __init__(self, context: Context, folder: ModelFolder, unet_of: "Model | None" = None) -> None:
         self.config, self.folder = context.config, folder
-        scheduler = load_scheduler(folder, [self.config.timestep])
-        parts = folder if unet_of is None else replace(folder, unet=None)
+        noising = load_noising(folder, [self.config.timestep])
+        without = {name: part for name, part in folder.parts.items() if name != "unet"}
+        parts = folder if unet_of is None else replace(folder, parts=without)
         self.diffusion = StableDiffusion(
-            parts, scheduler, self.config.compute_dtype, context.device, channels_last=True, with_decoder=True
+            parts, noising, self.config.compute_dtype, context.device, channels_last=True, with_decoder=True
         )
         if unet_of is not None:
-            self.diffusion.unet = unet_of.diffusion.unet
+            self.diffusion.network = unet_of.diffusion.network
         size, latents = self.config.sd15_image_size, folder.latent_shape(self.config.sd15_image_size)
         rng = torch.Generator().manual_seed(0)
         self.inputs = Inputs(

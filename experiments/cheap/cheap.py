@@ -20,7 +20,7 @@ from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs
 from experiments.study.study import Study
-from extract import StableDiffusion, load_scheduler, make_method
+from extract import LatentDiffusion, load_family, load_noising, make_method
 
 
 def answer(study: Study) -> Answer:
@@ -89,7 +89,7 @@ def numbers(
 
 def describe_weights(candidate: Candidate) -> str:
     """Which UNet and autoencoder it is, by the beginnings of their hashes."""
-    parts = {"UNet": candidate.folder.unet, "autoencoder": candidate.folder.vae}
+    parts = {"UNet": candidate.folder.network, "autoencoder": candidate.folder.vae}
     return ", ".join(f"{name} {part.sha256[:8]}" for name, part in parts.items() if part)
 
 
@@ -118,15 +118,15 @@ def halve_crop(run: Path) -> tuple[str, ...]:
 
 def measure(candidates: Sequence[Candidate]) -> dict[int, dict[str, Milliseconds]]:
     """Images at a time, one and a batch of the study's → setting → time an image. Each model is loaded once."""
-    loaded: dict[tuple[str, str | None], StableDiffusion] = {}
+    loaded: dict[tuple[str, str | None], LatentDiffusion] = {}
     times = {}
     with one_thread():
         for each in candidates:
             config = each.config
             if (config.model, config.vae) not in loaded:
-                scheduler, device = load_scheduler(each.folder, [config.timestep]), torch.device("cpu")
-                loaded[config.model, config.vae] = StableDiffusion(
-                    each.folder, scheduler, config.compute_dtype, device, config.channels_last
+                noising, device = load_noising(each.folder, [config.timestep]), torch.device("cpu")
+                loaded[config.model, config.vae] = load_family(
+                    each.folder, noising, config.compute_dtype, device, config.channels_last
                 )
         for size in sorted({1, candidates[0].config.batch_size}):
             works = {

@@ -60,8 +60,9 @@ def make_cache_like(study: Study, name: str, cache: Path, data: Path) -> Path:
 def check_model(study: Study, cache: Path, model: ModelFolder) -> None:
     """Raise FingerprintMismatch if a cache was made with other weights than a model's, which its name does not tell."""
     made_by = open_cache(cache).fields
-    for name, part in (("unet", model.unet), ("vae", model.vae)):
-        if part is not None and made_by[f"{name}_sha256"] != part.sha256:
+    for name in (model.layout.network, "vae"):
+        part = model.parts.get(name)
+        if part is not None and made_by.get(f"{name}_sha256") != part.sha256:
             raise FingerprintMismatch(
                 f"{cache} was made with another {name} than {part.folder} holds now. Remove that cache, and what "
                 f"{study.config.out} has of it."

@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from extract.lare import Condition
+from extract.noising import Noising
 from extract.reconstruction import Denoiser
 
 
@@ -39,8 +41,12 @@ class DiffusionModel(Denoiser, Protocol):
             Latents, (b, c, h, w), float32.
         """
 
-    def condition(self, prompts: Sequence[str]) -> Tensor | None:
-        """Texts to the network's conditions, (b, tokens, dim), float32; None for a model without text condition."""
+    @property
+    def noising(self) -> Noising:
+        """How its latents are noised."""
+
+    def condition(self, prompts: Sequence[str]) -> Condition | None:
+        """Texts to the network's conditions; None for a model without text."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents to images, (b, 3, S, S), float32 in [-1, 1]; NaN all over where anything is not finite."""

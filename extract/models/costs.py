@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import ShardReport
-from extract.models.folder import Component, ModelFolder
-from extract.models.loading import build, settings_of
+from extract.models.loading import build_without_numbers, settings_of
+from extract.models.parts import ModelParts
+from extract.models.registry import load_family
+from extract.models.schedule import load_noising
+from extract.noising import DdpmNoising, NoiseLevel
 
 ASSUMED_MACS_PER_SECOND = {
     "cuda": {"bf16": 40e12, "fp16": 40e12, "tf32": 20e12, "fp32": 2.4e12},
@@ -29,63 +32,61 @@ class Rate:
     """Where the figure is from, in words."""
 
 
-def count_macs(folder: ModelFolder, image_size: int, num_unet_calls: int, num_decoder_calls: int = 0) -> int:
-    """Multiply-accumulate operations for one image: the encoder once, UNet and decoder once a call.
+def count_macs(folder: ModelParts, image_size: int, num_network_calls: int, num_decoder_calls: int = 0) -> int:
+    """Multiply-accumulate operations for one image: the encoder once, network and decoder once a call.
 
     Args:
         folder: The model.
         image_size: Side of the canvas in px.
-        num_unet_calls: Noise predictions an image.
+        num_network_calls: Noise predictions an image.
         num_decoder_calls: Reconstructions an image.
     """
     macs = count_macs_by_part(folder, image_size)
-    return macs["vae_encoder"] + num_unet_calls * macs["unet"] + num_decoder_calls * macs["vae_decoder"]
+    return macs["vae_encoder"] + num_network_calls * macs["unet"] + num_decoder_calls * macs["vae_decoder"]
 
 
-def count_macs_by_part(folder: ModelFolder, image_size: int) -> dict[str, int]:
-    """Multiply-accumulate operations of one call of VAE encoder, VAE decoder and UNet for one image.
+def count_macs_by_part(folder: ModelParts, image_size: int) -> dict[str, int]:
+    """Multiply-accumulate operations of one call of "vae_encoder", "vae_decoder" and "unet" for one image.
 
-    No weights are read. Without a UNet its count is 0. Each configuration is counted once in a process.
+    "unet" is the network that predicts, also where it is a transformer. No weights are read. What a model lacks counts
+    0. Each configuration is counted once in a process.
     """
-    text_encoder = folder.text_encoder
-    num_tokens = None if text_encoder is None else int(text_encoder.config.get("max_position_embeddings", 77))
-    unet = None if folder.unet is None else _as_text(folder.unet)
-    return dict(_count_parts(_as_text(folder.vae), unet, num_tokens, folder.latent_shape(image_size), image_size))
+    parts = {name: (part.class_name, settings_of(part)) for name, part in folder.parts.items()}
+    key = json.dumps([folder.layout.family, folder.scheduler_config, parts], sort_keys=True)
+    return dict(_count_parts(_Counted(key, image_size, folder)))
 
 
-def _as_text(part: Component) -> tuple[str, str]:
-    """Class and settings of a part, as a key."""
-    return part.class_name, json.dumps(settings_of(part), sort_keys=True)
+@dataclass(frozen=True)
+class _Counted:
+    """A model's configuration as a key."""
+
+    key: str
+    image_size: int
+    folder: ModelParts = field(compare=False)
 
 
 @lru_cache(maxsize=64)
-def _count_parts(
-    vae_text: tuple[str, str],
-    unet_text: tuple[str, str] | None,
-    num_tokens: int | None,
-    latent_shape: tuple[int, int, int],
-    image_size: int,
-) -> dict[str, int]:
+def _count_parts(counted: _Counted) -> dict[str, int]:
     # Kept, since every layer is run without numbers: that takes longer than extraction by a tiny model.
-    with torch.device("meta"), torch.no_grad():  # shapes without numbers
-        vae = build(vae_text[0], json.loads(vae_text[1]))
-        images, latents = torch.empty(1, 3, image_size, image_size), torch.empty(1, *latent_shape)
-        macs = {
-            "vae_encoder": _count(lambda: vae.encode(images)),
-            "vae_decoder": _count(lambda: vae.decode(latents)),
-            "unet": 0,
-        }
-        if unet_text is not None:
-            unet = build(unet_text[0], json.loads(unet_text[1]))
-            condition = {}
-            if num_tokens is not None:
-                condition["encoder_hidden_states"] = torch.empty(1, num_tokens, unet.config.cross_attention_dim)
-            macs["unet"] = _count(lambda: unet(latents, torch.zeros(1), **condition))
+    folder, image_size, meta = counted.folder, counted.image_size, torch.device("meta")
+    noising = None if folder.network is None else load_noising(folder)
+    guidance = 1.0 if folder.takes_guidance else None
+    model = load_family(folder, noising, "fp32", meta, False, True, guidance, load=build_without_numbers)
+    macs = dict.fromkeys(("vae_encoder", "vae_decoder", "unet"), 0)
+    images = torch.empty(1, 3, image_size, image_size, device=meta)
+    latents = torch.empty(1, *folder.latent_shape(image_size), device=meta)
+    if folder.vae is not None:
+        macs |= {"vae_encoder": _count(lambda: model.vae.encode(images))}
+        macs |= {"vae_decoder": _count(lambda: model.vae.decode(latents))}
+    if noising is not None:
+        level = NoiseLevel(0 if isinstance(noising, DdpmNoising) else 0.0, torch.ones(()), torch.zeros(()))
+        condition = model.empty_condition() if folder.has_text else None
+        macs["unet"] = _count(lambda: model.predict(latents, level, condition))
     return macs
 
 
 def _count(call: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops()) // 2
 

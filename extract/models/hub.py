@@ -47,8 +47,12 @@ def find_folder(name: str, revision: str | None, patterns: list[str], local_file
     return Path(folder)
 
 
+PARTS = ("unet/", "transformer/", "vae/", "text_encoder/", "text_encoder_2/", "text_encoder_3/", "")
+"""Folders of the networks of all families; "" for a repository that is one part."""
+
+
 def hub_patterns(
-    folders: tuple[str, ...] = ("unet/", "vae/", "text_encoder/", ""),
+    folders: tuple[str, ...] = PARTS,
     variant: str | None = None,
     with_weights: bool = True,
 ) -> list[str]:
@@ -62,8 +66,11 @@ def hub_patterns(
     # Not `*.safetensors`: repositories also hold fp16 and non-EMA copies, which nothing reads.
     mark = f".{variant}" if variant else ""
     endings = (f"{mark}.safetensors", f"{mark}-[0-9]*.safetensors", f".safetensors.index{mark}.json")
+    told = ["model_index.json", "scheduler/scheduler_config.json"]
     if not with_weights:
-        return [*(f"{folder}config.json" for folder in folders), "scheduler/scheduler_config.json"]
+        return [*(f"{folder}config.json" for folder in folders), *told]
     files = ["config.json", *(f"{stem}{ending}" for stem in STEMS for ending in endings)]
     parts = [f"{folder}{file}" for folder in folders for file in files]
-    return [*parts, "scheduler/scheduler_config.json", "tokenizer/*.json", "tokenizer/*.txt"]
+    tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    texts = [f"{folder}/{name}" for folder in tokenizers for name in ("*.json", "*.txt", "spiece.model")]
+    return [*parts, *told, *texts]

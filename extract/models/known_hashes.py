@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cache_schema import load_json, write_json
-from extract.models.folder import hash_files
+from extract.models.parts import hash_files
 
 MAX_ENTRIES = 256
 MAX_BYTES = 2**20

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, UNet2DModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from extract.models.folder import Component
+from extract.models.kinds import KINDS, config_class, network_class, tokenizer_class
+from extract.models.parts import Component
 from extract.models.settings import (
-    TEXT_SETTINGS,
     TOKENIZER_FILES,
     TOKENIZER_SETTINGS,
     known_settings,
@@ -28,13 +26,7 @@ from extract.models.settings import (
 )
 from extract.models.weights import read_tensors
 
-MODEL_CLASSES: dict[str, Any] = {
-    "UNet2DConditionModel": UNet2DConditionModel,
-    "UNet2DModel": UNet2DModel,
-    "AutoencoderKL": AutoencoderKL,
-    "AutoencoderTiny": AutoencoderTiny,
-    "CLIPTextModel": CLIPTextModel,
-}
+_TIED = {"encoder.embed_tokens.weight": "shared.weight"}
 MAX_NAMED = 5
 """Tensors that a message names."""
 _OLD_ATTENTION = re.compile(r"(attentions\.\d+)\.(query|key|value|proj_attn)\.")
@@ -49,9 +41,9 @@ def settings_of(part: Component) -> dict[str, Any]:
         ValueError: If one is beyond its bound.
     """
     path = part.folder / "config.json"
-    if part.class_name == "CLIPTextModel":
-        return known_settings(path, part.config, TEXT_SETTINGS)
-    names = [*inspect.signature(MODEL_CLASSES[part.class_name].__init__).parameters][1:]
+    names = KINDS[part.class_name].settings
+    if names is None:
+        names = tuple(inspect.signature(network_class(part.class_name).__init__).parameters)[1:]
     return known_settings(path, part.config, names)
 
 
@@ -59,11 +51,28 @@ def build(class_name: str, settings: dict[str, Any]) -> Any:
     """A network with random weights.
 
     Args:
-        class_name: One of `MODEL_CLASSES`.
+        class_name: One of `KINDS`.
         settings: From `settings_of`.
     """
-    kind = MODEL_CLASSES[class_name]
-    return kind(CLIPTextConfig(**settings)) if kind is CLIPTextModel else kind(**settings)
+    network, config = network_class(class_name), config_class(class_name)
+    return network(**settings) if config is None else network(config(**settings))
+
+
+def build_without_numbers(part: Component, dtype: torch.dtype = torch.float32) -> Any:
+    """A part's network with shapes alone, on the meta device, in float32 whatever is asked for.
+
+    Raises:
+        ValueError: If no network can be built by its settings.
+    """
+    settings = settings_of(part)
+    try:
+        with torch.device("meta"):
+            return build(part.class_name, settings)
+    except Exception as error:  # settings that contradict each other raise nearly any class
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{part.folder / 'config.json'} describes no {part.class_name} ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def check_part(part: Component) -> None:
@@ -72,15 +81,7 @@ def check_part(part: Component) -> None:
     Raises:
         ValueError: If no network can be built by its settings, or tensors are missing, of another size or surplus.
     """
-    settings = settings_of(part)
-    try:
-        with torch.device("meta"):  # shapes without numbers
-            network: nn.Module = build(part.class_name, settings)
-    except Exception as error:  # settings that contradict each other raise nearly any class
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{part.folder / 'config.json'} describes no {part.class_name} ({type(error).__name__}: {reason})"
-        ) from error
+    network: nn.Module = build_without_numbers(part)
     expected = {_usual_name(name): tensor.numel() for name, tensor in network.state_dict().items()}
     found = {_usual_name(name): count for name, count in read_tensors(part.weights).items()}
     found = {name: count for name, count in found.items() if not _is_counter(name)}
@@ -94,12 +95,12 @@ def load_part(part: Component, dtype: torch.dtype) -> Any:
     Raises:
         ValueError: If tensors are missing, surplus or of another shape.
     """
-    is_text = part.class_name == "CLIPTextModel"
+    is_text = KINDS[part.class_name].library == "transformers"
     # transformers has low_cpu_mem_usage of its own; True of diffusers needs accelerate.
     options = {} if is_text else {"low_cpu_mem_usage": False}
     with _shown_part(part) as folder:
         try:
-            network, info = MODEL_CLASSES[part.class_name].from_pretrained(
+            network, info = network_class(part.class_name).from_pretrained(
                 folder,
                 torch_dtype=dtype,
                 use_safetensors=True,
@@ -112,15 +113,21 @@ def load_part(part: Component, dtype: torch.dtype) -> Any:
             raise ValueError(f"{part.folder} cannot be loaded ({type(error).__name__}: {reason})") from error
     surplus = [name for name in info["unexpected_keys"] if not _is_counter(name)]
     _refuse_tensors(part, info["missing_keys"], surplus, [str(name) for name in info["mismatched_keys"]])
-    return network.eval().requires_grad_(False)
+    # Asked for above too, but diffusers 0.42 leaves some classes in fp32, and its own `to` warns of it.
+    return nn.Module.to(network, dtype).eval().requires_grad_(False)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """A CLIP tokenizer from a folder, with its known files and settings alone.
+def load_tokenizer(folder: Path, encoder: str) -> Any:
+    """A tokenizer from a folder, with its known files and settings alone.
+
+    Args:
+        folder: The tokenizer.
+        encoder: Class of the text encoder that it is for.
 
     Raises:
         ValueError: If they make no tokenizer.
     """
+    kind = tokenizer_class(encoder)
     with tempfile.TemporaryDirectory(prefix="lare-tokenizer-") as shown:
         for name in TOKENIZER_FILES:
             if (folder / name).is_file():
@@ -128,20 +135,20 @@ def load_tokenizer(folder: Path) -> Any:
         config = folder / "tokenizer_config.json"
         if config.is_file():
             settings = {name: value for name, value in read_settings(config).items() if name in TOKENIZER_SETTINGS}
-            Path(shown, config.name).write_text(json.dumps(settings | {"tokenizer_class": "CLIPTokenizer"}))
+            Path(shown, config.name).write_text(json.dumps(settings | {"tokenizer_class": kind.__name__}))
         try:
-            return CLIPTokenizer.from_pretrained(shown, local_files_only=True)
+            return kind.from_pretrained(shown, local_files_only=True)
         except Exception as error:  # its Rust library raises Exception itself
             reason = " ".join(str(error).replace(shown, folder.name).split())[:300]
-            raise ValueError(f"{folder} holds no tokenizer of CLIP ({type(error).__name__}: {reason})") from error
+            raise ValueError(f"{folder} holds no {kind.__name__} ({type(error).__name__}: {reason})") from error
 
 
 @contextmanager
 def _shown_part(part: Component) -> Iterator[Path]:
     """A folder with a part's checked settings, and its weights under the names that the library looks for."""
-    is_text = part.class_name == "CLIPTextModel"
-    stem = "model" if is_text else "diffusion_pytorch_model"
-    mark = {"architectures": [part.class_name]} if is_text else {"_class_name": part.class_name}
+    kind = KINDS[part.class_name]
+    stem = kind.stem
+    mark = {"_class_name": part.class_name} if kind.config is None else {"architectures": [part.class_name]}
     with tempfile.TemporaryDirectory(prefix="lare-model-") as name:
         folder = Path(name)
         (folder / "config.json").write_text(json.dumps(settings_of(part) | mark))
@@ -178,9 +185,12 @@ def _name_some(names: Collection[str]) -> str:
 
 
 def _usual_name(name: str) -> str:
-    """A tensor's name as the libraries of today have it, without the prefix that transformers dropped."""
+    """A tensor's name as the libraries of today have it, without the prefix that transformers dropped.
+
+    T5's word vectors have two names, of which files hold one or both.
+    """
     newer = _OLD_ATTENTION.sub(lambda found: f"{found[1]}.{_NEW_ATTENTION[found[2]]}.", name)
-    return newer.removeprefix("text_model.")
+    return _TIED.get(newer, newer.removeprefix("text_model."))
 
 
 def _is_counter(name: str) -> bool:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from cache_schema import Dataset
 from extract.config import ModelConfig
+from extract.lare import Condition
 
 MAX_TABLE_BYTES = 256 * 2**20
 MAX_FALLBACK_DIFFERENCE = 0.01
@@ -93,29 +92,36 @@ class PromptTable:
     """Encoded texts: each distinct one is encoded once, and the least recently used give way above a size.
 
     Args:
-        encode: Text to its condition, (tokens, dim).
+        encode: Texts to their conditions, which have no batch axis.
         max_bytes: Size that the kept texts may have together.
     """
 
-    def __init__(self, encode: Callable[[str], Tensor], max_bytes: int = MAX_TABLE_BYTES) -> None:
+    def __init__(
+        self, encode: Callable[[Sequence[str]], Sequence[Condition]], max_bytes: int = MAX_TABLE_BYTES
+    ) -> None:
         self._encode = encode
         self._max_bytes = max_bytes
-        self._table: OrderedDict[str, Tensor] = OrderedDict()
+        self._table: OrderedDict[str, Condition] = OrderedDict()
         self._num_bytes = 0
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Conditions of a batch, (b, tokens, dim)."""
-        return torch.stack([self._embed_one(prompt) for prompt in prompts])
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """Conditions of a batch."""
+        distinct = list(dict.fromkeys(prompts))
+        unknown = [prompt for prompt in distinct if prompt not in self._table]
+        found = {prompt: self._table[prompt] for prompt in distinct if prompt in self._table}
+        found |= dict(zip(unknown, self._encode(unknown), strict=True)) if unknown else {}
+        for prompt in distinct:
+            self._keep(prompt, found[prompt])
+        return Condition.stack([found[prompt] for prompt in prompts])
 
-    def _embed_one(self, prompt: str) -> Tensor:
+    def _keep(self, prompt: str, condition: Condition) -> None:
         if prompt in self._table:
             self._table.move_to_end(prompt)
-            return self._table[prompt]
-        embeds = self._table[prompt] = self._encode(prompt)
-        self._num_bytes += embeds.nbytes
+            return
+        self._table[prompt] = condition
+        self._num_bytes += condition.nbytes
         while self._num_bytes > self._max_bytes and len(self._table) > 1:
             self._num_bytes -= self._table.popitem(last=False)[1].nbytes
-        return embeds

@@ -20,22 +20,36 @@ MAX_ENTRIES = 128
 MAX_LAYERS = 1024
 """Of a network: blocks times layers times transformers. SDXL's UNet has 60."""
 MAX_BLOCKS = 16
+MAX_POSITIONS = 2**28
+"""Of a transformer's table; that of Stable Diffusion 3.5 medium has 226 million numbers."""
 MAX_TIMESTEPS = 10**6
 USUAL_TIMESTEPS = 1000
 """Where a schedule does not say how many it has."""
 _WORD = re.compile(r"[\w.\-]{0,100}")
 _LAYERS = ("layers_per_block", "transformer_layers_per_block", "reverse_transformer_layers_per_block")
-_WHOLE = ("in_channels", "out_channels", "latent_channels", "hidden_size", "max_position_embeddings", "vocab_size")
+_WHOLE = (
+    *("in_channels", "out_channels", "latent_channels", "hidden_size", "max_position_embeddings", "vocab_size"),
+    *("patch_size", "joint_attention_dim", "pooled_projection_dim", "caption_channels", "d_model", "projection_dim"),
+    *("addition_time_embed_dim", "num_class_embeds", "num_layers", "num_single_layers", "pos_embed_max_size"),
+)
 _SCALES = ("scaling_factor", "shift_factor")
 _WIDTHS = ("block_out_channels", "encoder_block_out_channels")
-_COUNTED = (*_LAYERS, "num_hidden_layers", "num_encoder_blocks", "num_decoder_blocks")
+_COUNTED = (
+    *(*_LAYERS, "num_hidden_layers", "num_encoder_blocks", "num_decoder_blocks", "num_layers", "num_single_layers"),
+)
 
-TEXT_SETTINGS = (
+CLIP_SETTINGS = (
     *("vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads"),
     *("max_position_embeddings", "hidden_act", "layer_norm_eps", "attention_dropout", "initializer_range"),
     *("initializer_factor", "pad_token_id", "bos_token_id", "eos_token_id"),
 )
 """Of a `CLIPTextConfig`."""
+T5_SETTINGS = (
+    *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "feed_forward_proj", "dropout_rate"),
+    *("relative_attention_num_buckets", "relative_attention_max_distance", "layer_norm_epsilon"),
+    *("initializer_factor", "pad_token_id", "eos_token_id"),
+)
+"""Of a `T5Config`."""
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json")
 TOKENIZER_SETTINGS = (
     *("model_max_length", "add_prefix_space", "do_lower_case", "errors", "clean_up_tokenization_spaces"),
@@ -81,7 +95,19 @@ def known_settings(path: Path, settings: Mapping[str, Any], names: Iterable[str]
     counts += [sum(_numbers(known.get(name))) for name in _COUNTED]
     if max(counts) > MAX_LAYERS:
         raise ValueError(f"{path} describes a network of {max(counts):,} layers: expected at most {MAX_LAYERS:,}")
+    _check_positions(path, known)
     return known
+
+
+def _check_positions(path: Path, known: Mapping[str, Any]) -> None:
+    """Check the size of a transformer's table of positions, which is computed and not read from its weights."""
+    if "patch_size" not in known:
+        return
+    names = ("num_attention_heads", "attention_head_dim", "sample_size")
+    heads, width, side = (max(_numbers(known.get(name)), default=1) for name in names)
+    side = max(_numbers(known.get("pos_embed_max_size")), default=side)
+    if (size := heads * width * side**2) > MAX_POSITIONS:
+        raise ValueError(f"{path} describes positions of {size:,} numbers: expected at most {MAX_POSITIONS:,}")
 
 
 def check_shapes(path: Path, settings: Mapping[str, Any]) -> None:

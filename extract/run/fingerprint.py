@@ -8,7 +8,8 @@ from typing import Any
 
 from cache_schema import RULES, Dataset, Fingerprint, formats_identity
 from extract.config import ExtractConfig, Variant
-from extract.models.stable_diffusion import schedule_identity
+from extract.models.registry import family_of
+from extract.models.schedule import noising_identity
 from extract.run.methods import Method
 from extract.run.model import Model
 
@@ -19,7 +20,7 @@ RECIPE = 1
 def compute_fingerprint(
     config: ExtractConfig,
     variant: Variant,
-    model: Model,
+    model: Model[ExtractConfig],
     method: Method,
     hashes: Mapping[str, str],
     dataset: Dataset | None = None,
@@ -46,8 +47,11 @@ def compute_fingerprint(
         "stored_dtype": config.stored_dtype,
         "mantissa_bits": config.stored_mantissa_bits,
     }
-    if model.needs.unet:
-        fields |= {**schedule_identity(model.scheduler), "prompt_policy": model.policy.identity}
+    if model.noising is not None:
+        fields |= {**noising_identity(model.noising), "prompt_policy": model.policy.identity}
+        fields |= family_of(model.folder).identity(model.folder)
+    if model.config.guidance is not None:
+        fields["guidance"] = f"{model.config.guidance:g}"
     return Fingerprint(fields)
 
 
@@ -69,12 +73,15 @@ class ModelSource:
 
 
 _SAME_NAME = (
-    *("method", "image_size", "timestep", "ensemble_size", "noise_seed", "inversion_steps"),
+    *("method", "image_size", "timestep", "ensemble_size", "noise_seed", "inversion_steps", "map_cell", "error_space"),
     *("compute_dtype", "stored_dtype", "mantissa_bits"),
 )
 """Fields that are called like the setting."""
-MAX_FIELDS = {"image_size": 4096, "timestep": 10**6, "ensemble_size": 256, "inversion_steps": 1000}
+_NUMBERS = ("sigma", "guidance")
+"""Fields that are called like the setting, and hold a number as text."""
+MAX_FIELDS = {"image_size": 4096, "timestep": 10**6, "ensemble_size": 256, "inversion_steps": 1000, "map_cell": 4096}
 """Largest values that a stranger's detector may ask for."""
+_NUMBER = re.compile(r"\d{1,3}(\.\d{1,6})?")
 _FIXED = re.compile(r"fixed: (?P<prompt>.+)", re.DOTALL)
 _TEMPLATE = re.compile(r"template: (?P<prompt>.+), else (?P<prompt_fallback>.+)", re.DOTALL)
 
@@ -90,14 +97,23 @@ def config_of(fields: Mapping[str, int | str], model: ModelSource, **changes: An
     Raises:
         ValueError: If no settings of this code make such a cache, or they ask for more than `MAX_FIELDS`.
     """
-    known = {name: fields[name] for name in _SAME_NAME if name in fields}
+    known: dict[str, Any] = {name: fields[name] for name in _SAME_NAME if name in fields}
     for name, most in MAX_FIELDS.items():
         value = known.get(name, 0)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
             raise ValueError(f"{name} of the maps is {value!r}: expected a number up to {most}")
+    for name in _NUMBERS:
+        if name in fields:
+            known[name] = _read_number(name, fields[name])
     known["device"] = "cpu"
     text = str(fields.get("prompt_policy", "none"))
     return ExtractConfig(data="", cache="", **asdict(model), **_read_prompts(text) | known | changes)
+
+
+def _read_number(name: str, text: int | str) -> float:
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        raise ValueError(f"{name} of the maps is {text!r}: expected a number as text")
+    return float(text)
 
 
 def _read_prompts(identity: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from tqdm import tqdm
@@ -34,7 +35,7 @@ from extract.models.prompts import prompts_sha256
 from extract.rejected import warn_rejected
 from extract.run.canvases import CanvasJob
 from extract.run.fingerprint import compute_fingerprint
-from extract.run.methods import Method, make_method
+from extract.run.methods import Method, make_method, sizes_of_levels
 from extract.run.model import Model
 from extract.run.pipeline import Extractor
 from extract.run.progress import ProgressFile, is_running, load_progress
@@ -43,6 +44,8 @@ from extract.shards import parse_shards
 logger = logging.getLogger(__name__)
 
 MANIFEST = "cache.json"
+FIRST_PROMPTS = 32
+"""Conditions of the longest texts, 8 MiB each, that the table of prompts holds."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Job:
 
     config: ExtractConfig
     dataset: Dataset
-    model: Model
+    model: Model[ExtractConfig]
     method: Method
     caches: Mapping[Variant, Cache]
     num_skipped: int
@@ -72,7 +75,8 @@ class Job:
         """
         dataset = Dataset.open(config.data)
         selected = parse_shards(config.shard, len(dataset.tars))
-        model = Model.prepare(config, dataset, config.needs, [v.timestep for v in config.variants])
+        model = Model.prepare(config, dataset, config.needs)
+        config = model.config
         method = make_method(config, model.folder)
         hashes = model.folder.hashes()
         in_use = any(is_running(task) for task in load_progress(config.cache))
@@ -109,8 +113,8 @@ class Job:
         """
         dataset = Dataset.open(config.data)
         selected = parse_shards(config.shard, len(dataset.tars))
-        timesteps = [v.timestep for v in config.variants]
-        model = Model.prepare(config, dataset, config.needs, timesteps, with_weights=False)
+        model = Model.prepare(config, dataset, config.needs, with_weights=False)
+        config = model.config
         method = make_method(config, model.folder)
         caches = {}
         for variant in config.variants:
@@ -179,9 +183,14 @@ class Job:
             raise DatasetError(f"{len(failed)} of {len(self.todo)} tars could not be extracted: {' '.join(failed)}")
         return num_above
 
+    def _first_prompts(self) -> list[str]:
+        """Texts of the tars, as many as fit beside each other however long a model's conditions are."""
+        texts = (text for n in self.todo for text in self.model.policy.prompts(self.dataset.rows(n)))
+        return list(islice(dict.fromkeys(texts), FIRST_PROMPTS))
+
     def _extract_all(self) -> tuple[int, list[str]]:
         """Number of tars with too many rejected images; what is wrong with each that was passed over."""
-        model, tars = self.model.load(), [n for n, variants in self.todo.items() if variants]
+        model, tars = self.model.load(self._first_prompts()), [n for n, variants in self.todo.items() if variants]
         extractor = Extractor(self.config, self.dataset, self.model.policy, self.method, model)
         num_images = sum(self.dataset.tars[n].num_rows for n in tars)
         self._log_plan(num_images)
@@ -223,14 +232,14 @@ class Job:
 
     def _log_plan(self, num_images: int) -> None:
         config = self.config
-        timesteps = ", ".join(map(str, config.timesteps or [config.timestep]))
+        levels = ", ".join(f"{level:g}" for level in sizes_of_levels(config.variants))
         logger.info(
             "%s images, %s, %.3g GMAC each; %d px, %s%s on %s → %s",
             f"{num_images:,}",
             self.method.work,
             self.count_macs() / 1e9,
             config.image_size,
-            f"t = {timesteps}, " if config.needs.noise else "",
+            f"{'σ' if self.model.folder.is_flow else 't'} = {levels}, " if config.needs.noise else "",
             config.compute_dtype,
             self.model.device,
             config.cache,

@@ -7,14 +7,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from extract.config import ExtractConfig, Variant
-from extract.lare import lare_map, squared_errors
+from extract.config import SIGMA_DECIMALS, ExtractConfig, Variant
+from extract.lare import Condition, lare_map, squared_errors
 from extract.models.base import DiffusionModel
 from extract.models.folder import ModelFolder
 from extract.needs import MethodName
 from extract.noise import NOISE_RULE, noise_probe
+from extract.noising import to_epsilon_space
 from extract.reconstruction import Ddim, cell_errors, denoise_in_one_step, reconstruct_by_ddim
 
 ERROR_RULE = "mean absolute error of RGB in [-1, 1] per latent cell, reconstruction clamped"
@@ -30,8 +32,8 @@ class Inputs(NamedTuple):
     """(b, c, h, w), float32."""
     noise: Tensor
     """(b, draw, c, h, w), float32, with as many draws as the largest variant averages."""
-    condition: Tensor | None
-    """(b, tokens, dim), or None for a model without text condition."""
+    condition: Condition | None
+    """Of the images, or None for a model without text."""
 
 
 class Calls(NamedTuple):
@@ -48,6 +50,9 @@ class Method(ABC):
     config: ExtractConfig
     folder: ModelFolder
 
+    def __post_init__(self) -> None:  # here, or those of the methods would not be called
+        """Check that the method can be used with the model and settings."""
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channel, h, w) of an image's latents."""
@@ -55,9 +60,18 @@ class Method(ABC):
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
-        """(channel, h, w) of a map: red, green and blue on the latents' grid."""
+        """(channel, h, w) of a map: red, green and blue on the latents' grid, or a coarser one."""
         _, height, width = self.latent_shape
-        return 3, height, width
+        return 3, height // self.cell, width // self.cell
+
+    @property
+    def cell(self) -> int:
+        """Side of the squares of latents over which a map is averaged."""
+        return self.config.map_cell or 1
+
+    @property
+    def _cell_identity(self) -> dict[str, int | str]:
+        return {} if self.cell == 1 else {"map_cell": self.cell}
 
     @property
     @abstractmethod
@@ -76,7 +90,13 @@ class Method(ABC):
     def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
         """Maps of a batch, (variant, b, *map_shape), float32."""
 
+    def _errors(self, model: DiffusionModel, images: Tensor, latents: Tensor) -> Tensor:
+        """Errors of the images that latents decode to, (b, 3, h, w)."""
+        return cell_errors(images, model.decode(latents), images.shape[-1] // latents.shape[-1] * self.cell)
+
     def _latent_rule(self, of_posterior: str) -> str:
+        if self.folder.vae is None:
+            return "pixels"
         return f"posterior {of_posterior}" if self.folder.vae.class_name == "AutoencoderKL" else "deterministic"
 
 
@@ -90,34 +110,36 @@ class _Noised(Method):
         return f"e = {', '.join(map(str, config.ensemble_sizes or [config.ensemble_size]))}"
 
     @abstractmethod
-    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, timestep: int) -> Tensor:
-        """Errors of each draw at one timestep, (b, draw, *map_shape), float32.
+    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, level: float) -> Tensor:
+        """Errors of each draw at one noise level, (b, draw, *map_shape), float32.
 
         Args:
             model: The diffusion model.
             inputs: The images, with the noise of the draws that are wanted.
             latents: The images' latents, (b, c, h, w), float32.
-            timestep: Scheduler index.
+            level: Timestep or σ.
         """
 
     def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
         """Mean of the errors over the draws. Images are encoded once."""
         latents = model.encode(inputs.images, inputs.posterior_noise)
 
-        def errors_of(timestep: int, num_draws: int) -> Tensor:
-            return self.draw_errors(model, inputs._replace(noise=inputs.noise[:, :num_draws]), latents, timestep)
+        def errors_of(level: float, num_draws: int) -> Tensor:
+            return self.draw_errors(model, inputs._replace(noise=inputs.noise[:, :num_draws]), latents, level)
 
         return average_draws(variants, errors_of)
 
     def identity(self, variant: Variant) -> dict[str, int | str]:
-        """Timestep, draws and noise."""
+        """Noise level, draws and noise."""
+        sigma = f"{variant.sigma:.{SIGMA_DECIMALS}f}"
         return {
-            "timestep": variant.timestep,
+            **({"sigma": sigma} if variant.sigma else {"timestep": variant.timestep}),
             "ensemble_size": variant.ensemble_size,
             "noise_seed": self.config.noise_seed,
             "noise_rule": f"philox {NOISE_RULE}",
             "noise_probe_sha256": noise_probe(),
             "latent_rule": self._latent_rule("sample"),
+            **self._cell_identity,
         }
 
 
@@ -126,16 +148,26 @@ class LareMaps(_Noised):
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
-        """(channel, h, w) of a map, which are the latents'."""
-        return self.latent_shape
+        """(channel, h, w) of a map, which are the latents', or their grid divided by the cells."""
+        return self.latent_shape[0], *super().map_shape[1:]
 
     def count_calls(self) -> Calls:
         """One UNet call a draw."""
         return Calls(count_draws(self.config.variants), 0)
 
-    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, timestep: int) -> Tensor:
+    def identity(self, variant: Variant) -> dict[str, int | str]:
+        """The noise, and the space of the errors where it is not the model's own."""
+        space = self.config.error_space
+        return super().identity(variant) | ({} if space == "native" else {"error_space": space})
+
+    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, level: float) -> Tensor:
         """Squared errors of the predictions."""
-        return squared_errors(model, latents, inputs.noise, timestep, inputs.condition)
+        errors = squared_errors(model, latents, inputs.noise, level, inputs.condition)
+        if self.config.error_space == "epsilon":
+            errors = to_epsilon_space(errors, model.noising, level)
+        if self.cell == 1:
+            return errors
+        return F.avg_pool2d(errors.flatten(0, 1), self.cell).reshape(*errors.shape[:2], *self.map_shape)
 
 
 class OneStep(_Noised):
@@ -155,11 +187,11 @@ class OneStep(_Noised):
         """As LaRE's, and what the error is."""
         return {**super().identity(variant), "error_rule": ERROR_RULE}
 
-    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, timestep: int) -> Tensor:
+    def draw_errors(self, model: DiffusionModel, inputs: Inputs, latents: Tensor, level: float) -> Tensor:
         """Errors of each draw's image."""
-        denoised = denoise_in_one_step(model, latents, inputs.noise, timestep, inputs.condition)
+        denoised = denoise_in_one_step(model, latents, inputs.noise, level, inputs.condition)
         # One draw at a time: for a pixel image the decoder needs far more memory than the UNet.
-        return torch.stack([_errors(model, inputs.images, draw) for draw in denoised.unbind(dim=1)], dim=1)
+        return torch.stack([self._errors(model, inputs.images, draw) for draw in denoised.unbind(dim=1)], dim=1)
 
 
 class RoundTrip(Method):
@@ -176,11 +208,11 @@ class RoundTrip(Method):
 
     def identity(self, variant: Variant) -> dict[str, int | str]:
         """What is encoded, and what the error is."""
-        return {"latent_rule": self._latent_rule("mean"), "error_rule": ERROR_RULE}
+        return {"latent_rule": self._latent_rule("mean"), "error_rule": ERROR_RULE, **self._cell_identity}
 
     def compute_maps(self, model: DiffusionModel, inputs: Inputs, variants: Sequence[Variant]) -> Tensor:
         """Error of the decoded latents."""
-        return _errors(model, inputs.images, model.encode(inputs.images, None))[None]
+        return self._errors(model, inputs.images, model.encode(inputs.images, None))[None]
 
 
 class Dire(RoundTrip):
@@ -188,6 +220,8 @@ class Dire(RoundTrip):
 
     def __post_init__(self) -> None:
         """Make the schedulers, which may refuse the number of steps."""
+        if self.folder.is_flow:
+            raise ValueError(f"method is dire: {self.config.model} is a flow matching model, which DDIM cannot invert")
         _ = self.ddim
 
     @property
@@ -216,7 +250,7 @@ class Dire(RoundTrip):
         """Error of the reconstructed latents, decoded."""
         latents = model.encode(inputs.images, None)
         reconstructed = reconstruct_by_ddim(model, self.ddim, latents, inputs.condition)
-        return _errors(model, inputs.images, reconstructed)[None]
+        return self._errors(model, inputs.images, reconstructed)[None]
 
 
 METHODS: dict[MethodName, type[Method]] = {"lare": LareMaps, "dire": Dire, "one_step": OneStep, "roundtrip": RoundTrip}
@@ -231,36 +265,31 @@ def make_method(config: ExtractConfig, folder: ModelFolder) -> Method:
     return METHODS[config.method](config, folder)
 
 
-def draws_of_timesteps(variants: Iterable[Variant]) -> dict[int, list[int]]:
-    """Timestep → the ensemble sizes wanted there, in the order of the variants."""
-    sizes: dict[int, list[int]] = {}
+def sizes_of_levels(variants: Iterable[Variant]) -> dict[float, list[int]]:
+    """Noise level → the ensemble sizes wanted there, in the order of the variants."""
+    sizes: dict[float, list[int]] = {}
     for variant in variants:
-        sizes.setdefault(variant.timestep, []).append(variant.ensemble_size)
+        sizes.setdefault(variant.level, []).append(variant.ensemble_size)
     return sizes
 
 
-def average_draws(variants: Sequence[Variant], errors_of: Callable[[int, int], Tensor]) -> Tensor:
-    """Maps of all variants: at each timestep the smaller ensembles average the first draws of the largest.
+def average_draws(variants: Sequence[Variant], errors_of: Callable[[float, int], Tensor]) -> Tensor:
+    """Maps of all variants: at each noise level the smaller ensembles average the first draws of the largest.
 
     Args:
         variants: What is wanted.
-        errors_of: (timestep, number of draws) → errors, (b, draw, c, h, w).
+        errors_of: (noise level, number of draws) → errors, (b, draw, c, h, w).
 
     Returns:
         (variant, b, c, h, w).
     """
-    maps: dict[Variant, Tensor] = {}
-    for timestep, sizes in draws_of_timesteps(variants).items():
-        errors = errors_of(timestep, max(sizes))
-        maps |= {Variant(timestep, size): lare_map(errors[:, :size]) for size in sizes}
-    return torch.stack([maps[variant] for variant in variants])
+    maps: dict[tuple[float, int], Tensor] = {}
+    for level, sizes in sizes_of_levels(variants).items():
+        errors = errors_of(level, max(sizes))
+        maps |= {(level, size): lare_map(errors[:, :size]) for size in sizes}
+    return torch.stack([maps[variant.level, variant.ensemble_size] for variant in variants])
 
 
 def count_draws(variants: Iterable[Variant]) -> int:
-    """Draws an image: the largest ensemble at each timestep."""
-    return sum(max(sizes) for sizes in draws_of_timesteps(variants).values())
-
-
-def _errors(model: DiffusionModel, images: Tensor, latents: Tensor) -> Tensor:
-    """Errors of the images that latents decode to, (b, 3, h, w)."""
-    return cell_errors(images, model.decode(latents), images.shape[-1] // latents.shape[-1])
+    """Draws an image: the largest ensemble at each noise level."""
+    return sum(max(sizes) for sizes in sizes_of_levels(variants).values())

@@ -111,15 +111,18 @@ class NoiseStudy:
     """
 
     def __init__(self, config: NoiseStudyConfig) -> None:
-        self.config, self.dataset = config, Dataset.open(config.data)
-        self.model = Model.prepare(config, self.dataset, LARE, [config.timestep])
+        self.dataset = Dataset.open(config.data)
+        self.model = Model.prepare(config, self.dataset, LARE)
+        self.config = self.model.config
+        self.level = self.config.timestep if self.config.sigma is None else self.config.sigma
 
     def run(self) -> list[StandardErrors]:
         """Compute the table, log it and write it."""
         config = self.config
         chosen = choose_rows(self.dataset.table(), config.images_per_source, config.noise_seed)
         num_images = sum(map(len, chosen.values()))
-        logger.info("%d images, %d draws each, t = %d", num_images, config.num_draws, config.timestep)
+        symbol = "σ" if self.model.folder.is_flow else "t"
+        logger.info("%d images, %d draws each, %s = %g", num_images, config.num_draws, symbol, self.level)
         model = self.model.load()
         results: list[StandardErrors] = []
         with tqdm(total=num_images, unit="image", disable=None) as bar:
@@ -169,8 +172,7 @@ class NoiseStudy:
             latents = model.encode(images, posterior_noise)
             # One draw at a time: as many of them as here, times a batch, would not fit into a GPU.
             errors = [
-                squared_errors(model, latents, draw, config.timestep, condition)
-                for draw in torch.split(noise, 1, dim=1)
+                squared_errors(model, latents, draw, self.level, condition) for draw in torch.split(noise, 1, dim=1)
             ]
             yield from map(compute_statistics, torch.cat(errors, dim=1).cpu().numpy())
 

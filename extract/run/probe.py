@@ -22,7 +22,7 @@ class Probe:
     """A diffusion model and all settings of one cache. The model's weights are not loaded yet."""
 
     config: ExtractConfig
-    model: Model
+    model: Model[ExtractConfig]
     method: Method
     fields: Mapping[str, int | str]
     """Of the fingerprint, as computed here."""
@@ -69,8 +69,9 @@ class Probe:
         """
         if len(config.variants) > 1:
             raise ValueError("timesteps and ensemble_sizes make several maps of a picture: expected one of each")
+        model = Model.prepare(config, None, config.needs)
+        config = model.config
         (variant,) = config.variants
-        model = Model.prepare(config, None, config.needs, [variant.timestep])
         method = make_method(config, model.folder)
         fields = compute_fingerprint(config, variant, model, method, model.folder.hashes(known_hashes)).fields
         return cls(config, model, method, fields)
@@ -100,12 +101,17 @@ class Probe:
 
     def shares_model(self, other: "Probe") -> bool:
         """Whether both use the same parts of the same model in the same number format."""
-        parts = [(p.model.folder, p.config.compute_dtype, p.model.needs.decoder, p.model.device) for p in (self, other)]
-        return parts[0] == parts[1]
+
+        def identity(probe: Probe) -> tuple[object, ...]:
+            config, model = probe.config, probe.model
+            return model.folder, config.compute_dtype, config.guidance, model.needs.decoder, model.device
+
+        return identity(self) == identity(other)
 
     def load(self, other: "LoadedProbe | None" = None) -> "LoadedProbe":
         """Load the model's weights, or take those of another probe that shares the model."""
-        return LoadedProbe(self, MapMaker(self.config, self.method, other.maker.model if other else self.model.load()))
+        model = other.maker.model if other else self.model.load([self.model.policy.text_without_class])
+        return LoadedProbe(self, MapMaker(self.config, self.method, model))
 
 
 @dataclass(frozen=True)

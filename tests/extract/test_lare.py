@@ -6,7 +6,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from extract.lare import NoiseLevel, lare_map, reconstruction_error, squared_errors
+from extract.lare import lare_map, reconstruction_error, squared_errors
+from extract.noising import NoiseLevel
 from tests.models import tiny_unet
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from extract.lare import UNetPredictor
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+from extract.models.schedule import load_noising
+from extract.models.stable_diffusion import StableDiffusion
+from extract.noising import DdpmNoising
 from extract.reconstruction import Ddim, cell_errors, denoise_in_one_step, reconstruct_by_ddim
 from tests.extract.test_lare import ConstantUNet, alpha_bar, ddpm, inputs
 from tests.models import scheduler
@@ -49,7 +51,7 @@ class RecordingUNet(ConstantUNet):
 
 
 def predictor(unet: ConstantUNet, prediction_type: str = "epsilon") -> UNetPredictor:
-    return UNetPredictor(unet, ddpm(prediction_type))
+    return UNetPredictor(unet, DdpmNoising(ddpm(prediction_type)))
 
 
 def test_timesteps_are_leading_and_the_same_both_ways() -> None:
@@ -94,7 +96,7 @@ def test_a_zero_velocity_shrinks_latents_by_the_cosines_of_the_steps() -> None:
 def test_more_steps_reconstruct_better() -> None:
     """With a trained UNet: random weights know nothing of the noise level, and a few steps are as bad as many."""
     folder = ModelFolder.open("demo/models/toy-a")
-    diffusion = StableDiffusion(folder, load_scheduler(folder, []), "fp32", torch.device("cpu"))
+    diffusion = StableDiffusion(folder, load_noising(folder, []), "fp32", torch.device("cpu"))
     coarse = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     latents = diffusion.encode(F.interpolate(coarse, (64, 64), mode="bilinear") * 2 - 1, None)
     embeds = diffusion.condition(["a photo"] * 2)

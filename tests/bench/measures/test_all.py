@@ -24,7 +24,8 @@ from bench.registry import MEASURES, select_measures
 from bench.runner import Context, Figure
 from extract.models.costs import count_macs_by_part
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+from extract.models.schedule import load_noising
+from extract.models.stable_diffusion import StableDiffusion
 from tests.models import macs_of_run
 
 TOY_MODEL = "demo/models/toy-a"
@@ -113,7 +114,7 @@ def test_map_bytes_of_both_kinds_of_maps(context: Context):
 
 def test_operations_of_the_toy_model_are_those_that_extraction_counts():
     folder = ModelFolder.open(TOY_MODEL)
-    diffusion = StableDiffusion(folder, load_scheduler(folder, [200]), "fp32", torch.device("cpu"))
+    diffusion = StableDiffusion(folder, load_noising(folder, [200]), "fp32", torch.device("cpu"))
     counted = {part: macs for part, (macs, _) in count_parts(folder_shapes("toy", Path(TOY_MODEL), 64)).items()}
     theirs = count_macs_by_part(folder, 64)
     assert counted["unet"] == theirs["unet"]

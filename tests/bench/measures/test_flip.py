@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.measures.flip import Mapper, choose_tiles, compare, compute_differences, measure_flip
 from demo.toy.photos import Tile
 from extract.config import Variant
-from extract.lare import NoiseLevel
+from extract.noising import NoiseLevel
 
 
 class SymmetricModel:

@@ -11,7 +11,9 @@ from bench.data.sd15 import build_text_encoder, build_unet, build_vae
 from bench.measures.reconstruction import METHOD_NAMES, measure_reconstruction
 from bench.runner import Context
 from extract.models.costs import count_macs, count_macs_by_part
-from extract.models.folder import Component, ModelFolder
+from extract.models.folder import ModelFolder
+from extract.models.parts import Component
+from extract.models.stable_diffusion import StableDiffusion
 
 
 def test_every_method_is_timed_and_counted_with_both_autoencoders(context: Context):
@@ -37,9 +39,11 @@ def test_operations_at_stable_diffusion_shapes_are_the_known_ones():
         if name != "text"
     }
     text = Component(Path("text"), "CLIPTextModel", parts["text"].config.to_dict(), ())
+    layout = StableDiffusion.layout
     gmac, ratio = {}, {}
     for name in ("kl", "tiny"):
-        folder = ModelFolder(components["unet"], components[name], {}, text, None)
+        of_folders = {"unet": components["unet"], "vae": components[name], "text_encoder": text}
+        folder = ModelFolder(layout, of_folders, {}, {})
         gmac[name] = {part: macs / 1e9 for part, macs in count_macs_by_part(folder, 256).items()}
         ratio[name] = count_macs(folder, 256, 40, 1) / count_macs(folder, 256, 4)
     assert gmac["kl"] == pytest.approx({"unet": 90.05, "vae_encoder": 136.36, "vae_decoder": 311.09}, abs=0.01)

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from demo.toy import training as toy_training
 from demo.toy.tiny_vae import TinyVaeConfig, distillation_losses, scaled_latents, train
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+from extract.models.schedule import load_noising
+from extract.models.stable_diffusion import StableDiffusion
 
 TINY = TinyVaeConfig(width=8, num_blocks=1, steps=3, batch_size=2)
 
@@ -56,8 +57,8 @@ def test_stage_1_takes_the_student_in_the_teachers_place(
     original = ModelFolder.open(str(sd_folder))
     folder = ModelFolder.open(str(sd_folder), vae=str(tmp_path / "out"))
     assert folder.vae.class_name == "AutoencoderTiny" and folder.latent_shape(64) == original.latent_shape(64)
-    scheduler, device = load_scheduler(folder, [200]), torch.device("cpu")
-    with_teacher, with_student = (StableDiffusion(f, scheduler, "fp32", device) for f in (original, folder))
+    noising, device = load_noising(folder, [200]), torch.device("cpu")
+    with_teacher, with_student = (StableDiffusion(f, noising, "fp32", device) for f in (original, folder))
     pixels, zeros = torch.rand(1, 3, 64, 64) * 2 - 1, torch.zeros(1, *folder.latent_shape(64))
     # What the student learns is what the UNet sees in the teacher's place, and what it gives is not scaled again.
     assert torch.equal(with_teacher.encode(pixels, zeros), scaled_latents(with_teacher.vae, pixels))

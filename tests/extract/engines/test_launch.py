@@ -19,10 +19,11 @@ from extract.engines.config import EngineName, LaunchConfig
 from extract.engines.launch import Launch
 from extract.engines.registry import ENGINES, make_engine
 from extract.engines.slurm import batch_file, task_command
-from extract.lare import reconstruction_error
+from extract.lare import squared_errors
 from extract.models.costs import count_macs, expected_rate
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import StableDiffusion, load_scheduler
+from extract.models.schedule import load_noising
+from extract.models.stable_diffusion import StableDiffusion
 from extract.run.progress import ProgressFile
 from tests.extract.conftest import Run, pack, read_maps
 from tests.models import macs_of_run
@@ -153,13 +154,11 @@ def test_the_rate_is_given_or_measured_or_assumed(packed: Dataset, settings: Arg
 @pytest.mark.parametrize("name", ["sd", "unconditional", "tiny_vae"])
 def test_operations_are_counted_without_weights(models: dict[str, Path], name: str) -> None:
     folder = ModelFolder.open(str(models[name]), None, None, None)
-    loaded = StableDiffusion(folder, load_scheduler(folder, [200]), "fp32", torch.device("cpu"))
+    loaded = StableDiffusion(folder, load_noising(folder, [200]), "fp32", torch.device("cpu"))
     latents = torch.zeros(1, *folder.latent_shape(64))
     embeds = loaded.condition([""])
     encoding = macs_of_run(lambda: loaded.encode(torch.zeros(1, 3, 64, 64), latents))
-    predicting = macs_of_run(
-        lambda: reconstruction_error(loaded.unet, loaded.scheduler, latents, latents[None], 0, embeds)
-    )
+    predicting = macs_of_run(lambda: squared_errors(loaded, latents, latents[None], 0, embeds))
     assert count_macs(folder, 64, 3) == encoding + 3 * predicting
 
 

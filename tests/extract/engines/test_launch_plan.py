@@ -66,7 +66,7 @@ def test_configurations_alone_are_no_model(configurations: Path) -> None:
     with pytest.raises(MissingFile):
         ModelFolder.open(str(configurations))
     folder = ModelFolder.open(str(configurations), with_weights=False)
-    assert folder.latent_shape(64) == (4, 8, 8) and not any(part.weights for part in folder.parts)
+    assert folder.latent_shape(64) == (4, 8, 8) and not any(part.weights for part in folder.parts.values())
     shutil.rmtree(configurations / "vae")
     with pytest.raises(MissingFile):
         ModelFolder.open(str(configurations), with_weights=False)

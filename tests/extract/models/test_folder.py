@@ -32,7 +32,7 @@ def test_parts_are_found_and_hashed(models: dict[str, Path]) -> None:
 
 def test_a_unet_without_text_needs_no_text_encoder(models: dict[str, Path]) -> None:
     folder = ModelFolder.open(str(models["unconditional"]))
-    assert folder.text_encoder is None
+    assert not folder.has_text
     assert folder.hashes()["text_encoder_sha256"] == folder.hashes()["tokenizer_sha256"] == "none"
 
 
@@ -139,7 +139,7 @@ def hub(copy: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_snapshot_in_the_hub_cache_is_enough(hub: list[bool], copy: Path) -> None:
-    assert ModelFolder.open("someone/some-model", "0" * 40).unet.folder == copy / "unet"
+    assert ModelFolder.open("someone/some-model", "0" * 40).network.folder == copy / "unet"
     assert hub == [True]
 
 

@@ -1,11 +1,12 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import torch
-from torch import Tensor
 
 from cache_schema import write_dataset
+from extract.lare import Condition
 from extract.models.prompts import PromptPolicy, PromptTable, prompts_sha256
 from tests.samples import make_sample
 
@@ -58,31 +59,33 @@ def test_prompts_hash_depends_on_the_order() -> None:
 
 
 class Encoder:
-    """Counts its calls; a text's condition is filled with its length."""
+    """Remembers its calls; a text's condition is filled with its length."""
 
     def __init__(self) -> None:
-        self.calls: list[str] = []
+        self.calls: list[list[str]] = []
 
-    def __call__(self, prompt: str) -> Tensor:
-        self.calls.append(prompt)
-        return torch.full((4, 8), float(len(prompt)))
+    def __call__(self, prompts: Sequence[str]) -> list[Condition]:
+        self.calls.append([*prompts])
+        return [Condition(torch.full((4, 8), float(len(p))), torch.full((2,), float(len(p)))) for p in prompts]
 
 
 def test_each_distinct_prompt_is_encoded_once() -> None:
     encoder = Encoder()
     table = PromptTable(encoder)
-    embeds = table.embed(["a", "bb", "a"])
+    condition = table.embed(["a", "bb", "a"])
     table.embed(["bb", "a"])
-    assert encoder.calls == ["a", "bb"]
-    assert embeds.shape == (3, 4, 8) and embeds[:, 0, 0].tolist() == [1, 2, 1]
+    assert encoder.calls == [["a", "bb"]]
+    assert condition.embeds.shape == (3, 4, 8) and condition.embeds[:, 0, 0].tolist() == [1, 2, 1]
+    assert condition.pooled is not None and condition.pooled[:, 0].tolist() == [1, 2, 1] and condition.mask is None
 
 
 def test_the_table_is_bounded_and_drops_the_least_recently_used() -> None:
     encoder = Encoder()
-    table = PromptTable(encoder, max_bytes=2 * 4 * 8 * 4)
-    table.embed(["a", "bb", "a", "ccc"])
+    table = PromptTable(encoder, max_bytes=2 * (4 * 8 + 2) * 4)
+    for prompts in (["a"], ["bb", "a"], ["ccc"]):
+        table.embed(prompts)
     assert len(table) == 2
     table.embed(["a"])
-    assert encoder.calls == ["a", "bb", "ccc"]
-    assert table.embed(["a", "bb", "ccc", "dddd"])[:, 0, 0].tolist() == [1, 2, 3, 4]  # more at once than fit
+    assert encoder.calls == [["a"], ["bb"], ["ccc"]]
+    assert table.embed(["a", "bb", "ccc", "dddd"]).embeds[:, 0, 0].tolist() == [1, 2, 3, 4]  # more at once than fit
     assert len(table) == 2

@@ -12,7 +12,7 @@ from extract.config import ExtractConfig
 from extract.models import settings
 from extract.models.folder import ModelFolder
 from extract.models.loading import check_part
-from extract.models.stable_diffusion import load_scheduler, schedule_identity
+from extract.models.schedule import load_noising, noising_identity
 from extract.models.weights import read_tensors
 from extract.needs import NEEDS
 from extract.run.model import Model
@@ -26,7 +26,7 @@ __all__ = ["copy"]
 def prepare(model: Path) -> Model:
     """All checks of a run, up to the weights."""
     config = ExtractConfig(data="", cache="", model=str(model), image_size=64)
-    return Model.prepare(config, None, NEEDS["lare"], [200])
+    return Model.prepare(config, None, NEEDS["lare"])
 
 
 @pytest.mark.timeout(60)
@@ -140,7 +140,7 @@ def test_one_changed_setting_gives_a_model_or_one_sentence(models: dict[str, Pat
 
 def identity(copy: Path, **changes: Any) -> dict[str, int | str]:
     change_json(copy / "scheduler" / "scheduler_config.json", **changes)
-    return schedule_identity(load_scheduler(ModelFolder.open(str(copy)), [200]))
+    return noising_identity(load_noising(ModelFolder.open(str(copy)), [200]))
 
 
 def test_usual_schedules_keep_their_identity(copy: Path) -> None:
@@ -163,5 +163,5 @@ def test_each_trained_beta_is_part_of_the_identity(copy: Path) -> None:
 
 def test_parts_that_pass_stay_what_they_were(models: dict[str, Path]) -> None:
     for name in ("sd", "unconditional", "tiny_vae"):
-        for part in ModelFolder.open(str(models[name])).parts:
+        for part in ModelFolder.open(str(models[name])).parts.values():
             check_part(part)

@@ -10,7 +10,8 @@ from extract.config import ComputeDtype
 from extract.lare import squared_errors
 from extract.models.costs import count_macs
 from extract.models.folder import ModelFolder
-from extract.models.stable_diffusion import StableDiffusion, alphas_cumprod_sha256, load_scheduler
+from extract.models.schedule import alphas_cumprod_sha256, load_noising
+from extract.models.stable_diffusion import StableDiffusion
 from tests.models import LATENT_SHAPE
 
 CPU = torch.device("cpu")
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 
 def load(folder: Path, compute_dtype: ComputeDtype = "fp32") -> StableDiffusion:
     opened = ModelFolder.open(str(folder))
-    return StableDiffusion(opened, load_scheduler(opened, [200]), compute_dtype, CPU)
+    return StableDiffusion(opened, load_noising(opened, [200]), compute_dtype, CPU)
 
 
 def images(b: int = 2) -> torch.Tensor:
@@ -56,17 +57,17 @@ def test_a_prompt_becomes_the_text_encoders_last_hidden_state(models: dict[str, 
     with torch.no_grad():
         expected = encoder(ids).last_hidden_state
     embeds = load(models["sd"]).condition(["a photo"])
-    assert embeds is not None and embeds.shape == (1, 16, 16)
-    torch.testing.assert_close(embeds, expected)
+    assert embeds is not None and embeds.embeds.shape == (1, 16, 16)
+    torch.testing.assert_close(embeds.embeds, expected)
 
 
 def test_a_long_prompt_is_cut_off(models: dict[str, Path]) -> None:
     embeds = load(models["sd"]).condition(["a photo of a rose " * 50])
-    assert embeds is not None and embeds.shape == (1, 16, 16)
+    assert embeds is not None and embeds.embeds.shape == (1, 16, 16)
 
 
 def test_the_scheduler_is_always_ddpm_with_the_folders_schedule(models: dict[str, Path]) -> None:
-    scheduler = load_scheduler(ModelFolder.open(str(models["sd_v"])), [200])
+    scheduler = load_noising(ModelFolder.open(str(models["sd_v"])), [200]).scheduler
     assert isinstance(scheduler, DDPMScheduler)
     assert scheduler.config.prediction_type == "v_prediction"
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
@@ -84,10 +85,10 @@ def test_the_schedules_hash_moves_with_the_schedule_only() -> None:
 def test_prediction_type_and_timestep_are_checked(models: dict[str, Path]) -> None:
     folder = ModelFolder.open(str(models["sd"]))
     with pytest.raises(ValueError, match=r"timestep is 1000: the model has 0 … 999"):
-        load_scheduler(folder, [200, 1000])
+        load_noising(folder, [200, 1000])
     folder.scheduler_config["prediction_type"] = "sample"
     with pytest.raises(ValueError, match=r"prediction type is 'sample': supported are \('epsilon', 'v_prediction'\)"):
-        load_scheduler(folder, [200])
+        load_noising(folder, [200])
 
 
 @pytest.mark.parametrize(
@@ -102,16 +103,16 @@ def test_compute_dtype(
     models: dict[str, Path], compute_dtype: ComputeDtype, unet: torch.dtype, vae: torch.dtype
 ) -> None:
     diffusion = load(models["sd"], compute_dtype)
-    assert (diffusion.unet.dtype, diffusion.vae.dtype) == (unet, vae)
+    assert (diffusion.network.dtype, diffusion.vae.dtype) == (unet, vae)
     assert diffusion.encode(images(), torch.zeros(2, *LATENT_SHAPE)).dtype == torch.float32
-    assert diffusion.in_fp32.unet.dtype == torch.float32
+    assert diffusion.in_fp32.network.dtype == torch.float32
 
 
 def test_tf32_is_off_in_fp32_and_left_as_it_was(models: dict[str, Path]) -> None:
     seen = {}
     for compute_dtype in ("fp32", "tf32"):
         diffusion = load(models["sd"], compute_dtype)
-        diffusion.unet.register_forward_pre_hook(
+        diffusion.network.register_forward_pre_hook(
             lambda *_, name=compute_dtype: seen.update(
                 {name: (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)}
             )

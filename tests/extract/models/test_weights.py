@@ -126,7 +126,7 @@ def test_a_missing_file_of_several_is_told_and_downloaded_again(
         return str(copy if local_files_only else whole)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    assert ModelFolder.open("someone/some-model", "0" * 40).unet.folder == whole / "unet"
+    assert ModelFolder.open("someone/some-model", "0" * 40).network.folder == whole / "unet"
     assert calls == [True, False]
 
 
@@ -152,7 +152,7 @@ def test_a_configuration_without_its_entries_is_told(copy: Path, part: str) -> N
 
 
 def test_half_precision_copies_are_named_with_their_setting_and_read(copy: Path) -> None:
-    expected = load_part(ModelFolder.open(str(copy)).unet, torch.float32).state_dict()
+    expected = load_part(ModelFolder.open(str(copy)).network, torch.float32).state_dict()
     for part, name in WEIGHTS.items():
         path = copy / part / name
         path.rename(path.with_name(name.replace(".safetensors", ".fp16.safetensors")))
@@ -160,7 +160,7 @@ def test_half_precision_copies_are_named_with_their_setting_and_read(copy: Path)
         ModelFolder.open(str(copy))
     folder = ModelFolder.open(str(copy), variant="fp16")
     folder.check_files()
-    loaded = load_part(folder.unet, torch.float32).state_dict()
+    loaded = load_part(folder.network, torch.float32).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in expected.items())
     with pytest.raises(ValueError, match=r"holds no diffusion_pytorch_model\.bf16\.safetensors: leave --variant out"):
         ModelFolder.open(str(copy), variant="bf16")

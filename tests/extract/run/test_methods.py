@@ -98,7 +98,7 @@ def test_the_fingerprint_of_lare_is_what_it_was(models: dict[str, Path], packed:
         ("unconditional", "31a735bc7d7aeaa774c6a52c068cef63a6b7d41749e8160d45ee541beddafc1f"),
     ):
         config = ExtractConfig(data=str(packed.folder), cache="cache", model=str(models[model]), image_size=64)
-        prepared = Model.prepare(config, packed, config.needs, [200])
+        prepared = Model.prepare(config, packed, config.needs)
         method = make_method(config, prepared.folder)
         fingerprint = compute_fingerprint(config, Variant(200, 4), prepared, method, hashes)
         assert fingerprint.hexdigest == expected, model
@@ -145,7 +145,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
     def load_and_count(self: StableDiffusion, *args: Any, **settings: Any) -> None:
         load(self, *args, **settings)
-        for name, part in (("unet", self.unet), ("encoder", self.vae.encoder), ("decoder", self.vae.decoder)):
+        for name, part in (("unet", self.network), ("encoder", self.vae.encoder), ("decoder", self.vae.decoder)):
             if part is None:
                 counts[name] = -1
                 continue

@@ -26,17 +26,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     def load_and_count(self: StableDiffusion, *args: Any, **settings: Any) -> None:
         load(self, *args, **settings)
-        self.unet.register_forward_pre_hook(lambda _, args: counts.update(unet=len(args[0])))
+        self.network.register_forward_pre_hook(lambda _, args: counts.update(unet=len(args[0])))
         self.vae.encoder.register_forward_pre_hook(lambda _, args: counts.update(vae=len(args[0])))
 
-    encode = StableDiffusion._encode_prompt
+    encode = StableDiffusion.encode_text
 
-    def encode_and_count(self: StableDiffusion, prompt: str) -> torch.Tensor:
+    def encode_and_count(self: StableDiffusion, text: Any, tokenizer: Any, encoder: Any, prompt: str) -> Any:
         counts[f"text {prompt!r}"] += 1
-        return encode(self, prompt)
+        return encode(self, text, tokenizer, encoder, prompt)
 
     monkeypatch.setattr(StableDiffusion, "__init__", load_and_count)
-    monkeypatch.setattr(StableDiffusion, "_encode_prompt", encode_and_count)
+    monkeypatch.setattr(StableDiffusion, "encode_text", encode_and_count)
     return counts
 
 
