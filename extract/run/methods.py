@@ -50,7 +50,7 @@ class Method(ABC):
     config: ExtractConfig
     folder: ModelFolder
 
-    def __post_init__(self) -> None:  # here, or those of the methods would not be called
+    def __post_init__(self) -> None:  # noqa: B027 (here, or those of the methods would not be called)
         """Check that the method can be used with the model and settings."""
 
     @property

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor
 
-from extract.lare import UNetPredictor
+from extract.lare import Condition, UNetPredictor
 from extract.models.folder import ModelFolder
 from extract.models.schedule import load_noising
 from extract.models.stable_diffusion import StableDiffusion
@@ -112,7 +112,7 @@ def test_more_steps_reconstruct_better() -> None:
 def test_every_image_has_its_own_condition() -> None:
     latents, _, embeds = inputs()
     unet = ConstantUNet(0.0)
-    reconstruct_by_ddim(predictor(unet), Ddim.from_config(SD15, 1), latents, embeds)
+    reconstruct_by_ddim(predictor(unet), Ddim.from_config(SD15, 1), latents, Condition(embeds))
     assert torch.equal(unet.condition[0], embeds)
 
 

@@ -131,6 +131,6 @@ def fetch(model: DiffusionModel | Backbone) -> None:
             model.model, model.revision, model.vae, model.vae_revision, model.with_unet, model.variant
         )
         folder.check_files()
-        files = [file for part in folder.parts for file in part.weights]
+        files = [file for part in folder.parts.values() for file in part.weights]
     size = sum(file.stat().st_size for file in files)
     logger.info("%s: %s bytes of weights in %s", model, f"{size:,}", files[0].parent)
