@@ -45,6 +45,7 @@ from cache_schema.joining import check_join
 from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
 from cache_schema.locks import claim, lock_folder
+from cache_schema.near_duplicates import MAX_DISTANCE, NO_HASH, NearDuplicates, find_near_duplicates, perceptual_hash
 from cache_schema.opening import open_image
 from cache_schema.parquet import parse_footer, read_columns
 from cache_schema.places import base_names, is_path
@@ -86,7 +87,9 @@ __all__ = [
     "GROUP_COLUMNS",
     "INDEX_SCHEMA",
     "LARGE_BYTES",
+    "MAX_DISTANCE",
     "MAX_PIXELS",
+    "NO_HASH",
     "REJECTED_SCHEMA",
     "RULES",
     "SPLITS",
@@ -104,6 +107,7 @@ __all__ = [
     "FingerprintMismatch",
     "FormatVersionError",
     "ImageRejected",
+    "NearDuplicates",
     "NotPlain",
     "ObjectPath",
     "Place",
@@ -142,6 +146,7 @@ __all__ = [
     "end_with_parent",
     "file_name",
     "find_divided",
+    "find_near_duplicates",
     "fits_stored",
     "format_shards",
     "format_status",
@@ -170,6 +175,7 @@ __all__ = [
     "open_plain",
     "own_folder",
     "parse_footer",
+    "perceptual_hash",
     "place",
     "read_columns",
     "read_image_bytes",

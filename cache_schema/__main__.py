@@ -15,6 +15,7 @@ from cache_schema.derive import derive_cache
 from cache_schema.index import Dataset
 from cache_schema.info import describe
 from cache_schema.keys import store_name
+from cache_schema.likenesses import near_duplicates
 from cache_schema.program import OneSentence, expand_home, run_as_process, run_program
 from cache_schema.report import STATES, format_status, shard_reports, summarize
 from cache_schema.shown import shown
@@ -42,8 +43,8 @@ def run_status(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """Check every checksum, join every row, compare places in the tars with the index.
 
-    Each problem is a line. Stray files in the cache folder are warnings. Exit status 0 if there is no problem,
-    otherwise 1; a missing store is a problem.
+    Each problem is a line. Stray files in the cache folder are warnings, and with --deep images of different splits
+    that look alike. Exit status 0 if there is no problem, otherwise 1; a missing store is a problem.
     """
     dataset, cache = Dataset.open(options.data), open_cache(options.cache)
     check_dataset(cache, dataset.dataset_id)
@@ -52,12 +53,14 @@ def run_verify(options: argparse.Namespace) -> int:
     for problem in index_problems(dataset):
         num_problems += 1
         _write_line(problem)
+    likenesses = []
     for check in verify(cache, dataset, deep=options.deep, num_workers=options.workers):
+        likenesses.append(check.likenesses)
         states[check.state] += 1
         num_problems += len(check.problems)
         for problem in check.problems:
             _write_line(problem)
-    warnings = strays(cache, dataset)
+    warnings = strays(cache, dataset) + (near_duplicates(dataset, likenesses) if options.deep else [])
     for warning in warnings:
         _write_line(f"warning: {warning}")
     stores = ", ".join(
@@ -136,7 +139,11 @@ def add_status(command: argparse.ArgumentParser) -> None:
 def add_verify(command: argparse.ArgumentParser) -> None:
     """Arguments of `verify`."""
     _add_places(command)
-    command.add_argument("--deep", action="store_true", help="read every image and every json copy in the tars too")
+    command.add_argument(
+        "--deep",
+        action="store_true",
+        help="read every image and json copy in the tars too, and list images of different splits that look alike",
+    )
     _add_workers(command)
 
 

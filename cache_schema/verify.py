@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,11 +18,14 @@ from cache_schema.errors import CacheError
 from cache_schema.groups import REPACK, find_divided
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import is_store_name, store_name
+from cache_schema.likenesses import no_hashes, read_likeness
 from cache_schema.listing import file_size, list_names
+from cache_schema.near_duplicates import Hashes
 from cache_schema.plain_files import open_plain
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.tar_members import Member, is_mostly_holes, read_members
 from cache_schema.tars import EXTENSIONS, SampleFields, rows_sha256
+from cache_schema.turns import share_turns
 from cache_schema.verify_stores import Store, check_store, compare_canvases, limit_lines
 from cache_schema.workers import run_tasks
 
@@ -44,6 +47,8 @@ class TarCheck:
     """Of the store: `done`, `missing`, `stale`, `damaged`, or `unchecked` if the check itself failed."""
     problems: tuple[str, ...]
     """A line each; empty if all is well."""
+    likenesses: Hashes = field(default_factory=no_hashes, compare=False)
+    """Perceptual hash of each row's image, (rows,); empty unless the images were read."""
 
 
 def verify(cache: Cache, dataset: Dataset, *, deep: bool = False, num_workers: int = 1) -> Iterator[TarCheck]:
@@ -52,9 +57,11 @@ def verify(cache: Cache, dataset: Dataset, *, deep: bool = False, num_workers: i
     Args:
         cache: The cache.
         dataset: The dataset that it belongs to.
-        deep: Read every image and every json copy too.
+        deep: Read every image and every json copy too, and hash what each image looks like.
         num_workers: Processes at once.
     """
+    if deep:
+        share_turns()
     tasks = [(cache, dataset, n, deep) for n in range(len(dataset.tars))]
     outcomes = run_tasks(verify_tar, tasks, num_workers, unit="tar")
     for entry, outcome in zip(dataset.tars, outcomes, strict=True):
@@ -74,13 +81,14 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
     problems = _check_index(rows, entry)
     store, state, store_problems = check_store(cache, rows, entry)
     problems += store_problems
+    likenesses = no_hashes(len(rows) if deep else 0)
     try:
-        problems += _check_tar(dataset.tar_path(n), rows, entry, store, deep, dataset.updated)
+        problems += _check_tar(dataset.tar_path(n), rows, entry, store, likenesses if deep else None, dataset.updated)
     except CacheError as error:
         problems.append(str(error))
     if isinstance(store, CanvasStore):
         store.close()
-    return TarCheck(entry.name, state, tuple(_line(entry.name, p) for p in problems))
+    return TarCheck(entry.name, state, tuple(_line(entry.name, p) for p in problems), likenesses)
 
 
 def index_problems(dataset: Dataset) -> list[str]:
@@ -135,23 +143,29 @@ def _check_index(rows: pa.Table, entry: TarEntry) -> list[str]:
 
 
 def _check_tar(
-    path: Place, rows: pa.Table, entry: TarEntry, store: Store | None, deep: bool, updated: Sequence[str]
+    path: Place,
+    rows: pa.Table,
+    entry: TarEntry,
+    store: Store | None,
+    likenesses: Hashes | None,
+    updated: Sequence[str],
 ) -> list[str]:
+    """What is wrong with a tar. With `likenesses` its images are read too, and their perceptual hashes put there."""
     size = file_size(path)
     if size is None:
         return [f"{path} is missing. Restore it or pack the dataset again."]
     problems = [] if size == entry.num_bytes else [f"{path} has {size} bytes, dataset.json says {entry.num_bytes}"]
     if isinstance(path, Path):
-        return problems + _check_content_of_tar(path, rows, store, deep, updated)
-    if not deep:  # its headers lie between the images: reading them means to read all of it
+        return problems + _check_content_of_tar(path, rows, store, likenesses, updated)
+    if likenesses is None:  # its headers lie between the images: reading them means to read all of it
         return problems
     with temporary_copy(path) as copy:
-        found = _check_content_of_tar(copy, rows, store, deep, updated)
+        found = _check_content_of_tar(copy, rows, store, likenesses, updated)
     return problems + [problem.replace(str(copy), str(path)) for problem in found]
 
 
 def _check_content_of_tar(
-    path: Path, rows: pa.Table, store: Store | None, deep: bool, updated: Sequence[str]
+    path: Path, rows: pa.Table, store: Store | None, likenesses: Hashes | None, updated: Sequence[str]
 ) -> list[str]:
     problems: list[str] = []
     members: list[Member] = []
@@ -164,9 +178,9 @@ def _check_content_of_tar(
     problems += limit_lines(_check_places(members, rows))
     if is_mostly_holes(path):
         problems.append(f"{path} is mostly holes: expected a tar whose bytes are on the disk")
-    elif deep:
+    elif likenesses is not None:
         with open_plain(path) as f:
-            problems += limit_lines(list(_check_images(f, rows, store)))
+            problems += limit_lines(list(_check_images(f, rows, store, likenesses)))
             if isinstance(store, CanvasStore):
                 problems += limit_lines(list(compare_canvases(f, rows, store)))
             problems += limit_lines(list(_check_copies(f, members, rows, updated)))
@@ -192,7 +206,7 @@ def _check_places(members: Sequence[Member], rows: pa.Table) -> list[str]:
     return problems
 
 
-def _check_images(f: BinaryIO, rows: pa.Table, store: Store | None) -> Iterator[str]:
+def _check_images(f: BinaryIO, rows: pa.Table, store: Store | None, likenesses: Hashes) -> Iterator[str]:
     columns = (rows[name].to_pylist() for name in ("key", "offset", "size", "sha256"))
     stored = {} if store is None else dict(zip(store.keys, store.image_sha256, strict=True))
     for row, (key, offset, size, sha256) in enumerate(zip(*columns, strict=True)):
@@ -200,6 +214,8 @@ def _check_images(f: BinaryIO, rows: pa.Table, store: Store | None) -> Iterator[
         if found != sha256:
             of_store = f", the store {bytes(stored[key]).hex()}" if key in stored else ""
             yield f"row {row} ({key}): the image's bytes hash to {found}, the index says {sha256}{of_store}"
+        else:
+            likenesses[row] = read_likeness(f, offset, size)
 
 
 def _sha256(f: BinaryIO, offset: int, size: int) -> str:

@@ -43,6 +43,7 @@ _FACTS = pa.schema(
         "format": pa.string(),
         "jpeg_quality": pa.int16(),
         "rejection": pa.string(),
+        "likeness": pa.uint64(),
     }
 )
 

@@ -3,19 +3,21 @@
 import functools
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
 from cache_schema import (
     EXTENSIONS,
     MAX_PIXELS,
+    NO_HASH,
     DatasetError,
     ImageRejected,
     Sample,
     SampleFields,
     decode_file,
     open_image,
+    perceptual_hash,
     read_image_bytes,
 )
 from extract.packing.copies import CopyRule
@@ -38,6 +40,8 @@ class Facts:
     jpeg_quality: int | None = None
     rejection: str | None = None
     """Why the file is left out, if it is."""
+    likeness: int = NO_HASH
+    """Its perceptual hash."""
 
 
 def read_file(root: Root, file: SourceFile, max_bytes: int = MAX_FILE_BYTES) -> bytes:
@@ -100,7 +104,8 @@ def inspect_bytes(data: bytes, max_pixels: int = MAX_PIXELS) -> Facts:
     decoded = decode_file(data, max_pixels=max_pixels)
     name = "JPEG" if decoded.opened.format == "MPO" else str(decoded.opened.format)
     sha256 = hashlib.sha256(data).hexdigest()
-    return Facts(sha256, decoded.width, decoded.height, name, jpeg_quality(decoded.opened))
+    quality, likeness = jpeg_quality(decoded.opened), perceptual_hash(decoded.image)
+    return Facts(sha256, decoded.width, decoded.height, name, quality, likeness=likeness)
 
 
 def inspect_file(
@@ -138,7 +143,7 @@ def inspect_file(
         jpeg_quality=facts.jpeg_quality,
         derived_from=file.derived_from,
     )
-    return Facts(facts.sha256, facts.width, facts.height, facts.format, facts.jpeg_quality, reason)
+    return replace(facts, rejection=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ from extract.packing.telling import (
     tell_contents,
     tell_gaps,
     tell_limit,
+    tell_near_duplicates,
     tell_rejected,
 )
 
@@ -138,6 +139,7 @@ class _Source:
         tell_rejected(self.files, choice, rejected)
         has_validation = self.listing.has_validation
         tell_gaps(config, self.files, choice, dataset, self._split_of, has_validation=has_validation)
+        tell_near_duplicates(self.files, self.facts, self._comparable(choice), self._split_of)
         if dataset is not None and (earlier := read_rejected(config.out / REJECTED)) is not None:
             rejected = add_to_rejected(earlier, rejected, self.files)
         samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
@@ -192,6 +194,11 @@ class _Source:
         """The splits that a file may have, whatever the rest of its source says; the one in this source first."""
         cuts = (self.listing.has_validation, not self.listing.has_validation)
         return tuple(_split_of(file, self.config, has_validation=cut) for cut in cuts)
+
+    def _comparable(self, choice: Choice) -> Rows:
+        """The files that are packed, and those that the dataset has already: all that this packing has inspected."""
+        usable = np.flatnonzero(pc.is_null(self.facts["rejection"]).to_numpy())
+        return np.setdiff1d(usable, np.array([*choice.reasons], dtype=np.int64))
 
     def _samples(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Sample]:
         make = functools.partial(make_sample, Root(self.listing.root, self.config.follow_links), self.config.copy_rule)

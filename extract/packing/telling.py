@@ -8,8 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cache_schema import Dataset, commonest_reasons, contents_table, count_images, new_file, write_rejected
-from extract.packing.catalogue import escape, files_at
+from cache_schema import (
+    MAX_DISTANCE,
+    Dataset,
+    commonest_reasons,
+    contents_table,
+    count_images,
+    find_near_duplicates,
+    new_file,
+    write_rejected,
+)
+from extract.packing.catalogue import Rows, escape, files_at
 from extract.packing.choosing import Choice
 from extract.packing.config import PackConfig
 from extract.packing.counting import count_offered, count_used
@@ -106,3 +115,31 @@ def tell_gaps(
 def tell_contents(dataset: Dataset) -> None:
     """Log how many images a dataset has, by subset, image source, class and split."""
     logger.info("%s holds\n%s", dataset.folder, contents_table(count_images(dataset)).rstrip("\n"))
+
+
+def tell_near_duplicates(files: pa.Table, facts: pa.Table, rows: Rows, split_of: Callable[[SourceFile], str]) -> None:
+    """Log how many images look like one of another split, and the first of them. Nothing is left out.
+
+    Args:
+        files: All of the source.
+        facts: What inspection found of them.
+        rows: Which of them are packed.
+        split_of: The split that a file comes to.
+    """
+    splits = [split_of(file) for file in files_at(files, rows)]
+    hashes = facts["likeness"].take(pa.array(rows)).combine_chunks().to_numpy(zero_copy_only=False)
+    found = find_near_duplicates(hashes, splits, NUM_NAMED)
+    if not found.num_pairs:
+        return
+    paths = files["path"].take(pa.array(rows[found.pairs.ravel()])).to_pylist()
+    names = [escape(os.fsdecode(path)) for path in paths]
+    of = [splits[position] for position in found.pairs.ravel()]
+    pairs = [f"{names[i]} ({of[i]}) and {names[i + 1]} ({of[i + 1]})" for i in range(0, len(names), 2)]
+    logger.warning(
+        "%s pairs of images of different splits look alike (perceptual hashes that differ in %d of 64 bits at most): "
+        "%s%s. Give such images one group; verify --deep lists them",
+        found.number,
+        MAX_DISTANCE,
+        ", ".join(pairs),
+        ", …" if found.num_pairs > len(pairs) else "",
+    )
