@@ -78,9 +78,9 @@ def find_near_duplicates(hashes: Hashes, splits: Sequence[str], most: int) -> Ne
     values, value_of = np.unique(hashes[rows], return_inverse=True)
     names, split_of = np.unique(np.asarray(splits, dtype=object)[rows].astype(str), return_inverse=True)
     shape = len(values), len(names)
-    counts = np.bincount(value_of * len(names) + split_of, minlength=len(values) * len(names)).reshape(shape)
-    first = np.full(shape, -1, dtype=np.int64)
-    first[value_of[::-1], split_of[::-1]] = rows[::-1]
+    cells, at, numbers = np.unique(value_of * len(names) + split_of, return_index=True, return_counts=True)
+    counts, first = np.zeros(shape, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+    counts.flat[cells], first.flat[cells] = numbers, rows[at]
     close, is_complete = _find_close(values)
     totals = counts.sum(axis=1)
     equal = np.flatnonzero((counts > 0).sum(axis=1) > 1)
