@@ -42,7 +42,7 @@ def test_evaluate_runs_without_a_model_and_without_lightning(tmp_path: Path) -> 
     dataset = pack(tmp_path / "data")
     cache = extract(dataset, tmp_path / "cache")
     files = write_readings(dataset.folder, cache.folder, "test", tmp_path)
-    arguments = ["train", "evaluate", f"--data={dataset.folder}", f"--cache={cache.folder}", "--num_resamples=20"]
+    arguments = ["train", "evaluate", f"--data={dataset.folder}", f"--cache={cache.folder}"]
     arguments += [f"--readings=mean_lare={files['mean_lare']}", f"--out={tmp_path / 'results.json'}"]
     program = f"""
 import contextlib, io, sys

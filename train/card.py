@@ -5,6 +5,8 @@ from typing import Any
 
 from cache_schema import as_markdown
 from train.detector_file import DetectorFile
+from train.scoring.calibration import Calibration, describe_fits
+from train.scoring.intervals import describe_few_groups
 
 _HEAD = """\
 ---
@@ -64,6 +66,7 @@ def write_card(description: DetectorFile, *, has_model: bool) -> str:
         _HEAD + _what_it_is(description),
         _promise(description),
         _training(description),
+        _calibration(description.calibration),
         _test(description.test),
         _USE.format(
             verdicts='"generated", "real" or "unsure"' if description.calibration else '"generated" or "unsure"',
@@ -137,21 +140,40 @@ def _training(description: DetectorFile) -> str:
     )
 
 
+def _calibration(calibration: Calibration | None) -> str:
+    """The temperature and its effect, where one was fitted and its losses are known."""
+    lines = describe_fits([] if calibration is None else [calibration])
+    return "\n".join(["## Calibration", "", *(f"- {line}" for line in lines), ""]) if lines else ""
+
+
 def _test(test: Mapping[str, Any]) -> str:
+    """Figures of the test split: sources by balanced accuracy, controls by the share that is called generated."""
     if not test:
         return ""
-    rows = [(name, block) for name, block in test["sources"].items()]
     lines = [
-        f"| {as_markdown(name)} | {block['n_generated']} | {block['auroc']:.3f} | {block['balanced_accuracy']:.3f} |"
-        for name, block in rows
+        _test_row(name, block, block.get("balanced_accuracy_at_val_threshold"))
+        for name, block in test["sources"].items()
     ]
-    return "\n".join(
-        [
-            "## Test split",
-            "",
-            "| source | images | AUROC | balanced accuracy |",
-            "| --- | --- | --- | --- |",
-            *lines,
-            "",
-        ]
-    )
+    parts = [_TEST_HEAD, *lines, ""]
+    controls = test.get("controls", {})
+    if any("share_called_generated" in block for block in controls.values()):
+        lines = [_test_row(name, block, block.get("share_called_generated")) for name, block in controls.items()]
+        parts += ["Controls are no generated images.", "", _CONTROLS_HEAD, *lines, ""]
+    counts = [block["n_groups"] for block in test["sources"].values() if block.get("n_groups") is not None]
+    warning = describe_few_groups(min(counts)) if counts else None
+    return "\n".join(["## Test split", "", *parts, *([warning, ""] if warning else [])])
+
+
+_TEST_HEAD = """| source | images | groups | AUROC (95 % interval) | balanced accuracy |
+| --- | --- | --- | --- | --- |"""
+_CONTROLS_HEAD = """| control | images | groups | AUROC (95 % interval) | share called generated |
+| --- | --- | --- | --- | --- |"""
+
+
+def _test_row(name: str, block: Mapping[str, Any], called: float | None) -> str:
+    """A row; what older results do not have stays empty."""
+    auroc, groups = f"{block['auroc']:.3f}", block.get("n_groups")
+    if groups is not None and block.get("auroc_interval"):  # without their number, intervals are of the old kind
+        auroc += " ({:.3f} to {:.3f})".format(*block["auroc_interval"])
+    share = "" if called is None else f"{called:.3f}"
+    return f"| {as_markdown(name)} | {block['n_generated']} | {'' if groups is None else groups} | {auroc} | {share} |"

@@ -17,6 +17,7 @@ from train.describing import describe_detector
 from train.detector import CONFIG_NAME, Detector
 from train.detector_file import INCLUDED_MODEL, DetectorFile, hash_file
 from train.model import WEIGHTS_NAME
+from train.scoring.calibration import describe_fits
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ def export_checkpoint(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as temporary:
         _write(temporary, detector, description, include_model)
+    for line in describe_fits([description.calibration]) if description and description.calibration else []:
+        logger.info("%s", line)
     logger.info("detector in %s", folder)
 
 

@@ -220,6 +220,8 @@ class LareTask(LightningModule):
         """Log the metrics over all sources together; `evaluate` has them one by one."""
         scores, labels, _ = self._log_metrics("test")
         if self.calibration.is_fitted:
+            balanced = metrics.balanced_accuracy(scores, labels, self.threshold)
+            self.log("test_balanced_accuracy_at_val_threshold", balanced)
             self.log("test_accuracy_at_val_threshold", metrics.accuracy(scores, labels, self.threshold))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Batch:

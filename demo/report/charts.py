@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from demo.report.summary import describe_auroc
@@ -21,6 +22,7 @@ from train.pictures.charts import (
     score_sources,
 )
 from train.pictures.plots import describe_diagonal
+from train.scoring.calibration import TEMPERATURES, compute_nll
 from train.scoring.matrix import METRICS
 from train.scoring.scores import Reading
 from workflow.figures import draw_svg
@@ -137,12 +139,20 @@ def describe_reliability(both: list[Probabilities]) -> str:
     if not scaled:
         return f"{text}The calibration error is {before:.3f}. No temperature was fitted."
     temperature, after = float(np.mean(scaled[0].temperature)), float(np.mean(scaled[0].errors))
-    how = "too certain" if temperature > 1 else "too cautious"
+    if temperature == TEMPERATURES[0]:
+        return f"{text}The calibration error is {before:.3f}. Validation asks for no caution: the temperature is 1."
     effect = "lowers" if after < before else "does not lower"
+    losses = [_nll(one) for one in (raw, scaled[0])]
     return (
-        f"{text}On validation the detector was {how}. A temperature of {temperature:.2f} {effect} the test's "
-        f"calibration error: {before:.3f} before, {after:.3f} after."
+        f"{text}On validation the detector was too certain. A temperature of {temperature:.2f} {effect} the test's "
+        f"calibration error: {before:.3f} before, {after:.3f} after. The negative log-likelihood is {losses[0]:.3f} "
+        f"before, {losses[1]:.3f} after."
     )
+
+
+def _nll(one: Probabilities) -> float:
+    labels = torch.from_numpy(one.labels)
+    return float(np.mean([compute_nll(torch.from_numpy(row), labels) for row in one.scores]))
 
 
 def matrix_charts(matrix: Mapping[str, Any]) -> list[Chart]:

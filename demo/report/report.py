@@ -14,6 +14,7 @@ from demo.report.charts import matrix_charts, reliability_charts, score_charts, 
 from demo.report.summary import describe_results, order_readings, three_sentences
 from train.pictures.charts import colors_of
 from train.scoring.calibration import Calibration
+from train.scoring.intervals import describe_few_groups
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading
 from train.scoring.titles import TITLES
@@ -48,6 +49,13 @@ def _first_pair(gallery: Gallery, family: Sequence[str]) -> list[Picture]:
     """A photograph and the first generated image that was made from it, if there is one."""
     generated = [key for key in family if gallery.rows[key]["label"] == 1]
     return [gallery.picture(key) for key in (family[0], *generated[:1])]
+
+
+def _few_groups(readings: Mapping[str, Any]) -> str | None:
+    """What to know where an image source has few groups; None where none has, or older results do not say."""
+    counts = [block.get("n_groups") for each in readings.values() for block in each["sources"].values()]
+    known = [count for count in counts if count is not None]
+    return describe_few_groups(min(known)) if known else None
 
 
 def write_report(
@@ -105,6 +113,7 @@ def write_report(
         sources=list(first["sources"]),
         controls=list(first["controls"]),
         pairs=content.get("pairs", {}),
+        few_groups=_few_groups(content["readings"]),
         curves=source_charts(readings, content["readings"], titles, colors),
         scores=score_charts(readings, titles),
         reliability=reliability_charts(readings, titles),

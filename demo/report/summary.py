@@ -68,6 +68,12 @@ def describe_auroc(row: Mapping[str, Any]) -> str:
     return f"{row['auroc']:.2f} ({lo:.2f} to {hi:.2f})"
 
 
+def describe_share(pair: Mapping[str, Any], name: str) -> str:
+    """A share of pairs with its interval, "74% (60 to 84)"."""
+    ends = pair.get(f"{name}_interval")
+    return f"{pair[name]:.0%}" + ("" if ends is None else f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})")
+
+
 def against_chance(row: Mapping[str, Any]) -> str:
     """Where the interval lies against 0.5: `BETTER`, `CHANCE` or `INVERTED`."""
     lo, hi = row["auroc_interval"] or (0.0, 1.0)
@@ -142,11 +148,11 @@ def _pairs(pairs: Mapping[str, Any]) -> list[Finding]:
     findings = []
     for source, pair in pairs.items():
         photo, reconstruction = pair["lower_than_photo"], pair.get("lower_than_roundtrip")
-        text = f"In {photo:.0%} of {pair['n']:,} pairs {source} has a lower mean LaRE than its own photograph."
+        share = describe_share(pair, "lower_than_photo")
+        text = f"In {share} of {pair['n']:,} pairs {source} has a lower mean LaRE than its own photograph."
         if reconstruction is not None:
-            text += (
-                f" In {reconstruction:.0%} it has a lower mean LaRE than the VAE reconstruction of the same photograph."
-            )
+            share = describe_share(pair, "lower_than_roundtrip")
+            text += f" In {share} it has a lower mean LaRE than the VAE reconstruction of the same photograph."
         findings.append(
             Finding(f"pairs:{source}", (photo, *([] if reconstruction is None else [reconstruction])), text)
         )

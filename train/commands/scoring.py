@@ -55,7 +55,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         nargs="*",
         default=[],
         metavar="NAME:NAME",
-        help="pairs of readings whose AUROCs are subtracted, with intervals from the same resamples",
+        help="pairs of readings whose AUROCs are subtracted, with paired intervals",
     )
     parser.add_argument("--split", choices=SPLITS, default="test", help="split whose samples are scored")
     parser.add_argument("--out", type=str, required=True, help="results.json to write")
@@ -65,8 +65,6 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         default=False,
         help="score although groups lie in several splits, so that what was trained on is scored; results say so",
     )
-    parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap resamples of an interval")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
     settings = parser.parse_args(list(arguments))
     try:
         files, validation = parse_named_files(settings.readings), parse_named_files(settings.validation)
@@ -92,12 +90,11 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     for name, reading in readings.items():
         if None in reading.calibrations:
             logger.warning(
-                "%s: no threshold was chosen on validation, accuracy_at_val_threshold is null. Name predictions on "
-                "validation samples: --validation %s=FILE",
+                "%s: no threshold was chosen on validation, what stands at it is null. Name predictions on validation "
+                "samples: --validation %s=FILE",
                 name,
                 name,
             )
-    how = {"num_resamples": settings.num_resamples, "seed": settings.seed}
     record = {
         **{"dataset_id": dataset.dataset_id, "fingerprint": cache.fingerprint, "fields": dict(cache.fields)},
         **{
@@ -108,13 +105,12 @@ def evaluate_command(arguments: Sequence[str]) -> None:
             "split": settings.split,
             "divided_groups": divided,
             **_describe_readings(readings),
-            **how,
         },
         **describe_code(),
     }
-    results = {"settings": record, **evaluate(readings, **how)}
+    results = {"settings": record, **evaluate(readings)}
     if pairs:
-        differences = {f"{a} − {b}": compare_readings(readings[a], readings[b], **how) for a, b in pairs}
+        differences = {f"{a} − {b}": compare_readings(readings[a], readings[b]) for a, b in pairs}
         results["differences"] = differences
     write_json(Path(settings.out), results)
     sys.stdout.write(shown_lines(format_results(results)))
@@ -211,31 +207,42 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def format_results(results: dict[str, Any]) -> str:
-    """The main figures of results.json as a text table, a line a reading and source.
+    """The main figures of results.json as a text table, a line a reading and source; controls in brackets.
 
-    Figures have the digits that their images carry: results.json has all.
+    Figures have the digits that their images carry: results.json has all. Calls are those at the threshold from
+    validation: of sources the balanced accuracy, of sources and controls the share that is called generated.
     """
+    from train.scoring.calibration import Calibration, describe_fits
+    from train.scoring.intervals import describe_few_groups
+
     lines = [f"samples of the {split} split"] if (split := results.get("settings", {}).get("split")) else []
     if divided := results.get("settings", {}).get("divided_groups"):
         lines.append(f"scores count images that were trained on: {divided}")
-    lines += [
-        f"{'reading':<20} {'image source':<28} {'n':>6} {'acc@0.5':>8} {'acc@val':>8} {'AP':>6} {'AUROC':>6}  95 %"
-    ]
-    shown = ("accuracy", "accuracy_at_val_threshold", "average_precision", "auroc")
+    heads = f"{'n':>6} {'groups':>6} {'bal.acc':>8} {'called':>8} {'AP':>6} {'AUROC':>6}  95 %"
+    lines.append(f"{'reading':<20} {'image source':<28} {heads}")
+    shown = ("balanced_accuracy_at_val_threshold", "share_called_generated", "average_precision", "auroc")
+    few: list[int] = []
     for reading, blocks in results["readings"].items():
         rows = [(_cell(name), block) for name, block in blocks["sources"].items()]
         rows += [(f"({_cell(name)})", block) for name, block in blocks["controls"].items()]
         for name, block in [*rows, ("mean", blocks["mean"])] if blocks["mean"] else rows:
-            interval, digits = block["auroc_interval"], count_digits(min(block["n_real"], block["n_generated"]))
-            accuracy, at_val, precision, auroc, *ends = (
-                "" if value is None else f"{value:.{digits}f}"
-                for value in (*(block[key] for key in shown), *(interval or ()))
+            digits, n_groups = count_digits(min(block["n_real"], block["n_generated"])), block["n_groups"]
+            few += [] if n_groups is None else [n_groups]
+            figures = [block[key] for key in shown]
+            balanced, called, precision, auroc, *ends = (
+                "" if value is None else f"{value:.{digits}f}" for value in (*figures, *(block["auroc_interval"] or ()))
             )
             lines.append(
-                f"{reading:<20} {name:<28} {block['n_generated']:>6} {accuracy:>8} "
-                f"{at_val:>8} {precision:>6} {auroc:>6}  {'–'.join(ends)}".rstrip()
+                f"{reading:<20} {name:<28} {block['n_generated']:>6} {n_groups or '':>6} {balanced:>8} "
+                f"{called:>8} {precision:>6} {auroc:>6}  {'–'.join(ends)}".rstrip()
             )
-    return "\n".join(lines) + "\n"
+    lines.append("bal.acc, called: balanced accuracy and share called generated, at the threshold from validation")
+    warning = describe_few_groups(min(few)) if few else None
+    fits = results.get("settings", {}).get("calibrations", {})
+    for reading, stored in fits.items():
+        fitted = [Calibration.from_dict(one) for one in stored if one is not None]
+        lines += [f"{reading}: {text}" for text in describe_fits(fitted)]
+    return "\n".join([*lines, *([warning] if warning else [])]) + "\n"
 
 
 def _cell(name: str) -> str:

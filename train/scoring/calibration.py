@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from train.scoring import metrics
 
 COVERAGES = (0.95, 0.9, 0.8, 0.7, 0.5)
 """Shares of the validation samples that the bands leave answered."""
-TEMPERATURES = 0.05, 20.0
-"""Lowest and highest temperature. Validation scores without a single mistake ask for the lowest one."""
+TEMPERATURES = 1.0, 20.0
+"""Lowest and highest temperature. It never sharpens: validation scores with few mistakes ask for any certainty, and an
+unseen source then gets certain wrong answers."""
 _MOST_NUMBERS = 100
 _EDGE = 1e-15  # keeps log-odds finite: ±34.5 at most
 
@@ -36,11 +38,14 @@ class Calibration:
         temperature: Divisor of the log-odds; 1 leaves probabilities as they are.
         bands: For each of `COVERAGES` the ends (low, high) of the unsure scores around the threshold, both answered
             themselves; empty where none were fitted.
+        nll: Mean negative log-likelihood of the validation labels, in nats, before and after the temperature; None
+            for scores that are no probabilities, and for older weights.
     """
 
     threshold: float = 0.5
     temperature: float = 1.0
     bands: tuple[tuple[float, float], ...] = ()
+    nll: tuple[float, float] | None = None
 
     @property
     def is_fitted(self) -> bool:
@@ -56,18 +61,23 @@ class Calibration:
         """
         try:
             bands = tuple((float(low), float(high)) for low, high in values["bands"])
-            found = cls(float(values["threshold"]), float(values["temperature"]), bands)
-            if not all(map(math.isfinite, (found.threshold, found.temperature, *chain(*bands)))):
+            before_after = None
+            if values.get("nll") is not None:
+                before, after = values["nll"]
+                before_after = float(before), float(after)
+            found = cls(float(values["threshold"]), float(values["temperature"]), bands, before_after)
+            numbers = found.threshold, found.temperature, *chain(*bands), *(before_after or ())
+            if not all(map(math.isfinite, numbers)):
                 raise ValueError("a number is not finite")
             if found.temperature <= 0:
                 raise ValueError(f"temperature is {found.temperature}: expected more than 0")
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"its calibration cannot be read: {error}") from error
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; `nll` is left out where it is None, as older calibrations have it."""
+        return {name: value for name, value in asdict(self).items() if name != "nll" or value is not None}
 
     @classmethod
     def from_tensor(cls, values: Tensor) -> "Calibration":
@@ -80,12 +90,33 @@ class Calibration:
             raise ValueError("its calibration cannot be read: it is no short list of numbers")
         threshold, temperature, *edges = [*values.flatten().tolist(), cls.temperature][: max(2, values.numel())]
         pairs = list(zip(edges[::2], edges[1::2], strict=True))
-        return cls.from_dict({"threshold": threshold, "temperature": temperature, "bands": pairs})
+        bands, losses = pairs[: len(COVERAGES)], pairs[len(COVERAGES) :]
+        found = {"threshold": threshold, "temperature": temperature, "bands": bands}
+        return cls.from_dict(found | {"nll": losses[0] if losses else None})
 
     def to_tensor(self) -> Tensor:
-        """Threshold, temperature, then low and high of each band: (2 + 2 · bands,), float64."""
-        edges = [edge for band in self.bands for edge in band]
+        """Threshold, temperature, low and high of each band, then `nll`: (2 + 2 · bands,) or 2 more, float64.
+
+        `nll` stands behind a band for each of `COVERAGES`, which every fit finds, and is left out otherwise.
+        """
+        losses = self.nll if self.nll is not None and len(self.bands) == len(COVERAGES) else ()
+        edges = [*chain(*self.bands), *losses]
         return torch.tensor([self.threshold, self.temperature, *edges], dtype=torch.float64)
+
+    @property
+    def limit(self) -> str | None:
+        """What to know where the temperature lies at a limit instead of at the least loss; None where it does not."""
+        if self.nll is None or TEMPERATURES[0] < self.temperature < TEMPERATURES[1]:
+            return None
+        if self.temperature <= TEMPERATURES[0]:
+            return (
+                "Temperature 1: validation asks for no caution. Probabilities are left as they are, "
+                "as sharper ones would be wrong about new generators."
+            )
+        return (
+            f"Temperature {self.temperature:g} is the highest allowed: validation scores tell next to nothing. "
+            "Check that real and generated are not confused."
+        )
 
     def band(self, coverage: float) -> tuple[float, float] | None:
         """Ends of the unsure scores that leave one of `COVERAGES` answered; None where none were fitted."""
@@ -113,8 +144,25 @@ def fit_calibration(scores: Tensor, labels: Tensor, *, is_probability: bool = Tr
         ValueError: If a class is missing.
     """
     threshold = metrics.threshold_from_validation(scores, labels)
-    temperature = fit_temperature(log_odds(scores), labels) if is_probability else 1.0
-    return Calibration(threshold, temperature, _fit_bands(scores.double(), threshold, is_probability))
+    temperature, losses = 1.0, None
+    if is_probability:
+        temperature = fit_temperature(log_odds(scores), labels)
+        losses = compute_nll(scores, labels), compute_nll(scores, labels, temperature)
+    return Calibration(threshold, temperature, _fit_bands(scores.double(), threshold, is_probability), losses)
+
+
+def describe_fits(fitted: Sequence[Calibration]) -> list[str]:
+    """The temperatures of a reading's seeds, their losses on validation, and which lie at a limit, in sentences."""
+    known = [one for one in fitted if one.nll is not None]
+    if not known:
+        return []
+    seeds = "" if len(known) == 1 else f" (means of {len(known)} seeds)"
+    before, after = (sum(one.nll[i] for one in known if one.nll) / len(known) for i in (0, 1))
+    lines = [
+        f"Temperature {sum(one.temperature for one in known) / len(known):.2f}{seeds}: negative log-likelihood on "
+        f"validation {before:.3f} before, {after:.3f} after."
+    ]
+    return lines + list(dict.fromkeys(one.limit for one in known if one.limit))
 
 
 def log_odds(probabilities: Tensor) -> Tensor:
@@ -122,20 +170,42 @@ def log_odds(probabilities: Tensor) -> Tensor:
     return torch.logit(probabilities.double(), eps=_EDGE)
 
 
+def compute_nll(probabilities: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood of labels, in nats.
+
+    Args:
+        probabilities: Of "generated", (samples,).
+        labels: (samples,), 0 real, 1 generated.
+        temperature: Divisor of the log-odds.
+    """
+    return binary_cross_entropy_with_logits(log_odds(probabilities) / temperature, labels.double()).item()
+
+
 def fit_temperature(margins: Tensor, labels: Tensor) -> float:
     """The temperature T of least negative log-likelihood of sigmoid(margin / T) (Guo et al. 2017), within its limits.
 
-    The loss is convex in 1 / T, so halving an interval on the sign of its slope finds the minimum.
+    Targets are smoothed as if each class had one sample more of the other (Platt 1999), so that a validation set
+    without mistakes does not ask for certainty. The loss is convex in 1 / T, so halving an interval on the sign of its
+    slope finds the minimum.
 
     Args:
         margins: Log-odds of "generated", (samples,), float64.
         labels: (samples,), 0 real, 1 generated.
     """
+    num_real, num_generated = int((labels == 0).sum()), int((labels == 1).sum())
+    smooth = torch.tensor([1 / (num_real + 2), (num_generated + 1) / (num_generated + 2)], dtype=torch.float64)
+    targets = smooth[labels.long()]
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+
+    def slope(sharpness: float) -> float:
+        return ((torch.sigmoid(margins * sharpness) - targets) * margins).mean().item()
+
+    for limit, is_beyond in ((high, slope(high) <= 0), (low, slope(low) >= 0)):
+        if is_beyond:
+            return 1 / limit
     for _ in range(60):
         middle = (low + high) / 2
-        slope = ((torch.sigmoid(margins * middle) - labels) * margins).mean()
-        low, high = (low, middle) if slope > 0 else (middle, high)
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
     return 2 / (low + high)
 
 

@@ -9,25 +9,36 @@ import torch
 from numpy.typing import NDArray
 
 from train.scoring import metrics
-from train.scoring.calibration import COVERAGES, Calibration
+from train.scoring.calibration import COVERAGES, Calibration, compute_nll
+from train.scoring.intervals import (
+    bounded_interval,
+    count_groups,
+    difference_interval,
+    leave_out_weights,
+    share_interval,
+    standard_error,
+)
 from train.scoring.pairs import compare_pairs
 from train.scoring.scores import Reading
+from train.scoring.weighted import METRICS, weighted_metrics
 
 PAIRED_READING = "mean_lare"
 Result = dict[str, Any]
 
 
-def evaluate(readings: Mapping[str, Reading], num_resamples: int = 1000, seed: int = 0) -> Result:
+def evaluate(readings: Mapping[str, Reading]) -> Result:
     """Score every image source and every control of each reading against the real images of its own subset.
 
     A control is a derived image without a label (a VAE reconstruction, a blurred photograph). A control stands in the
-    generated class's place, in its own block, and outside the mean. Metrics of several seeds are averaged; `auroc_sd`
-    is the standard deviation of their AUROCs, `auroc_interval` the interval of their mean. Intervals resample groups.
-    `calibration_error` takes scores as stored, `calibration_error_with_temperature` divides log-odds by the temperature
-    from validation. `unsure` has a row for each target coverage on validation: the coverage reached, and the accuracy
-    of the answered samples at the threshold from validation.
-    null means not defined: accuracies at 0.5 of scores that are no probabilities, accuracy at a threshold that was
-    not chosen, the sd of one seed, the interval of a mean over sources.
+    generated class's place, in its own block, and outside the mean. No call of a control is right or wrong: it has no
+    accuracies, and the share of it that is called generated says more.
+    Metrics of several seeds are averaged; `auroc_sd` is the standard deviation of their AUROCs, intervals are those of
+    their mean, by groups, of which the class that has fewer has `n_groups`.
+    `calibration_error` and `nll` (mean negative log-likelihood, nats) take scores as stored, "…_with_temperature"
+    divides log-odds by the temperature from validation. `unsure` has a row for each target coverage on validation: the
+    coverage reached, and the accuracy of the answered samples at the threshold from validation.
+    null means not defined: accuracies at 0.5 of scores that are no probabilities, accuracies and shares at a threshold
+    that was not chosen, the sd of one seed, the interval of a mean over sources or of fewer than two groups.
 
     Returns:
         "readings" and "pairs" of results.json.
@@ -37,8 +48,7 @@ def evaluate(readings: Mapping[str, Reading], num_resamples: int = 1000, seed: i
     """
     scored = {}
     for name, reading in readings.items():
-        sources = _score_sources(reading, 1, num_resamples, seed)
-        controls = _score_sources(reading, None, num_resamples, seed)
+        sources, controls = _score_sources(reading, 1), _score_sources(reading, None)
         mean = _mean_over_sources(list(sources.values()), _count_reals(reading))
         scored[name] = {
             "sources": {source: block for source, (block, _) in sources.items()},
@@ -58,12 +68,13 @@ def score_each_seed(reading: Reading) -> dict[str, list[Result]]:
     return {name: _score_seeds(reading, chosen, labels) for name, chosen, labels in select_sources(reading)}
 
 
-def compare_readings(one: Reading, other: Reading, num_resamples: int = 1000, seed: int = 0) -> dict[str, Result]:
+def compare_readings(one: Reading, other: Reading) -> dict[str, Result]:
     """How much better one reading is than another on equal samples, source by source.
 
     Returns:
-        Image source → `auroc_difference` (one − other, of the seeds' mean AUROCs), its `interval` (paired: a resample
-        scores both), and `sd` over the seeds' differences, null unless both have equally many seeds, more than one.
+        Image source → `auroc_difference` (one − other, of the seeds' mean AUROCs), its `interval` (paired: both are
+        scored without the same groups) with `n_groups`, and `sd` over the seeds' differences, null unless both have
+        equally many seeds, more than one. The interval is over images alone: other seeds would give another difference.
 
     Raises:
         ValueError: If the readings score different samples.
@@ -72,14 +83,20 @@ def compare_readings(one: Reading, other: Reading, num_resamples: int = 1000, se
         raise ValueError("readings of different samples cannot be compared")
     result: dict[str, Result] = {}
     for name, chosen, labels in select_sources(one):
-        ours, theirs = one.scores.take(chosen, axis=1), other.scores.take(chosen, axis=1)
-        groups = one.table["group"].take(chosen).to_numpy()
-        difference, low, high = metrics.auroc_difference(ours, theirs, labels, groups, num_resamples, seed)
-        aurocs = [[metrics.auroc(torch.from_numpy(row), torch.from_numpy(labels)) for row in s] for s in (ours, theirs)]
+        groups, n_groups = _groups(one, chosen, labels)
+        scores = [reading.scores.take(chosen, axis=1) for reading in (one, other)]
+        aurocs = [
+            np.array([metrics.auroc(torch.from_numpy(row), torch.from_numpy(labels)) for row in rows])
+            for rows in scores
+        ]
+        left_out = [_leave_out(groups, labels, rows, rows > 0)[METRICS.index("auroc")] for rows in scores]
+        difference = float(aurocs[0].mean() - aurocs[1].mean())
+        ends = difference_interval(difference, standard_error(left_out[0] - left_out[1]), n_groups)
         result[name] = {
             "auroc_difference": difference,
-            "interval": None if np.isnan(low) else [low, high],
-            "sd": _sd(np.array(aurocs[0]) - np.array(aurocs[1])) if len(ours) == len(theirs) else None,
+            "interval": _as_list(ends),
+            "n_groups": n_groups,
+            "sd": _sd(aurocs[0] - aurocs[1]) if len(aurocs[0]) == len(aurocs[1]) else None,
         }
     return result
 
@@ -104,34 +121,89 @@ def select_sources(
         yield name, chosen, fake[chosen].astype(np.int64)
 
 
-def _score_sources(
-    reading: Reading, label: int | None, num_resamples: int, seed: int
-) -> dict[str, tuple[Result, NDArray[np.float64]]]:
+def _score_sources(reading: Reading, label: int | None) -> dict[str, tuple[Result, NDArray[np.float64]]]:
     """Image source → its block and the AUROC of each seed."""
     return {
-        name: _score(reading, chosen, labels, num_resamples, seed)
+        name: _score(reading, chosen, labels, is_control=label is None)
         for name, chosen, labels in select_sources(reading, label)
     }
 
 
 def _score(
-    reading: Reading, chosen: NDArray[np.intp], labels: NDArray[np.int64], num_resamples: int, seed: int
+    reading: Reading, chosen: NDArray[np.intp], labels: NDArray[np.int64], *, is_control: bool
 ) -> tuple[Result, NDArray[np.float64]]:
     """Block of results of the chosen samples, and the AUROC of each seed."""
-    groups = reading.table["group"].take(chosen).to_numpy()
+    groups, n_groups = _groups(reading, chosen, labels)
     per_seed = _score_seeds(reading, chosen, labels)
     scores = reading.scores.take(chosen, axis=1)
-    resampled = metrics.bootstrap_auroc(scores, labels, groups, num_resamples, seed).mean(axis=1)
-    low, high = metrics.interval(resampled)
+    called = _call(reading, scores)
     block: Result = {name: _mean([values[name] for values in per_seed]) for name in per_seed[0]}
     aurocs = np.array([values["auroc"] for values in per_seed])
+    left_out = _leave_out(groups, labels, scores, scores > 0 if called is None else called)
+    for name, row in zip(METRICS, left_out, strict=True):
+        if place := _PLACES.get(name):
+            value = block[place]
+            ends = None if value is None else bounded_interval(value, standard_error(row), n_groups)
+            block[f"{place}_interval"] = _as_list(ends)
     block |= {
         "n_real": int((labels == 0).sum()),
         "n_generated": int(labels.sum()),
-        "auroc_interval": None if np.isnan(low) else [low, high],
+        "n_groups": n_groups,
         "auroc_sd": _sd(aurocs),
+        **_count_calls(called, labels, groups),
     }
-    return block, aurocs
+    return _without_truth(block) if is_control else block, aurocs
+
+
+_PLACES = {
+    "auroc": "auroc",
+    "average_precision": "average_precision",
+    "balanced_accuracy": "balanced_accuracy_at_val_threshold",
+}
+"""Of `METRICS` those with an interval, and the field of a block that they are; without a threshold there is no call."""
+
+
+def _without_truth(block: Result) -> Result:
+    """A block without what compares calls and probabilities with the truth, as controls belong to neither class."""
+    undefined = [name for name in block if "accuracy" in name or name.startswith(("calibration_error", "nll"))]
+    unsure = [row | {"accuracy": None} for row in block["unsure"]]
+    return block | dict.fromkeys(undefined) | {"unsure": unsure}
+
+
+def _groups(reading: Reading, chosen: NDArray[np.intp], labels: NDArray[np.int64]) -> tuple[NDArray[np.object_], int]:
+    """Group of each chosen sample, and how many the class that has fewer has."""
+    groups = reading.table["group"].take(chosen).to_numpy()
+    return groups, count_groups(groups, labels)
+
+
+def _call(reading: Reading, scores: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+    """Which samples are called generated at each seed's threshold from validation, (seeds, samples); None without."""
+    thresholds = [threshold for threshold in reading.thresholds if threshold is not None]
+    return scores > np.array(thresholds)[:, None] if len(thresholds) == len(scores) else None
+
+
+def _leave_out(
+    groups: NDArray[np.object_], labels: NDArray[np.int64], scores: NDArray[np.float64], called: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """`METRICS` without each group in turn, the seeds' means, (metrics, blocks)."""
+    chunks = [
+        np.mean([weighted_metrics(weights, labels, *seed) for seed in zip(scores, called, strict=True)], axis=0)
+        for weights in leave_out_weights(groups)
+    ]
+    return np.concatenate(chunks, axis=1)
+
+
+def _count_calls(called: NDArray[np.bool_] | None, labels: NDArray[np.int64], groups: NDArray[np.object_]) -> Result:
+    """Shares of both classes that are called generated at the threshold from validation, with their intervals."""
+    block: Result = {}
+    for name, label in (("share_called_generated", 1), ("share_of_reals_called_generated", 0)):
+        found = None if called is None else share_interval(called[:, labels == label].mean(0), groups[labels == label])
+        block |= {name: found and found.value, f"{name}_interval": found and _as_list(found.interval)}
+    return block
+
+
+def _as_list(ends: tuple[float, float] | None) -> list[float] | None:
+    return None if ends is None else list(ends)
 
 
 def _score_seeds(reading: Reading, chosen: NDArray[np.intp], labels: NDArray[np.int64]) -> list[Result]:
@@ -148,16 +220,22 @@ def _score_seed(
     """Metrics of one seed."""
     # Weights older than the temperature have no bands either.
     scaled = fitted.scale(scores) if fitted is not None and fitted.bands and is_probability else None
+    threshold = None if fitted is None else fitted.threshold
     return {
-        "accuracy": metrics.accuracy(scores, labels) if is_probability else None,
-        "balanced_accuracy": metrics.balanced_accuracy(scores, labels) if is_probability else None,
-        "accuracy_at_val_threshold": None if fitted is None else metrics.accuracy(scores, labels, fitted.threshold),
-        "average_precision": metrics.average_precision(scores, labels),
         "auroc": metrics.auroc(scores, labels),
+        "average_precision": metrics.average_precision(scores, labels),
+        "balanced_accuracy_at_val_threshold": (
+            None if threshold is None else metrics.balanced_accuracy(scores, labels, threshold)
+        ),
+        "balanced_accuracy": metrics.balanced_accuracy(scores, labels) if is_probability else None,
+        "accuracy_at_val_threshold": None if threshold is None else metrics.accuracy(scores, labels, threshold),
+        "accuracy": metrics.accuracy(scores, labels) if is_probability else None,
         "tpr_at_fpr_1": metrics.tpr_at_fpr(scores, labels, 0.01),
         "tpr_at_fpr_5": metrics.tpr_at_fpr(scores, labels, 0.05),
         "calibration_error": metrics.calibration_error(scores, labels) if is_probability else None,
         "calibration_error_with_temperature": None if scaled is None else metrics.calibration_error(scaled, labels),
+        "nll": compute_nll(scores, labels) if is_probability else None,
+        "nll_with_temperature": None if scaled is None else compute_nll(scaled, labels),
         "unsure": [] if fitted is None else _score_bands(scores, labels, fitted),
     }
 
@@ -182,11 +260,10 @@ def _mean_over_sources(sources: Sequence[tuple[Result, NDArray[np.float64]]], nu
     if not sources:
         return {}
     blocks = [block for block, _ in sources]
-    mean = {name: _mean([block[name] for block in blocks]) for name in blocks[0] if name != "auroc_interval"}
-    return mean | {
+    without = ("n_groups", *(name for name in blocks[0] if name.endswith("_interval")))
+    return {name: None if name in without else _mean([block[name] for block in blocks]) for name in blocks[0]} | {
         "n_real": num_real,
         "n_generated": sum(block["n_generated"] for block in blocks),
-        "auroc_interval": None,
         "auroc_sd": _sd(np.mean([aurocs for _, aurocs in sources], axis=0)),
     }
 

@@ -12,11 +12,13 @@ from cache_schema import shown
 ALL = "all"
 """Row that is trained on every source together, unless a source has this name: see `name_all`."""
 METRICS = {
-    "accuracy": "accuracy at 0.5",
-    "accuracy_at_val_threshold": "accuracy at the threshold from validation",
-    "average_precision": "average precision",
+    "balanced_accuracy_at_val_threshold": "balanced accuracy at the threshold from validation",
     "auroc": "AUROC",
+    "average_precision": "average precision",
+    "accuracy_at_val_threshold": "accuracy at the threshold from validation",
+    "accuracy": "accuracy at 0.5",
 }
+"""In the order in which they are shown. Accuracies move with the share of generated images, balanced ones do not."""
 CORNER = "trained on \\ tested on"
 
 

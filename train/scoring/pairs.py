@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from train.scoring.intervals import count_groups, share_interval
 from train.scoring.scores import Reading
 
 ROUNDTRIP_PREFIX = "vae-roundtrip"  # of the control that was encoded and decoded without diffusion
@@ -20,11 +21,13 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
         reading: Of minus the mean LaRE.
 
     Returns:
-        Image source or control → lower_than_photo (share), n (images whose photograph was scored), lower_than_roundtrip
-        (share of the images whose photograph has a scored VAE reconstruction, see `choose_roundtrip`; null without
-        any, and for reconstructions themselves).
+        Image source or control → lower_than_photo (share), n (images whose photograph was scored) of n_groups,
+        lower_than_roundtrip (share of the images whose photograph has a scored VAE reconstruction, see
+        `choose_roundtrip`; null without any, and for reconstructions themselves). Each share has its interval by the
+        images' groups, "…_interval", null without.
     """
     table, mean_lare = reading.table, -reading.scores.mean(axis=0)
+    groups = table["group"].to_numpy()
     sources = table["image_source"].unique().to_pylist()
     roundtrips = list_roundtrips(table)
     result = {}
@@ -35,9 +38,10 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
         roundtrip = None if name in roundtrips else choose_roundtrip(name, roundtrips)
         ours, theirs = match_pairs(table, name, roundtrip) if roundtrip else (images[:0], images[:0])
         result[name] = {
-            "lower_than_photo": _share(mean_lare[images] < mean_lare[photos]),
-            "lower_than_roundtrip": _share(mean_lare[ours] < mean_lare[theirs]),
+            **_describe_share("lower_than_photo", mean_lare[images] < mean_lare[photos], groups[images]),
+            **_describe_share("lower_than_roundtrip", mean_lare[ours] < mean_lare[theirs], groups[ours]),
             "n": len(images),
+            "n_groups": count_groups(groups[images]),
         }
     return result
 
@@ -84,5 +88,8 @@ def choose_roundtrip(source: str, roundtrips: Sequence[str]) -> str | None:
     return min(own or roundtrips, default=None)
 
 
-def _share(statements: NDArray[np.bool_]) -> float | None:
-    return float(np.mean(statements)) if len(statements) else None
+def _describe_share(name: str, statements: NDArray[np.bool_], groups: NDArray[np.object_]) -> dict[str, Any]:
+    if not len(statements):
+        return {name: None, f"{name}_interval": None}
+    found = share_interval(statements, groups)
+    return {name: found.value, f"{name}_interval": found.interval and list(found.interval)}

@@ -73,11 +73,14 @@ def test_caption_of_reliability_tells_whether_the_temperature_helps() -> None:
     raw = Probabilities([], scores, labels, [0.1])
     alone = describe_reliability([raw])
     assert re.findall(r"\d\.\d+", alone) == ["0.40", "0.50", "0.100"] and "No temperature" in alone
-    helped = describe_reliability([raw, Probabilities([2.0], scores, labels, [0.05])])
-    assert re.findall(r"\d\.\d+", helped) == ["0.40", "0.50", "2.00", "0.100", "0.050"]
+    helped = describe_reliability([raw, Probabilities([2.0], np.array([[0.3, 0.7]]), labels, [0.05])])
+    losses = [-np.mean(np.log(each)) for each in ((0.8, 0.6), (0.7, 0.7))]
+    figures = ["0.40", "0.50", "2.00", "0.100", "0.050", *(f"{loss:.3f}" for loss in losses)]
+    assert re.findall(r"\d\.\d+", helped) == figures
     assert "too certain" in helped and " lowers " in helped
-    spoiled = describe_reliability([raw, Probabilities([0.5], scores, labels, [0.2])])
-    assert "too cautious" in spoiled and "0.50 does not lower" in spoiled
+    spoiled = describe_reliability([raw, Probabilities([1.5], scores, labels, [0.2])])
+    assert "1.50 does not lower" in spoiled
+    assert "the temperature is 1" in describe_reliability([raw, Probabilities([1.0], scores, labels, [0.1])])
 
 
 @pytest.mark.parametrize(

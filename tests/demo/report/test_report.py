@@ -81,7 +81,7 @@ def made(demo_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dic
     readings = {name: load_reading(index, [files[name]], [path]) for name, path in validation.items()}
     readings["full"] = load_reading(index, [files["full"]])
     fitted = {name: [one.to_dict() for one in reading.calibrations] for name, reading in readings.items()}
-    content = {"settings": {"calibrations": fitted}, **evaluate(readings, num_resamples=20)}
+    content = {"settings": {"calibrations": fitted}, **evaluate(readings)}
     (folder / "results.json").write_text(json.dumps(content))
     metrics = {"a": {"a": [dict.fromkeys(METRICS, 0.9)] * 2, "b": [dict.fromkeys(METRICS, 0.4)] * 2}}
     (folder / "matrix.json").write_text(json.dumps({"settings": {"seeds": 2}, **add_up(metrics)}))
@@ -144,6 +144,27 @@ def test_report_has_every_block_and_names_every_source(made: dict[str, Any]) -> 
         assert re.findall(r'scope="rowgroup">(\S+)', block) == names
         for reading in ("gradient energy", "mean LaRE", "detector, image + map"):
             assert block.count(f"</span>{reading}</th>") == 2
+
+
+def test_sources_show_balanced_accuracy_and_controls_the_share_called_generated(made: dict[str, Any]) -> None:
+    results, controls = made["report"].read_text().split('id="controls"')
+    controls = controls.split('id="pairs"')[0]
+    assert "Balanced<br>accuracy" in results and "Accuracy" not in controls and "accuracy" not in controls
+    assert "Called<br>generated" in controls and "Called<br>generated" not in results
+    blocks = made["content"]["readings"]["full"]
+    source, control = blocks["sources"]["toy-a"], blocks["controls"]["blurred-real"]
+    assert f"<td>{source['balanced_accuracy_at_val_threshold']:.3f}</td>" in results
+    shares = (control[name] for name in ("share_called_generated", "share_of_reals_called_generated"))
+    assert "".join(f"<td>{share:.3f}</td>" for share in shares) in controls
+
+
+def test_the_number_of_scenes_stands_beside_intervals_and_few_are_told(made: dict[str, Any]) -> None:
+    text = made["report"].read_text()
+    counts = {b["n_groups"] for r in made["content"]["readings"].values() for b in r["sources"].values()}
+    assert all(f"{count} scenes</small>" in text for count in counts)
+    assert ("Few groups: " in text) == (min(counts) < 30)
+    pair = made["content"]["pairs"]["toy-a-img2img"]
+    assert f"<td>{pair['n_groups']}</td></tr>" in text
 
 
 def test_report_begins_with_pictures_and_a_number_a_reading(made: dict[str, Any]) -> None:

@@ -101,6 +101,13 @@ def test_pairs_are_told_of_sources_and_not_of_controls() -> None:
     assert "blurred-real" in found.failed[0].text
 
 
+def test_shares_of_pairs_are_told_with_their_interval() -> None:
+    content = results(mean_lare=reading(0.8))
+    pair = {"lower_than_photo": 0.74, "lower_than_photo_interval": [0.6, 0.84], "lower_than_roundtrip": None, "n": 50}
+    content["pairs"] = {"fake": pair}
+    assert "In 74% (60 to 84) of 50 pairs" in describe_results(content).shows[-1].text
+
+
 def test_pairs_of_a_control_that_are_rarely_lower_are_not_held_against_the_mean() -> None:
     content = results(mean_lare=reading(0.8))
     content["pairs"] = {

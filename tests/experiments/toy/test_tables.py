@@ -14,7 +14,12 @@ from train.scoring.titles import TITLES
 
 def block(auroc: float, sd: float | None = None) -> dict[str, Any]:
     interval = [auroc - 0.1, auroc + 0.1]
-    numbers = {"auroc": auroc, "auroc_interval": interval, "auroc_sd": sd, "accuracy_at_val_threshold": auroc - 0.2}
+    numbers = {
+        "auroc": auroc,
+        "auroc_interval": interval,
+        "auroc_sd": sd,
+        "balanced_accuracy_at_val_threshold": auroc - 0.2,
+    }
     return {**numbers, "n_generated": 1234, "n_real": 60}
 
 
@@ -98,7 +103,9 @@ def test_tables_hold_the_numbers_of_their_task(found: tuple[dict[str, Any], dict
 
 def test_controls_are_in_brackets_and_below_the_sources(found: tuple[dict[str, Any], dict[str, Any]]) -> None:
     tables = tables_of(as_answer(*found))
-    table = tables["All readings, decoder-matched: accuracy at the threshold from validation"]
+    table = tables[
+        "All readings, decoder-matched: balanced accuracy, and the share of controls that is called generated"
+    ]
     assert table.columns == ("image source", "n", "against", *TITLES.values())
     assert [row[0] for row in table.rows] == [
         *("toy-a", "(real)", "(toy-a-guidance-1)", "(toy-a-guidance-3)", "(toy-a-guidance-5)", "mean of the sources"),

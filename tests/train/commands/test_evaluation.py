@@ -40,7 +40,7 @@ def predict(run: Strange, out: Path, places: list[str]) -> int:
 
 def evaluate(run: Strange, out: Path, places: list[str]) -> int:
     reading = f"detector={out / 'predictions.parquet'}"
-    return run.run("evaluate", *places, "--readings", reading, "--num_resamples=10", "--out", out / "results.json")
+    return run.run("evaluate", *places, "--readings", reading, "--out", out / "results.json")
 
 
 def test_each_dataset_has_a_place_of_its_own(
@@ -74,7 +74,7 @@ def test_results_go_with_the_predictions_that_they_are_of(strange: Strange, tmp_
     assert not (out / "results.json").exists()
     assert evaluate(strange, out, strange.data) == 0
     shutil.copy(out / "predictions.parquet", out / "others.parquet")
-    others = ("--readings", f"mine={out / 'others.parquet'}", "--num_resamples=10", "--out", out / "results.json")
+    others = ("--readings", f"mine={out / 'others.parquet'}", "--out", out / "results.json")
     assert strange.run("evaluate", *strange.data, *others) == 0
     assert predict(strange, out, strange.data) == 0
     assert (out / "results.json").exists()  # of other predictions
@@ -115,7 +115,7 @@ def test_another_split_than_test_is_scored_only_where_it_is_asked_for(
     assert evaluate(strange, out, strange.data) == 1
     assert "detector scores samples of train: expected test alone." in capsys.readouterr().err
     assert not (out / "results.json").exists()
-    reading = ("--readings", f"detector={out / 'predictions.parquet'}", "--num_resamples=10")
+    reading = ("--readings", f"detector={out / 'predictions.parquet'}")
     asked = ("--split", "train", "--out", out / "results.json")
     assert strange.run("evaluate", *strange.data, *reading, *asked) == 0
     assert json.loads((out / "results.json").read_text())["settings"]["split"] == "train"

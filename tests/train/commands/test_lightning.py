@@ -104,7 +104,7 @@ def test_fit_predict_evaluate(run, small: Path, tmp_path: Path, capsys: pytest.C
     named = ("--readings", f"full={predictions}", f"full={predictions}", f"mean_lare={tmp_path / 'mean_lare.parquet'}")
     validation = ("--validation", f"mean_lare={tmp_path / 'val' / 'mean_lare.parquet'}")
     capsys.readouterr()
-    assert run("evaluate", *folders, *named, *validation, "--num_resamples=10", "--out", tmp_path / "results.json") == 0
+    assert run("evaluate", *folders, *named, *validation, "--out", tmp_path / "results.json") == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert str(tmp_path) not in json.dumps(results)
     assert results["readings"]["full"]["sources"]["toy"]["n_generated"] == 2
@@ -128,7 +128,7 @@ def test_without_validation_no_accuracy_is_reported_at_a_threshold(
     assert run("predict", "--trainer.accelerator=cpu", *data, "--out", out, "--ckpt_path", last) == 0
     folders = ("--data", tmp_path / "data", "--cache", tmp_path / "cache")
     named = ("--readings", f"full={out / 'predictions.parquet'}")
-    assert run("evaluate", *folders, *named, "--num_resamples=10", "--out", tmp_path / "results.json") == 0
+    assert run("evaluate", *folders, *named, "--out", tmp_path / "results.json") == 0
     results = json.loads((tmp_path / "results.json").read_text())
     block = results["readings"]["full"]["sources"]["toy"]
     assert block["accuracy_at_val_threshold"] is None and block["unsure"] == []

@@ -75,14 +75,15 @@ def test_a_source_called_mean_is_told_from_the_mean() -> None:
     block = {
         "n_real": 2,
         "n_generated": 2,
-        "accuracy": 0.5,
-        "accuracy_at_val_threshold": None,
+        "n_groups": None,
+        "balanced_accuracy_at_val_threshold": None,
+        "share_called_generated": None,
         "average_precision": 0.5,
     }
     block |= {"auroc": 0.5, "auroc_interval": None}
     sources = {"mean": block, "a\nb": block, "(x)": block}
     text = format_results({"readings": {"full": {"sources": sources, "controls": {"x": block}, "mean": block}}})
-    assert [line.split()[1] for line in text.splitlines()[1:]] == ["'mean'", "'a\\nb'", "'(x)'", "(x)", "mean"]
+    assert [line.split()[1] for line in text.splitlines()[1:-1]] == ["'mean'", "'a\\nb'", "'(x)'", "(x)", "mean"]
 
 
 def test_a_matrix_checks_and_counts_a_source_called_all_alone() -> None:

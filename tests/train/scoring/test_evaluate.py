@@ -91,6 +91,46 @@ def test_controls_stand_in_the_generated_place_outside_the_mean() -> None:
     assert result["mean"]["auroc_interval"] is None
 
 
+def test_controls_have_the_share_called_generated_and_no_accuracy() -> None:
+    result = evaluate({"full": _reading(PHOTOS + FAKES + CONTROLS, threshold=0.25)})["readings"]["full"]
+    roundtrip = result["controls"]["vae-roundtrip"]  # reals 0.1 and 0.6, round trips 0.2 and 0.7
+    assert roundtrip["share_called_generated"] == roundtrip["share_of_reals_called_generated"] == 0.5
+    assert roundtrip["share_called_generated_interval"][0] < 0.5 < roundtrip["share_called_generated_interval"][1]
+    assert {roundtrip[name] for name in roundtrip if "accuracy" in name} == {None}
+    assert roundtrip["calibration_error"] is None
+    sd = result["sources"]["sd"]  # reals 0.1 and 0.6, fakes 0.9 and 0.3
+    assert (sd["share_called_generated"], sd["share_of_reals_called_generated"]) == (1.0, 0.5)
+    assert sd["balanced_accuracy_at_val_threshold"] == 0.75
+    unfitted = evaluate({"full": _reading(PHOTOS + FAKES + CONTROLS)})["readings"]["full"]["controls"]["vae-roundtrip"]
+    assert unfitted["share_called_generated"] is unfitted["share_called_generated_interval"] is None
+
+
+def test_balanced_accuracy_does_not_move_with_the_share_of_generated_images() -> None:
+    fakes = [(f"f{i}", 1, "sd", "a", None, 0.2 if i % 4 == 0 else 0.8) for i in range(40)]
+    photos = [(f"r{i}", 0, "real", "a", None, 0.6 if i % 2 == 0 else 0.1) for i in range(40)]
+    many = evaluate({"full": _reading(photos + fakes, threshold=0.5)})["readings"]["full"]["sources"]["sd"]
+    few = evaluate({"full": _reading(photos + fakes[:4], threshold=0.5)})["readings"]["full"]["sources"]["sd"]
+    assert many["balanced_accuracy_at_val_threshold"] == few["balanced_accuracy_at_val_threshold"] == 0.625
+    assert (many["accuracy_at_val_threshold"], few["accuracy_at_val_threshold"]) == (0.625, pytest.approx(23 / 44))
+
+
+def test_intervals_count_groups_of_the_class_that_has_fewer() -> None:
+    rng = np.random.default_rng(1)
+    photos = [(f"r{i}", 0, "real", "a", f"scene-{i % 14}", float(rng.random())) for i in range(56)]
+    fakes = [(f"f{i}", 1, "sd", "a", None, float(rng.random() + 0.2)) for i in range(40)]
+    block = evaluate({"full": _reading(photos + fakes, threshold=0.5)})["readings"]["full"]["sources"]["sd"]
+    assert block["n_groups"] == 14
+    for name in ("auroc", "average_precision", "balanced_accuracy_at_val_threshold"):
+        low, high = block[f"{name}_interval"]
+        assert 0 < low < block[name] < high < 1
+
+
+def test_one_group_has_no_interval() -> None:
+    block = evaluate({"full": _reading(PHOTOS + FAKES)})["readings"]["full"]["sources"]["gan"]
+    assert block["n_groups"] == 1
+    assert block["auroc_interval"] is block["average_precision_interval"] is None
+
+
 def test_intervals_resample_groups_and_contain_the_auroc() -> None:
     rng = np.random.default_rng(0)
     photos = [(f"r{i}", 0, "real", "a", None, float(rng.random())) for i in range(60)]
@@ -113,13 +153,14 @@ def test_differences_are_paired_and_have_an_sd_over_seeds() -> None:
     samples = PHOTOS[:2] + FAKES[:2]
     better = _reading(samples, scores=[[0.1, 0.2, 0.9, 0.8]] * 2)  # AUROC 1
     worse = _reading(samples, scores=[[0.1, 0.6, 0.9, 0.3], [0.1, 0.2, 0.9, 0.8]])  # AUROC 0.75 and 1
-    block = compare_readings(better, worse, num_resamples=50)["sd"]
+    block = compare_readings(better, worse)["sd"]
     assert block["auroc_difference"] == pytest.approx(0.125)
     assert block["sd"] == pytest.approx(np.std([0.25, 0.0], ddof=1))
-    low, high = block["interval"]
-    assert 0 <= low <= 0.125 <= high
-    assert compare_readings(better, better, num_resamples=5)["sd"]["interval"] == [0, 0]
-    assert compare_readings(better, _reading(samples), num_resamples=5)["sd"]["sd"] is None
+    assert block["interval"] is None or block["interval"][0] < 0.125 < block["interval"][1]
+    assert block["n_groups"] == 2
+    same = compare_readings(better, better)["sd"]["interval"]
+    assert same == pytest.approx([0.025**0.5 - 1, 1 - 0.025**0.5])  # two groups say next to nothing
+    assert compare_readings(better, _reading(samples))["sd"]["sd"] is None
     with pytest.raises(ValueError, match="readings of different samples cannot be compared"):
         compare_readings(better, _reading(PHOTOS + FAKES))
 
@@ -137,10 +178,25 @@ def test_scores_that_are_no_probabilities_have_no_accuracy_at_one_half() -> None
 def test_pairs_compare_with_the_own_photograph_and_its_round_trip() -> None:
     # score = -mean LaRE: higher is lower. f0 > r0 and > v0; f1 < r1 and < v1; b0 > r0 but < v0
     pairs = compare_pairs(_reading(PHOTOS + FAKES + CONTROLS))
-    assert pairs["sd"] == {"lower_than_photo": 0.5, "lower_than_roundtrip": 0.5, "n": 2}
-    assert pairs["blur"] == {"lower_than_photo": 1.0, "lower_than_roundtrip": 0.0, "n": 1}
-    assert pairs["vae-roundtrip"] == {"lower_than_photo": 1.0, "lower_than_roundtrip": None, "n": 2}
+    figures = ("lower_than_photo", "lower_than_roundtrip", "n", "n_groups")
+    assert [pairs["sd"][name] for name in figures] == [0.5, 0.5, 2, 2]
+    assert [pairs["blur"][name] for name in figures] == [1.0, 0.0, 1, 1]
+    assert [pairs["vae-roundtrip"][name] for name in figures] == [1.0, None, 2, 2]
+    assert pairs["blur"]["lower_than_photo_interval"] is None  # one scene
     assert "gan" not in pairs
+
+
+def test_shares_of_pairs_have_intervals_by_scene() -> None:
+    scores = [0.9 if i < 37 else 0.1 for i in range(50)]  # 74 % lie above their photograph
+    photos = [(f"r{i}", 0, "real", "a", None, 0.5) for i in range(50)]
+    alone = [(f"f{i}", 1, "sd", "a", f"r{i}", score) for i, score in enumerate(scores)]
+    found = compare_pairs(_reading(photos + alone))["sd"]
+    assert found["n_groups"] == 50
+    assert found["lower_than_photo_interval"] == pytest.approx([0.60, 0.84], abs=0.015)
+    four = [(f"{key}-{k}", *rest) for key, *rest in alone for k in range(4)]
+    again = compare_pairs(_reading(photos + four))["sd"]
+    assert (again["n"], again["n_groups"]) == (200, 50)
+    assert again["lower_than_photo_interval"] == pytest.approx(found["lower_than_photo_interval"])
 
 
 def test_pairs_without_round_trips_or_photographs() -> None:

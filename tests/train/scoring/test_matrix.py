@@ -35,7 +35,7 @@ def test_one_seed_has_no_deviation_and_all_sources_no_diagonal() -> None:
 
 def test_the_table_has_a_line_a_row() -> None:
     lines = format_matrix(add_up(SCORED)).splitlines()
-    assert lines[0] == "accuracy at 0.5"
+    assert lines[0] == "balanced accuracy at the threshold from validation"
     assert lines[1].split() == ["trained", "on", "\\", "tested", "on", "a", "b", "mean"]
     assert lines[2].split() == ["a", "0.950", "±0.071", "0.550", "±0.071", "0.750", "±0.000"]
     assert lines[5].split() == ["mean", "of", "the", "diagonal", "0.925", "±0.106"]
