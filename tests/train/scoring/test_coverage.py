@@ -134,15 +134,15 @@ def test_intervals_of_200_groups_hold_the_true_value(design: Design) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n_groups", [6, 14, 30])
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
-def test_equal_readings_rarely_differ_and_differences_are_never_overstated(design: Design) -> None:
-    for n_groups in (6, 14, 30):
-        for auroc in AUROCS:
-            found = simulate(design, n_groups, (auroc, auroc), 200)
-            assert min(coverage for coverage, *_ in found.values()) >= 0.91, (n_groups, auroc, found)
-        found = simulate(design, n_groups, (0.97, 0.9), 200)
-        for coverage, below, _ in found.values():  # what misses lies below: nothing is called better that is not
-            assert 1 - coverage - below <= 0.05, (n_groups, found)
+def test_intervals_of_differences_hold_the_true_one_and_are_rarely_beyond_it(design: Design, n_groups: int) -> None:
+    """Beyond it means a difference that is overstated: a better reading that is not."""
+    for aurocs in ((0.6, 0.6), (0.9, 0.9), (0.97, 0.97), (0.9, 0.8), (0.97, 0.9)):
+        found = simulate(design, n_groups, aurocs, 200)
+        for coverage, below, _ in found.values():
+            assert coverage >= 0.92, (aurocs, found)
+            assert 1 - coverage - below <= 0.05, (aurocs, found)
 
 
 @pytest.mark.slow

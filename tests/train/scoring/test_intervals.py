@@ -103,9 +103,16 @@ def test_a_share_of_all_or_none_is_the_exact_binomial_interval() -> None:
     assert nothing.interval == pytest.approx((0.0, 1 - exact.low))
 
 
-def test_difference_interval_is_a_t_interval_within_its_limits() -> None:
-    assert difference_interval(0.03, 0.01, 30) == pytest.approx(t_interval(0.03, 0.01, 29))
-    assert difference_interval(0.03, 0.01, 30, degrees=4) == pytest.approx(t_interval(0.03, 0.01, 4))
+@pytest.mark.parametrize(("n_groups", "degrees"), [(30, None), (14, None), (30, 4)])
+def test_difference_interval_is_a_t_interval_that_reaches_further_away_from_zero(
+    n_groups: int, degrees: int | None
+) -> None:
+    plain = t_interval(0.03, 0.01, degrees or n_groups - 1)
+    far = (0.03 * n_groups + 0.5) / (n_groups + 0.5) - 0.03
+    assert plain is not None
+    expected = plain[0], plain[1] + far
+    assert difference_interval(0.03, 0.01, n_groups, degrees) == pytest.approx(expected)
+    assert difference_interval(-0.03, 0.01, n_groups, degrees) == pytest.approx((-expected[1], -expected[0]))
     assert difference_interval(0.5, 0.3, 2) == (-1.0, 1.0)
 
 
