@@ -9,7 +9,9 @@ from cache_schema import Cache, Dataset, DatasetError, write_dataset
 from tests.samples import make_sample
 from tests.train.packed import extract, module
 from train.__main__ import main
+from train.commands.matrix import run_matrix
 from train.record import describe_training
+from train.scoring.matrix import format_matrix
 
 
 @pytest.fixture
@@ -50,3 +52,18 @@ def test_an_evaluation_refuses_divided_groups_or_prints_them(
     shown = "4 of 12 groups lie in several splits: scene-1 (1 in train, 1 in test)"
     assert shown in capsys.readouterr().out.splitlines()[1]
     assert shown in json.loads((tmp_path / "results.json").read_text())["settings"]["divided_groups"]
+
+
+def test_a_matrix_refuses_divided_groups_or_prints_them(
+    divided: tuple[Dataset, Cache], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset, cache = divided
+    (tmp_path / "recipe.yaml").write_text("data: {batch_size: 2}\n")
+    settings = {"recipe": [str(tmp_path / "recipe.yaml")], "data": str(dataset.folder), "cache": str(cache.folder)}
+    settings |= {"out": str(tmp_path / "out"), "dry_run": True}
+    with pytest.raises(DatasetError, match=r"--fit_args=--data.allow_divided_groups=true goes on"):
+        run_matrix(**settings)
+    run_matrix(**settings, fit_args="--data.allow_divided_groups=true")
+    assert "scores count images that were trained on" in caplog.text
+    text = format_matrix({"settings": {"divided_groups": "4 of 12"}, "rows": [], "columns": [], "metrics": {}})
+    assert text == "scores count images that were trained on: 4 of 12\n"

@@ -23,6 +23,7 @@ import yaml
 from cache_schema import (
     Dataset,
     check_dataset,
+    check_whole_groups,
     claim,
     file_name,
     open_cache,
@@ -79,6 +80,7 @@ def run_matrix(
     Raises:
         ValueError: If a setting makes no sense, a source lacks a class in a split that is needed, or the folder holds
             runs of other settings.
+        DatasetError: If groups are divided between splits, unless `fit_args` or the recipe allow it.
         CalledProcessError: If a run fails; its own message stands above.
     """
     caches = [cache] if isinstance(cache, str) else list(cache)
@@ -90,11 +92,14 @@ def run_matrix(
     recipes = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in recipe]
     given = shlex.split(fit_args)
     check_rows(index, rows, str(_find_setting(recipes, given, "data", "predict_split", "test")))
+    allowed = str(_find_setting(recipes, given, "data", "allow_divided_groups", False)).lower() == "true"
+    divided = check_whole_groups(dataset, allowed=allowed, flag="--fit_args=--data.allow_divided_groups=true")
     settings = {
         "recipe": recipes,
         "fit_args": given,
         "dataset_id": dataset.dataset_id,
         "caches": [_describe_cache(folder, dataset) for folder in caches],
+        **({"divided_groups": divided} if divided else {}),
     }
     folder = Path(out)
     num_epochs = max(1, int(_find_setting(recipes, given, "trainer", "max_epochs", LIGHTNINGS_EPOCHS)))

@@ -155,6 +155,8 @@ def _mean_and_sd(seeds: np.ndarray) -> dict[str, float | None]:
 def format_matrix(matrix: Mapping[str, Any]) -> str:
     """matrix.json as text tables, one a metric: trained on the row, tested on the column."""
     lines, rows = [], [shown(name) for name in matrix["rows"]]
+    if divided := matrix.get("settings", {}).get("divided_groups"):
+        lines.append(f"scores count images that were trained on: {shown(divided, None)}")
     columns = [*(repr(name) if name == "mean" else shown(name) for name in matrix["columns"]), "mean"]
     first = max(len(name) for name in [*rows, CORNER])
     widths = [max(len(name), 11) for name in columns]
