@@ -9,14 +9,9 @@ import numpy as np
 
 from experiments.answers.answer import Answer, Chart, Table, capitalize, format_cell
 from experiments.answers.readings import MEAN, SPLITS, SPREAD, TITLES, make_curve, value_cells
+from experiments.answers.rule import MARGIN, RULE, Comparison, Verdict, judge, negate
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import (
-    RULE,
-    compare_all,
-    describe_difference,
-    judge,
-    state_verdicts,
-)
+from experiments.answers.verdicts import compare_all, describe_difference, state_verdicts
 from experiments.study.fits import Work, fit_each
 from experiments.study.names import ensemble_caches
 from experiments.study.settings import Scored, score, subtract_means, summarize
@@ -66,8 +61,9 @@ def numbers(study: Study, caches: Mapping[int, str], scored: Mapping[str, BySize
         "default": study.config.ensemble_size,
         "correlations": {e: float(np.corrcoef(values, means[max(means)])[0, 1]) for e, values in means.items()},
         "giga_macs": load_giga_macs(study.config.caches / COSTS_NAME, list(caches)),
-        "smallest_not_worse_on_validation": {reading: find_smallest(by_size) for reading, by_size in scored.items()},
-        "gains": {reading: compare_with_fewest(by_size) for reading, by_size in scored.items()},
+        "margin": study.config.margin,
+        "gains": {reading: compare_with(by_size, min(by_size)) for reading, by_size in scored.items()},
+        "less_largest": {reading: compare_with(by_size, max(by_size)) for reading, by_size in scored.items()},
         "readings": summarize(named),
     }
 
@@ -85,16 +81,52 @@ def load_giga_macs(file: Path, sizes: list[int]) -> dict[int, float | None]:
     return {e: (costs["vae_encoder"] + e * costs["unet"]) / 1e9 for e in sizes}
 
 
-def compare_with_fewest(scored: BySize) -> dict[int, dict[str, Any]]:
-    """Ensemble size → split → mean AUROC over the image sources less the mean AUROC of the smallest ensemble."""
-    fewest = min(scored)
-    return {e: subtract_means(each, scored[fewest]) for e, each in scored.items() if e != fewest}
+def compare_with(scored: BySize, size: int) -> dict[int, dict[str, Any]]:
+    """Ensemble size → split → mean AUROC over the image sources less that of another size."""
+    return {e: subtract_means(each, scored[size]) for e, each in scored.items() if e != size}
 
 
-def find_smallest(scored: BySize) -> int:
-    """The smallest ensemble that the largest is not significantly better than, on validation."""
-    largest = scored[max(scored)]
-    return min(e for e, each in scored.items() if judge(subtract_means(largest, each)["validation"]) < 1)
+Key = tuple[str, ...]
+"""Of a comparison: "gain", reading; "enough", reading, ensemble size."""
+
+
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes: largest with smallest on the test, each with the largest on validation."""
+    fewest, largest = find_ends(found)
+    compared: dict[Key, Comparison] = {}
+    for reading, by_size in found["gains"].items():
+        pair = aurocs_of(found, reading, largest, fewest, "test")
+        compared["gain", reading] = Comparison(by_size[largest]["test"], aurocs=pair)
+        for e, value in get_less_largest(found, reading).items():
+            pair = aurocs_of(found, reading, e, largest, "validation")
+            compared["enough", reading, e] = Comparison(value, aurocs=pair, margin=get_margin(found))
+    return compared
+
+
+def get_margin(found: Numbers) -> float:
+    """Within which AUROCs are equally good; older answers do not tell it."""
+    return float(found.get("margin", MARGIN))
+
+
+def get_less_largest(found: Numbers, reading: str) -> dict[str, Any]:
+    """Ensemble size → AUROC less that of the largest, on validation; older answers have the smallest size alone."""
+    if "less_largest" in found:
+        return {e: by["validation"] for e, by in found["less_largest"][reading].items()}
+    fewest, largest = find_ends(found)
+    return {fewest: negate(found["gains"][reading][largest]["validation"])}
+
+
+def aurocs_of(found: Numbers, reading: str, one: str, other: str, split: str) -> tuple[Any, Any]:
+    """Mean AUROCs of two ensemble sizes."""
+    ours, theirs = (found["readings"][split][name_setting(reading, e)][MEAN]["auroc"] for e in (one, other))
+    return ours, theirs
+
+
+def find_enough(found: Numbers) -> dict[str, str | None]:
+    """Reading → the smallest ensemble that is shown to be as good as the largest on validation; None: none is."""
+    judged = judge(compare(found))
+    enough = {r: [k[2] for k in judged if k[:2] == ("enough", r) and judged[k].is_as_good] for r in found["gains"]}
+    return {reading: min(sizes, key=int, default=None) for reading, sizes in enough.items()}
 
 
 def find_ends(found: Numbers) -> tuple[str, str]:
@@ -105,43 +137,40 @@ def find_ends(found: Numbers) -> tuple[str, str]:
 
 def headline(found: Numbers) -> str:
     """Whether the largest ensemble is better than the smallest."""
-    fewest, largest = find_ends(found)
-    compared = {name_setting(reading, largest): by[largest]["test"] for reading, by in found["gains"].items()}
-    if not any(judge(gain) for gain in compared.values()):
+    (fewest, largest), judged = find_ends(found), judge(compare(found))
+    verdicts = {name_setting(reading, largest): judged["gain", reading] for reading in found["gains"]}
+    if set(verdicts.values()) == {Verdict.SAME}:
         return f"Nothing significant: no reading's AUROC differs significantly between e = {fewest} and e = {largest}."
-    return f"{capitalize(state_verdicts(compared, f'e = {fewest}'))}."
-
-
-def judge_default(found: Numbers) -> int:
-    """−1 the default ensemble is smaller than what validation calls enough, 1 larger, 0 as large."""
-    needed, default = max(found["smallest_not_worse_on_validation"].values()), found["default"]
-    return int(default > needed) - int(default < needed)
+    return f"{capitalize(state_verdicts(verdicts, f'e = {fewest}'))}."
 
 
 def finding(found: Numbers) -> str:
     """What more draws do not give, and give, on the test images, and how many validation calls enough."""
-    fewest, largest = find_ends(found)
+    (fewest, largest), judged = find_ends(found), judge(compare(found))
     compared = [
-        (name_setting(reading, largest), f"e = {fewest}", by_size[largest]["test"])
+        (name_setting(reading, largest), f"e = {fewest}", by_size[largest]["test"], judged["gain", reading])
         for reading, by_size in found["gains"].items()
-    ]
-    words = {-1: "is too small", 0: "is as small as it can be", 1: "is larger than needed"}
-    enough = [
-        f"- {capitalize(TITLES[reading])}: the smallest ensemble that e = {largest} is not significantly better than "
-        f"on validation is e = {e}."
-        for reading, e in found["smallest_not_worse_on_validation"].items()
     ]
     return "\n".join(
         [
             f"The largest ensemble, e = {largest}, against the smallest, e = {fewest}, by mean AUROC over the image "
             "sources on the test:",
             *compare_all(compared),
-            f"By validation the default e = {found['default']} {words[judge_default(found)]}.",
-            *enough,
-            f"The mean LaRE of an image at e = {fewest} and at e = {largest} has a correlation of "
-            f"{format_cell(found['correlations'][fewest])}.",
+            f"On validation, as good as e = {largest}, which is within ±{get_margin(found):g} of its AUROC:",
+            *(_tell_enough(found, reading, e) for reading, e in find_enough(found).items()),
+            f"The default is e = {found['default']}. The mean LaRE of an image at e = {fewest} and at e = {largest} "
+            f"has a correlation of {format_cell(found['correlations'][fewest])}.",
         ]
     )
+
+
+def _tell_enough(found: Numbers, reading: str, enough: str | None) -> str:
+    if enough is not None:
+        return f"- {capitalize(TITLES[reading])}: e = {enough} is enough."
+    judged = judge(compare(found))
+    if Verdict.FEW_SEEDS in (judged[key] for key in judged if key[:2] == ("enough", reading)):
+        return f"- {capitalize(TITLES[reading])}: {Verdict.FEW_SEEDS}."
+    return f"- {capitalize(TITLES[reading])}: no smaller ensemble is shown to be."
 
 
 def tables(found: Numbers) -> Iterator[Table]:
@@ -172,7 +201,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             for reading, by_size in gains.items()
             for split in SPLITS
         ),
-        f"Mean over the image sources, paired; 95 % interval by group. {RULE}",
+        f"Mean over the image sources, paired. {RULE}",
     )
 
 

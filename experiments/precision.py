@@ -10,8 +10,9 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from cache_schema import FULL_MANTISSA_BITS, Dataset, open_cache
 from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize
 from experiments.answers.readings import MEAN, SPLITS, TITLES, value_cells
+from experiments.answers.rule import MARGIN, RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import RULE, describe_difference, judge
+from experiments.answers.verdicts import describe_difference, group_verdicts, join_names
 from experiments.study.config import StudyConfig
 from experiments.study.fits import Work, fit_each
 from experiments.study.names import VARIANTS, cache_name
@@ -103,7 +104,7 @@ def numbers(study: Study, folders: Mapping[str, Path], scored: Mapping[str, Mapp
         "rank_correlations": {
             title: float(spearmanr(values, means[FULL]).statistic) for title, values in means.items()
         },
-        "smallest_not_worse_on_validation": find_smallest(losses),
+        "margin": study.config.margin,
         "losses": losses,
         "readings": summarize(named),
     }
@@ -121,73 +122,78 @@ def measure_bytes(cache: Path, data: Path) -> float:
     return sum(opened.path(name).stat().st_size for name in opened.shards()) / rows
 
 
-Losses = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Reading → title of a precision → split → mean AP over the image sources less the mean AP of float32."""
+Key = tuple[str, str]
+"""Of a comparison: reading, title of a precision."""
 
 
-def is_as_good(losses: Losses, title: str, split: str = "validation") -> bool:
-    """Whether a precision is significantly worse than float32 by none of the readings."""
-    return all(judge(by_title[title][split]) >= 0 for by_title in losses.values())
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes: AP of each precision less AP of float32, on validation."""
+    margin, known = float(found.get("margin", MARGIN)), found["readings"]["validation"]
+    return {
+        (reading, title): Comparison(
+            by_split["validation"],
+            aurocs=tuple(known[name_setting(reading, each)][MEAN]["auroc"] for each in (title, FULL)),  # type: ignore[arg-type]
+            margin=margin,
+        )
+        for reading, by_title in found["losses"].items()
+        for title, by_split in by_title.items()
+    }
 
 
-def find_smallest(losses: Losses) -> str:
-    """The precision with the fewest stored bits that, as all with more, is not significantly worse on validation."""
+def find_smallest(judged: Mapping[Key, Verdict], reading: str) -> str:
+    """The precision with the fewest stored bits that, as all with more, is as good as float32 on validation."""
     smallest = FULL
-    for title in next(iter(losses.values())):
-        if title == BFLOAT:
-            continue
-        if not is_as_good(losses, title):
-            break
-        smallest = title
+    for (name, title), verdict in judged.items():
+        if name == reading and title != BFLOAT:
+            if not verdict.is_as_good:
+                break
+            smallest = title
     return smallest
 
 
-def find_worse(losses: Losses) -> list[str]:
-    """The precisions that are significantly worse than float32 on validation."""
-    return [title for title in next(iter(losses.values())) if not is_as_good(losses, title)]
-
-
 def headline(found: Numbers) -> str:
-    """The smallest precision, and whether bfloat16 models will do."""
-    smallest, losses = found["smallest_not_worse_on_validation"], found["losses"]
-    stored = "Maps have to be stored as float32"
-    if smallest != FULL:
-        stored = f"The smallest precision that is not significantly worse than float32 is {smallest}"
-    if not has_bfloat(losses):
-        return f"{stored}."
-    return f"{stored}; the models {'may' if is_as_good(losses, BFLOAT) else 'may not'} run in bfloat16."
-
-
-def has_bfloat(losses: Losses) -> bool:
-    """Whether bfloat16 models were compared: not where all maps are of such models."""
-    return BFLOAT in next(iter(losses.values()))
+    """The smallest precision that each reading is shown to need, and whether bfloat16 models will do."""
+    judged = judge(compare(found))
+    texts = []
+    for reading in found["losses"]:
+        smallest, all_of = find_smallest(judged, reading), [judged[key] for key in judged if key[0] == reading]
+        if set(all_of) == {Verdict.FEW_SEEDS}:
+            texts.append(f"{TITLES[reading]}: {Verdict.FEW_SEEDS}")
+        elif smallest == FULL:
+            texts.append(f"{TITLES[reading]}: no stored precision is shown to be as good as float32")
+        else:
+            bfloat = judged.get((reading, BFLOAT))
+            models = "" if bfloat is None else f", {BFLOAT} {'too' if bfloat.is_as_good else 'is not shown to be'}"
+            texts.append(f"{TITLES[reading]}: {smallest} is as good as float32{models}")
+    return f"{capitalize('; '.join(texts))}."
 
 
 def finding(found: Numbers) -> str:
-    """What is worse than float32, what the fewest bits save, whether the default will do, and the test figures."""
-    losses, sizes, smallest = found["losses"], found["bytes_a_map"], found["smallest_not_worse_on_validation"]
-    default, worse = name_bits(ALL_BITS), find_worse(losses)
+    """Each reading's verdicts on validation, what the fewest bits save, and the test figures."""
+    losses, sizes, judged = found["losses"], found["bytes_a_map"], judge(compare(found))
     lines = [
-        f"Significantly worse than float32 on validation: {'; '.join(worse)}."
-        if worse
-        else "No precision is significantly worse than float32 on validation."
+        "AP of each precision against float32, on validation. Equally good is within "
+        f"±{float(found.get('margin', MARGIN)):g}:"
     ]
-    if smallest == FULL:
-        lines.append(f"Maps have to be stored as float32: the default, {default}, is significantly worse.")
-    else:
-        lines.append(
-            f"The smallest precision that is not significantly worse is {smallest}: {sizes[smallest]:,.0f} bytes a map "
-            f"against {sizes[FULL]:,.0f} of float32."
-        )
-        if smallest != default:
+    for reading in losses:
+        verdicts = {title: verdict for (name, title), verdict in judged.items() if name == reading}
+        for verdict, titles in group_verdicts(verdicts).items():
+            lines.append(f"- {capitalize(TITLES[reading])}: {verdict}: {join_names(titles)}.")
+    default = name_bits(ALL_BITS)
+    shown = {}
+    for reading in losses:
+        smallest = find_smallest(judged, reading)
+        if smallest != FULL:
+            shown[reading] = smallest
             lines.append(
-                f"The default, {default}, is not significantly worse either, and has {sizes[default]:,.0f} bytes."
+                f"- The fewest bits that are as good for {TITLES[reading]}: {smallest}, {sizes[smallest]:,.0f} bytes a "
+                f"map. The default, {default}, has {sizes[default]:,.0f}, float32 {sizes[FULL]:,.0f}."
             )
-    shown = [title for title in (smallest, BFLOAT) if title in next(iter(losses.values()))]
-    for title in shown:
-        for reading, by_title in losses.items():
-            test = describe_difference(by_title[title]["test"])
-            lines.append(f"- {capitalize(TITLES[reading])}, {title}: AP on the test images less AP of float32 {test}.")
+    for reading, by_title in losses.items():
+        for title in dict.fromkeys((shown.get(reading, default), BFLOAT)):
+            if title in by_title:
+                test = describe_difference(by_title[title]["test"])
+                lines.append(f"- {capitalize(TITLES[reading])}, {title}: AP on the test less AP of float32 {test}.")
     return "\n".join(lines)
 
 
@@ -217,7 +223,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             (title, *(describe_difference(by_title[title][split]) for by_title in losses.values() for split in SPLITS))
             for title in next(iter(losses.values()))
         ),
-        f"Mean over the image sources, paired; 95 % interval by group. {RULE}",
+        f"Mean over the image sources, paired. {RULE}",
     )
 
 

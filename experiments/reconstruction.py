@@ -8,14 +8,13 @@ import pyarrow.compute as pc
 
 from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize, with_interval
 from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, list_sources, value_cells
+from experiments.answers.rule import RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import (
-    RULE,
     compare_all,
     describe_difference,
     describe_value,
     join_names,
-    side_of,
     state_verdicts,
 )
 from experiments.study.comparisons import subtract
@@ -39,6 +38,8 @@ METHODS = {
 }
 """Of stage 1's `method` → for people."""
 READINGS = {"mean_lare": "mean of the map", "map_only": "detector, map only", "full": "detector, image + map"}
+Key = tuple[str, str, str]
+"""Of a comparison: "difference", reading, method; "chance", method, image source."""
 BENCH = "python -m bench --measures reconstruction"
 LIMITS = (
     "All errors come from one model; another model may suit another method better. DIRE's own detector sees images of "
@@ -164,12 +165,27 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
     return shares
 
 
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes: each method with LaRE, and each mean error with chance."""
+    test, compared = found["readings"]["test"], dict[Key, Comparison]()
+    for reading, by_method in found["differences"].items():
+        for method, by_source in by_method.items():
+            one, other = (test[name_setting(reading, each)][MEAN]["auroc"] for each in (method, LARE))
+            compared["difference", reading, method] = Comparison(by_source[MEAN], aurocs=(one, other))
+    for method in METHODS:
+        scores = test[name_setting("mean_lare", method)]
+        for source in list_sources(scores):
+            compared["chance", method, source] = Comparison(scores[source]["auroc"], 0.5)
+    return compared
+
+
 def headline(found: Numbers) -> str:
     """The verdicts of the detector that sees the map alone, and the range of costs."""
-    compared = {METHODS[m]: by_source[MEAN] for m, by_source in found["differences"]["map_only"].items()}
+    judged = judge(compare(found))
+    verdicts = {METHODS[m]: judged["difference", "map_only", m] for m in found["differences"]["map_only"]}
     costs = [ratio for method, ratio in compute_cost_ratios(found).items() if method != LARE]
-    verdicts = state_verdicts(compared, "LaRE")
-    return f"By the map alone, {verdicts}; the cost is {min(costs):.1f} to {max(costs):.1f} times LaRE's."
+    against = state_verdicts(verdicts, "LaRE")
+    return f"By the map alone, {against}; the cost is {min(costs):.1f} to {max(costs):.1f} times LaRE's."
 
 
 def compute_cost_ratios(found: Numbers) -> dict[str, float]:
@@ -179,10 +195,12 @@ def compute_cost_ratios(found: Numbers) -> dict[str, float]:
 
 def finding(found: Numbers) -> str:
     """Against LaRE reading by reading, what is inverted, the choice of validation, pairs, and cost."""
-    lines = ["Test AUROC, mean over the image sources, against LaRE:"]
+    lines, judged = ["Test AUROC, mean over the image sources, against LaRE:"], judge(compare(found))
     for reading, by_method in found["differences"].items():
-        rows = [(name_setting(reading, m), METHODS[LARE], by_source[MEAN]) for m, by_source in by_method.items()]
-        lines += compare_all(rows)
+        lines += compare_all(
+            (name_setting(reading, m), METHODS[LARE], by_source[MEAN], judged["difference", reading, m])
+            for m, by_source in by_method.items()
+        )
     lines += [*_tell_inverted(found), *_tell_choices(found), *_tell_shares(found["lower_than_own_roundtrip"])]
     lines.append(f"Cost of LaRE: {found['giga_macs'][LARE]:.3g} GMAC an image.")
     ratios = compute_cost_ratios(found)
@@ -194,12 +212,10 @@ def finding(found: Numbers) -> str:
 
 def find_inverted(found: Numbers) -> dict[str, list[str]]:
     """Method → image sources whose AUROC of the mean error is significantly below 0.5, where there are such."""
-    inverted = {}
-    for method in METHODS:
-        scores = found["readings"]["test"][name_setting("mean_lare", method)]
-        sources = [s for s in list_sources(scores) if side_of(scores[s]["auroc"]["interval"], 0.5) == -1]
-        if sources:
-            inverted[method] = sources
+    inverted: dict[str, list[str]] = {}
+    for key, verdict in judge(compare(found)).items():
+        if key[0] == "chance" and verdict is Verdict.WORSE:
+            inverted.setdefault(key[1], []).append(key[2])
     return inverted
 
 
@@ -276,7 +292,7 @@ def _tabulate_differences(differences: Numbers) -> Table:
         for reading, by_method in differences.items()
         for method, by_source in by_method.items()
     )
-    note = f"Test images, paired; 95 % interval by group. {RULE}"
+    note = f"Test images, paired. {RULE}"
     return Table("AUROC less AUROC of LaRE", ("reading", "method", *sources), rows, note)
 
 

@@ -10,16 +10,9 @@ import pyarrow.compute as pc
 from cache_schema import Dataset, file_name
 from experiments.answers.answer import Answer, Picture, Table, capitalize
 from experiments.answers.readings import name_source
+from experiments.answers.rule import RULE, Comparison, Value, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import (
-    RULE,
-    Value,
-    compare_all,
-    describe_difference,
-    describe_value,
-    join_names,
-    judge,
-)
+from experiments.answers.verdicts import compare_all, describe_difference, describe_value, join_names
 from experiments.study.comparisons import Scores, score_sources
 from experiments.study.fits import Fit, Work
 from experiments.study.names import run_name
@@ -59,10 +52,12 @@ def numbers(readings: Mapping[str, Reading], together: str = ALL) -> dict[str, A
         readings: Trained on → scores of the test images.
         together: The row that is trained on all sources.
     """
+    scores = {row: score_sources(reading) for row, reading in readings.items()}
     return {
         "together": together,
         "matrix": add_up({row: score_each_seed(reading) for row, reading in readings.items()}, together),
-        "own_less_other": compare_with_own({row: score_sources(reading) for row, reading in readings.items()}),
+        "own_less_other": compare_with_own(scores),
+        "aurocs": list_aurocs(scores),
         "real_images_and_controls": {row: score_others(reading) for row, reading in readings.items()},
     }
 
@@ -107,6 +102,14 @@ def compare_with_own(scores: Mapping[str, Scores]) -> dict[str, dict[str, Any]]:
         }
         for column, tested in ((row, name_source(row)) for row in scores)
         if tested in scores[column] and len(scores) > 1  # not the row of all, nor a source without test images
+    }
+
+
+def list_aurocs(scores: Mapping[str, Scores]) -> dict[str, dict[str, Any]]:
+    """Tested on → trained on → AUROC, of the sources that are trained on too."""
+    tested = {row: name_source(row) for row in scores if name_source(row) in scores[row]}
+    return {
+        column: {row: each[name]["auroc"].describe() for row, each in scores.items()} for column, name in tested.items()
     }
 
 
@@ -160,26 +163,45 @@ def name_together(found: Numbers) -> str:
     return str(found.get("together", ALL))
 
 
+def compare(found: Numbers) -> dict[tuple[str, str], Comparison]:
+    """All comparisons that the answer makes: (trained on, tested on) → the tested source's own detector less this."""
+    aurocs, compared = found.get("aurocs", {}), {}
+    for (row, column), gap in (list_gaps(found, of_all=False) | list_gaps(found, of_all=True)).items():
+        by_row = aurocs.get(column)
+        compared[row, column] = Comparison(gap, aurocs=by_row and (by_row[column], by_row[row]))
+    return compared
+
+
 def headline(found: Numbers) -> str:
     """How often a source's own detector is the better one."""
-    verdicts = [judge(gap) for gap in list_gaps(found, of_all=False).values()]
+    judged = judge(compare(found))
+    verdicts = [judged[key] for key in list_gaps(found, of_all=False)]
     if not verdicts:
         return "Only one image source can be trained on."
-    words = {-1: "significantly better", 0: "not significantly different", 1: "significantly worse"}
-    counts = [f"{words[v]} in {verdicts.count(v)} of {len(verdicts)} cases" for v in words if v in verdicts]
+    words = {each: each.value for each in Verdict}
+    words |= {Verdict.BETTER: Verdict.WORSE.value, Verdict.WORSE: Verdict.BETTER.value}
+    words[Verdict.SAME] = "not significantly different"
+    order = [Verdict.BETTER, *(each for each in Verdict if each is not Verdict.BETTER)]
+    if set(verdicts) == {Verdict.FEW_SEEDS}:
+        return f"A detector of another source against a source's own detector: {Verdict.FEW_SEEDS}."
+    counts = [f"{words[v]} in {verdicts.count(v)} of {len(verdicts)} cases" for v in order if v in verdicts]
     return f"Against a source's own detector, a detector of another source is {join_names(counts)}."
 
 
 def finding(found: Numbers) -> str:
     """What is lost on another source, what training on all gives, and what VAE reconstructions are taken for."""
-    lines = [headline(found)]
+    lines, judged = [headline(found)], judge(compare(found))
     gaps = list_gaps(found, of_all=False)
-    lines += compare_all([(f"On {c}, a detector of {c}", f"a detector of {r}", gap) for (r, c), gap in gaps.items()])
+    lines += compare_all(
+        (f"On {c}, a detector of {c}", f"a detector of {r}", gap, judged[r, c]) for (r, c), gap in gaps.items()
+    )
     lines += _tell_means(found["matrix"])
     together = list_gaps(found, of_all=True)
     if together:
         lines.append("A detector of one source against a detector of all sources together:")
-    lines += compare_all([(f"On {c}, a detector of {c}", "a detector of all", gap) for (_, c), gap in together.items()])
+    lines += compare_all(
+        (f"On {c}, a detector of {c}", "a detector of all", gap, judged[r, c]) for (r, c), gap in together.items()
+    )
     return "\n".join([*lines, *_tell_roundtrips(found["real_images_and_controls"])])
 
 
@@ -236,7 +258,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             "AUROC of the tested source's own detector less AUROC of the row's detector",
             (CORNER, *own),
             tuple((r, *(describe_difference(by[r]) if r in by else None for by in own.values())) for r in rows),
-            f"Paired on the same test images; 95 % interval by group. {RULE}",
+            f"Paired on the same test images. {RULE}",
         )
     yield _tabulate_others("Share called generated", others, "called", "At the threshold from validation")
     controls = _tabulate_others("Controls: AUROC", others, "auroc", "Against the real images of the control's subset")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.answers.answer import Answer, Chart, Picture, Table
+from experiments.answers.older import add_seeds, update_tables
 
 Numbers = Mapping[str, Any]
 """`Answer.numbers` as JSON holds them: keys are strings, sequences are lists."""
@@ -58,14 +59,15 @@ class Telling:
         return self.retell(untold)
 
     def retell(self, answer: Answer) -> Answer:
-        """The answer in the words of today; its numbers, settings and pictures as they are."""
-        found = answer.numbers
+        """The answer in the words and by the rule of today; its figures, settings and pictures as they are."""
+        found = add_seeds(answer.numbers, answer.settings.get("num_seeds"))
         return replace(
             answer,
+            numbers=found,
             question=self.question,
             limits=self.limits,
             headline=self.headline(found),
             finding=self.finding(found),
-            tables=answer.tables if self.tables is None else tuple(self.tables(found)),
+            tables=update_tables(answer.tables) if self.tables is None else tuple(self.tables(found)),
             charts=answer.charts if self.charts is None else tuple(self.charts(found)),
         )

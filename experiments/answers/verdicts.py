@@ -1,24 +1,18 @@
-"""Which of two settings is better: decided by one rule and said in one form, from plain values."""
+"""Verdicts and values in words: one form for all answers. `experiments.answers.rule` decides."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from experiments.answers.answer import capitalize, with_interval
+from experiments.answers.rule import ORDER, Value, Verdict, count_seeds, whole_interval
 
-Value = Mapping[str, Any]
-"""A metric or a difference as JSON holds it: "mean", "interval" (two ends, or None), "sd" (of seeds; None for one)."""
-RULE = (
-    "A difference is significant where its whole 95 % interval lies on one side of 0 and it is larger than its "
-    "standard deviation over seeds."
-)
-WORDS = {-1: "significantly worse", 0: "no significant difference", 1: "significantly better"}
-"""Verdict of `judge` → how it is said; in this order, what failed first."""
-
-
-def judge(difference: Value) -> int:
-    """1 better, −1 worse, 0 no significant difference, by `RULE`."""
-    is_beyond_seeds = abs(difference["mean"]) > (difference["sd"] or 0)
-    return side_of(difference["interval"], 0) if is_beyond_seeds else 0
+CHANCE_WORDS = {
+    Verdict.WORSE: "inverted (significantly below chance)",
+    Verdict.SAME: "consistent with chance",
+    Verdict.FEW_SEEDS: Verdict.FEW_SEEDS.value,
+    Verdict.NOT_KNOWN: Verdict.NOT_KNOWN.value,
+    Verdict.BETTER: "significantly above chance",
+}
+"""Verdict on an AUROC against 0.5 → how it is said; what failed comes first."""
 
 
 def side_of(interval: Sequence[float] | None, level: float) -> int:
@@ -28,9 +22,9 @@ def side_of(interval: Sequence[float] | None, level: float) -> int:
     return 1 if interval[0] > level else -1
 
 
-def group_verdicts(verdicts: Mapping[str, int]) -> dict[int, list[str]]:
-    """Verdict, from −1 to 1 → the names that have it; what none has is left out."""
-    found = {verdict: [name for name, each in verdicts.items() if each == verdict] for verdict in WORDS}
+def group_verdicts(verdicts: Mapping[str, Verdict]) -> dict[Verdict, list[str]]:
+    """Verdict, what failed first → the names that have it; what none has is left out."""
+    found = {verdict: [name for name, each in verdicts.items() if each is verdict] for verdict in ORDER}
     return {verdict: names for verdict, names in found.items() if names}
 
 
@@ -40,43 +34,55 @@ def describe_value(value: Value) -> str:
 
 
 def describe_difference(difference: Value) -> str:
-    """A difference: "+0.012 (−0.003 to +0.020; sd over seeds 0.004)", the last for several seeds."""
-    interval, sd = difference["interval"], difference["sd"]
-    ends = "{:+.3f} to {:+.3f}".format(*interval) if interval else "no interval"
-    seeds = "" if sd is None else f"; sd over seeds {sd:.3f}"
-    return f"{difference['mean']:+.3f} ({ends}{seeds})".replace("-", "−")
+    """A difference with its interval by images and seeds: "+0.012 (−0.003 to +0.020; 5 seeds)".
+
+    One seed tells nothing of its own spread: then the interval is of the images alone, and the text says so.
+    """
+    num_seeds, ends = count_seeds(difference), whole_interval(difference)
+    seeds = "" if not num_seeds else "; 1 seed, images alone" if num_seeds == 1 else f"; {num_seeds} seeds"
+    ends = ends or (difference["interval"] if num_seeds else None)
+    shown = "{:+.3f} to {:+.3f}".format(*ends) if ends else "no interval"
+    return f"{difference['mean']:+.3f} ({shown}{seeds})".replace("-", "−")
 
 
-def compare(one: str, other: str, difference: Value, metric: str = "AUROC") -> str:
+def compare(one: str, other: str, difference: Value, verdict: Verdict, metric: str = "AUROC") -> str:
     """A sentence: the one against the other, the verdict, the figure.
 
     Args:
         one: Name.
         other: Name of what it is compared with.
         difference: By how much the one is better.
+        verdict: On it, among all comparisons of the answer.
         metric: Of the difference.
     """
-    return capitalize(f"{one} against {other}: {WORDS[judge(difference)]}, {metric} {describe_difference(difference)}.")
+    return capitalize(f"{one} against {other}: {verdict}, {metric} {describe_difference(difference)}.")
 
 
-def compare_all(compared: Iterable[tuple[str, str, Value]], metric: str = "AUROC") -> list[str]:
-    """A list item for each comparison (the one, the other, by how much the one is better): worse, equal, better."""
-    ordered = sorted(compared, key=lambda each: judge(each[2]))
+def compare_all(compared: Iterable[tuple[str, str, Value, Verdict]], metric: str = "AUROC") -> list[str]:
+    """A list item for each comparison (the one, the other, by how much the one is better, verdict), worse first."""
+    ordered = sorted(compared, key=lambda each: ORDER[each[3]])
     return [f"- {compare(*each, metric)}" for each in ordered]
 
 
-def state_verdicts(compared: Mapping[str, Value], other: str) -> str:
+def state_verdicts(verdicts: Mapping[str, Verdict], other: str) -> str:
     """Clauses for a headline: "a is significantly worse than x; b and c are significantly better".
 
     Args:
-        compared: Name, and by how much it is better.
+        verdicts: Name, and the verdict on it against the other.
         other: Name of what all are compared with.
     """
     clauses: list[str] = []
-    for verdict, names in group_verdicts({name: judge(each) for name, each in compared.items()}).items():
-        word = WORDS[verdict] if verdict else "not significantly different"
-        against = "" if clauses else f" {'than' if verdict else 'from'} {other}"
-        clauses.append(f"{join_names(names)} {'is' if len(names) == 1 else 'are'} {word}{against}")
+    for verdict, names in group_verdicts(verdicts).items():
+        is_one = len(names) == 1
+        if verdict.side:
+            clause = f"{join_names(names)} {'is' if is_one else 'are'} {verdict} than {other}"
+        elif verdict is Verdict.SAME:
+            clause = f"{join_names(names)} {'is' if is_one else 'are'} not significantly different from {other}"
+        elif verdict is Verdict.EQUAL:
+            clause = f"{join_names(names)} {'is' if is_one else 'are'} as good as {other}"
+        else:
+            clause = f"{join_names(names)} against {other}: {verdict}"
+        clauses.append(clause)
     return "; ".join(clauses)
 
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from experiments.answers.answer import Answer
-from experiments.answers.verdicts import Value, judge
+from experiments.answers.rule import MARGIN
 from experiments.cheap.settings import Candidate, choose_candidates, list_settings, make_cache
 from experiments.cheap.telling import READINGS, TELLING, name_setting
 from experiments.cheap.timing import Milliseconds, make_work, measure_in_turns, one_thread
@@ -30,7 +30,7 @@ def answer(study: Study) -> Answer:
     for candidate in candidates:
         make_cache(study, candidate)
     scored = {reading: score_all(study, reading, candidates) for reading in READINGS}
-    found = {**numbers(scored, measure(candidates), candidates), "left_out": left_out}
+    found = {**numbers(scored, measure(candidates), candidates, study.config.margin), "left_out": left_out}
     return study.tell(
         "cheap",
         TELLING,
@@ -61,28 +61,27 @@ def numbers(
     scored: Mapping[str, Mapping[str, Scored]],
     times: Mapping[int, Mapping[str, Milliseconds]],
     candidates: Sequence[Candidate],
+    margin: float = MARGIN,
 ) -> dict[str, Any]:
-    """Costs, differences to the default, the choice of validation, and all scores.
+    """Costs, differences to the default, and all scores.
 
     Args:
         scored: Reading → setting → scores.
         times: Images at a time → setting → time an image.
         candidates: The settings, the default first.
+        margin: Of AUROCs that are equally good.
     """
     default = candidates[0].setting.title
-    costs = {title: each.median for title, each in times[max(times)].items()}
     gains = {
         reading: {title: subtract_means(each, by[default]) for title, each in by.items() if title != default}
         for reading, by in scored.items()
     }
-    verdicts = {r: {title: judge(by["test"]) for title, by in by_title.items()} for r, by_title in gains.items()}
     return {
         "default": default,
         "giga_macs": {each.setting.title: count_giga_macs(each.config) for each in candidates},
         "milliseconds": {size: {title: asdict(t) for title, t in by.items()} for size, by in times.items()},
         "gains": gains,
-        "verdicts": verdicts,
-        "chosen_on_validation": {reading: choose(by, costs, default) for reading, by in gains.items()},
+        "margin": margin,
         "readings": summarize({name_setting(r, title): each for r, by in scored.items() for title, each in by.items()}),
     }
 
@@ -137,15 +136,3 @@ def measure(candidates: Sequence[Candidate]) -> dict[int, dict[str, Milliseconds
             }
             times[size] = measure_in_turns(works, size)
     return times
-
-
-def choose(gains: Mapping[str, Mapping[str, Value]], costs: Mapping[str, float], default: str) -> str:
-    """The cheapest setting that is not significantly worse than the default on validation.
-
-    Args:
-        gains: Setting → split → AUROC less AUROC of the default.
-        costs: Setting → milliseconds.
-        default: The default setting.
-    """
-    passed = [default, *(title for title, by_split in gains.items() if judge(by_split["validation"]) >= 0)]
-    return min(passed, key=lambda title: costs[title])

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.answers.answer import Chart, Curve, Table, capitalize
 from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, TITLES, value_cells
+from experiments.answers.rule import MARGIN, ORDER, RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import RULE, WORDS, describe_difference, describe_value, join_names, side_of
+from experiments.answers.verdicts import CHANCE_WORDS, describe_difference, describe_value, join_names
 
 READINGS = ("mean_lare", "map_only")
 LIMITS = (
@@ -13,7 +14,7 @@ LIMITS = (
     "and decoded beside them, and the text encoder reads one prompt for all images. Other work of the machine is in "
     "the milliseconds too. A smaller canvas also makes the detector's maps smaller. Another autoencoder or UNet makes "
     "another detector: it is trained anew here, by the same recipe, and cannot replace the default one afterwards. "
-    "With few validation images, a loss may pass unseen."
+    "With few validation images, little can be shown to be as good."
 )
 
 
@@ -34,15 +35,50 @@ def compute_speedup(found: Numbers, title: str) -> float:
     return float(times[found["default"]]["median"] / times[title]["median"])
 
 
+Key = tuple[str, ...]
+"""Of a comparison: split, reading, setting; "chance", reading."""
+
+
+def get_margin(found: Numbers) -> float:
+    """Within which AUROCs are equally good; older answers do not tell it."""
+    return float(found.get("margin", MARGIN))
+
+
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes: each setting with the default, and the default's AUROC with chance."""
+    default, compared = found["default"], dict[Key, Comparison]()
+    for reading, by_title in found["gains"].items():
+        for title, by_split in by_title.items():
+            for split, margin in (("validation", get_margin(found)), ("test", None)):
+                scores = found["readings"][split]
+                one, other = (scores[name_setting(reading, each)][MEAN]["auroc"] for each in (title, default))
+                compared[split, reading, title] = Comparison(by_split[split], aurocs=(one, other), margin=margin)
+        auroc = found["readings"]["test"][name_setting(reading, default)][MEAN]["auroc"]
+        compared["chance", reading] = Comparison(auroc, 0.5)
+    return compared
+
+
+def choose(found: Numbers) -> dict[str, str]:
+    """Reading → the cheapest setting that is shown to be as good as the default on validation, or else the default."""
+    judged, (_, times) = judge(compare(found)), get_times(found)
+    passed = {r: [t for t in by if judged["validation", r, t].is_as_good] for r, by in found["gains"].items()}
+    return {
+        reading: min([found["default"], *titles], key=lambda title: times[title]["median"])
+        for reading, titles in passed.items()
+    }
+
+
 def headline(found: Numbers) -> str:
     """The cheapest setting that validation lets pass, for each reading."""
-    texts = []
-    for reading, title in found["chosen_on_validation"].items():
-        if title == found["default"]:
-            texts.append(f"{TITLES[reading]} needs the default “{title}”")
-        else:
+    texts, judged = [], judge(compare(found))
+    for reading, title in choose(found).items():
+        if title != found["default"]:
             speed = f"{compute_speedup(found, title):.1f} times as fast"
-            texts.append(f"“{title}” is {speed} for {TITLES[reading]} without a significant loss on validation")
+            texts.append(f"“{title}” is {speed} and as good for {TITLES[reading]} on validation")
+        elif Verdict.FEW_SEEDS in (judged["validation", reading, each] for each in found["gains"][reading]):
+            texts.append(f"{TITLES[reading]}: {Verdict.FEW_SEEDS}")
+        else:
+            texts.append(f"no cheaper setting is shown to be as good as the default “{title}” for {TITLES[reading]}")
     return f"{capitalize('; '.join(texts))}."
 
 
@@ -52,39 +88,37 @@ def finding(found: Numbers) -> str:
     for title, reason in found["left_out"].items():
         reasons.setdefault(reason, []).append(f"“{title}”")
     lines = [f"- Not tried, as {reason}: {join_names(titles)}." for reason, titles in reasons.items()]
+    judged = judge(compare(found))
     for reading in READINGS:
         if reading in found["gains"]:
-            lines += _tell_losses(found, reading)
-    return "\n".join([*lines, *(_tell_choice(found, reading) for reading in found["chosen_on_validation"])])
+            lines += _tell_losses(found, reading, judged)
+    return "\n".join([*lines, *(_tell_choice(found, reading, title) for reading, title in choose(found).items())])
 
 
-def is_at_chance(found: Numbers, reading: str) -> bool:
-    """Whether the AUROC of the default setting is consistent with chance on the test images."""
-    auroc = found["readings"]["test"][name_setting(reading, found["default"])][MEAN]["auroc"]
-    return side_of(auroc["interval"], 0.5) == 0
-
-
-def _tell_losses(found: Numbers, reading: str) -> Iterator[str]:
-    default, verdicts = found["default"], found["verdicts"][reading]
+def _tell_losses(found: Numbers, reading: str, judged: Mapping[Key, Verdict]) -> Iterator[str]:
+    default, gains = found["default"], found["gains"][reading]
     yield f"{capitalize(TITLES[reading])} against the default “{default}”, mean test AUROC over the image sources:"
-    if is_at_chance(found, reading):
-        auroc = found["readings"]["test"][name_setting(reading, default)][MEAN]["auroc"]
-        yield f"- {capitalize(TITLES[reading])}, default “{default}”: consistent with chance, {describe_value(auroc)}."
-    for title in sorted(verdicts, key=lambda title: verdicts[title]):
-        difference = describe_difference(found["gains"][reading][title]["test"])
-        yield f"- {capitalize(TITLES[reading])}, “{title}”: {WORDS[verdicts[title]]}, AUROC {difference}."
+    auroc = describe_value(found["readings"]["test"][name_setting(reading, default)][MEAN]["auroc"])
+    chance = CHANCE_WORDS[judged["chance", reading]]
+    yield f"- {capitalize(TITLES[reading])}, default “{default}” against chance: {chance}, AUROC {auroc}."
+    for title in sorted(gains, key=lambda title: ORDER[judged["test", reading, title]]):
+        difference = describe_difference(gains[title]["test"])
+        yield f"- {capitalize(TITLES[reading])}, “{title}”: {judged['test', reading, title]}, AUROC {difference}."
 
 
-def _tell_choice(found: Numbers, reading: str) -> str:
-    title, default, (size, times) = found["chosen_on_validation"][reading], found["default"], get_times(found)
+def _tell_choice(found: Numbers, reading: str, title: str) -> str:
+    default, (size, times) = found["default"], get_times(found)
     name = capitalize(TITLES[reading])
     if title == default:
-        return f"- {name}: no cheaper setting passes on validation, and the default “{default}” stays."
+        return (
+            f"- {name}: no cheaper setting is shown to be as good on validation, within ±{get_margin(found):g} AUROC. "
+            f"The default “{default}” stays."
+        )
     auroc = found["readings"]["test"][name_setting(reading, title)][MEAN]["auroc"]
     return (
-        f"- {name}: the cheapest setting that is not significantly worse on validation is “{title}”. It takes "
-        f"{times[title]['median']:.3g} instead of {times[default]['median']:.3g} ms an image on one core "
-        f"({compute_speedup(found, title):.1f} times as fast, {size} images at a time). Its test AUROC is "
+        f"- {name}: the cheapest setting that is as good on validation, within ±{get_margin(found):g} AUROC, is "
+        f"“{title}”. It takes {times[title]['median']:.3g} instead of {times[default]['median']:.3g} ms an image on "
+        f"one core ({compute_speedup(found, title):.1f} times as fast, {size} images at a time). Its test AUROC is "
         f"{describe_value(auroc)}, {describe_difference(found['gains'][reading][title]['test'])} against the default."
     )
 
@@ -117,7 +151,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             (title, *(describe_difference(by[title][split]) for by in gains.values() for split in SPLITS))
             for title in next(iter(gains.values()))
         ),
-        f"Mean over the image sources, paired; 95 % interval by group. {RULE}",
+        f"Mean over the image sources, paired. {RULE}",
     )
 
 

@@ -1,11 +1,12 @@
 """Scores under attack in words, tables and charts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from experiments.answers.answer import Chart, Table, capitalize
 from experiments.answers.readings import make_curve
+from experiments.answers.rule import Comparison, Value, Verdict
 from experiments.answers.telling import Numbers
-from experiments.answers.verdicts import describe_value, side_of
+from experiments.answers.verdicts import describe_difference, describe_value
 
 AGAIN = ", maps made again"
 BEFORE = ", first seed"
@@ -18,11 +19,8 @@ TITLES = {
     f"map_only{AGAIN}": "map only, maps made again",
     f"mean_lare{AGAIN}": "mean LaRE, maps made again",
 }
-NEW_MAPS = {
-    1: "Maps made again save accuracy of image and map significantly at the largest step.",
-    0: "Maps made again save no significant accuracy of image and map at the largest step.",
-    -1: "Maps made again take accuracy of image and map significantly at the largest step.",
-}
+VICTIMS = ("image_only", "full")
+"""Detectors that are attacked through their own gradient, with all seeds."""
 METRICS = {"accuracy": "Accuracy", "auroc": "AUROC"}
 NOTE = (
     "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds. Each detector is attacked "
@@ -31,31 +29,47 @@ NOTE = (
 )
 
 
-def find_first_below_chance(attacks: Numbers, name: str) -> int | None:
-    """The smallest step at which the interval of a detector's accuracy lies below 0.5."""
-    for size, each in attacks[TITLES[name]].items():
-        if int(size) and side_of(each["accuracy"]["interval"], 0.5) == -1:
-            return int(size)
-    return None
+Key = tuple[str, ...]
+"""Of a comparison: "attack", detector, step."""
 
 
-def tell_attacks(attacks: Numbers, new_maps: int) -> Iterator[str]:
+def compare_attacks(attacks: Numbers) -> dict[Key, Comparison]:
+    """Accuracy under each step against chance."""
+    return {
+        ("attack", name, size): Comparison(each["accuracy"], 0.5)
+        for name in VICTIMS
+        for size, each in attacks[TITLES[name]].items()
+        if int(size)
+    }
+
+
+def tell_below_chance(judged: Mapping[Key, Verdict], name: str) -> str:
+    """From which step on a detector's accuracy is below chance: clause of a sentence."""
+    steps = {int(key[2]): verdict for key, verdict in judged.items() if key[:2] == ("attack", name)}
+    if Verdict.FEW_SEEDS in steps.values():
+        return f"{Verdict.FEW_SEEDS} against chance"
+    below = [size for size, verdict in sorted(steps.items()) if verdict is Verdict.WORSE]
+    return f"significantly below chance from {below[0]}/255 on" if below else "not below chance at any step"
+
+
+def tell_attacks(attacks: Numbers, new_maps: Value | None, judged: Mapping[Key, Verdict]) -> Iterator[str]:
     """What the attack leaves: of the image alone, of image and map, and what new maps change.
 
     Args:
         attacks: Title → step → metric → value.
-        new_maps: Verdict on the accuracy of image and map at the largest step, with new maps against those from before.
+        new_maps: Accuracy of image and map at the largest step, with new maps less that with those from before; None:
+            an older answer, which does not hold it.
+        judged: Verdicts of the answer.
     """
     steps = ", ".join(f"{size}/255" for size in attacks[TITLES["full"]])
     yield f"Accuracy under attack (FGSM), with steps of {steps} on the pixels:"
-    for name in ("image_only", "full"):
-        size = find_first_below_chance(attacks, name)
-        chance = f"significantly below chance from {size}/255 on" if size else "not below chance at any step"
-        yield f"- {capitalize(TITLES[name])}: {_list_accuracies(attacks, name)}, {chance}."
+    for name in VICTIMS:
+        yield f"- {capitalize(TITLES[name])}: {_list_accuracies(attacks, name)}, {tell_below_chance(judged, name)}."
     for name in TITLES:
         if name.endswith(AGAIN):
             yield f"- {capitalize(TITLES[name])}, first seed: {_list_accuracies(attacks, name)}."
-    yield NEW_MAPS[new_maps]
+    change = "" if new_maps is None else f" by {describe_difference({**new_maps, 'num_seeds': 1})}"
+    yield (f"What maps made again change of the accuracy of image and map is of one seed{change}: {Verdict.FEW_SEEDS}.")
 
 
 def _list_accuracies(attacks: Numbers, name: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.answers.verdicts import judge
 from experiments.degradation.telling import AS_THEY_ARE, CHARTED, METRIC_TITLES
 from experiments.study.image_sets import divide
 from experiments.study.over_sources import METRICS, Means, compute_means, keep_samples, match_samples
@@ -58,7 +57,7 @@ def _labelled(reading: Reading) -> Reading:
 
 
 def numbers(results: Results) -> dict[str, Any]:
-    """The scores, by how much image and map are better than the image alone, and the verdict on their AP."""
+    """The scores, and by how much image and map are better than the image alone."""
     gains = {
         name: {m: (each["full"].scores[m] - each["image_only"].scores[m]).describe() for m in METRIC_TITLES}
         for name, each in results.items()
@@ -66,8 +65,7 @@ def numbers(results: Results) -> dict[str, Any]:
     described = {
         name: {reading: _describe(result) for reading, result in each.items()} for name, each in results.items()
     }
-    against_image = {name: judge(each["average_precision"]) for name, each in gains.items() if name != AS_THEY_ARE}
-    return {"degradations": described, "gains": gains, "against_image": against_image}
+    return {"degradations": described, "gains": gains}
 
 
 def _describe(result: Result) -> dict[str, Any]:

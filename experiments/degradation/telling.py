@@ -6,21 +6,15 @@ from typing import Any
 
 from experiments.answers.answer import Chart, Table, capitalize
 from experiments.answers.readings import make_curve
+from experiments.answers.rule import RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import (
-    RULE,
-    WORDS,
-    describe_difference,
-    describe_value,
-    group_verdicts,
-    judge,
-    side_of,
-)
+from experiments.answers.verdicts import CHANCE_WORDS, describe_difference, describe_value, group_verdicts
 from experiments.degradation.attack_telling import (
     chart_attacks,
-    find_first_below_chance,
+    compare_attacks,
     tabulate_attacks,
     tell_attacks,
+    tell_below_chance,
 )
 
 AS_THEY_ARE = "as they are"
@@ -73,43 +67,46 @@ def list_degraded(found: Numbers) -> dict[str, Numbers]:
     return {name: each for name, each in found["degradations"].items() if name != AS_THEY_ARE}
 
 
-def find_lost(found: Numbers) -> list[str]:
-    """Degradations under which image and map lose accuracy significantly, at the threshold of clean images."""
-    degraded = list_degraded(found)
-    return [name for name, each in degraded.items() if judge(each["full"]["change"]["accuracy"]) == -1]
+Key = tuple[str, ...]
+"""Of a comparison: "accuracy", degradation; "gain", degradation; "chance", reading, degradation; those of attacks."""
 
 
-def compare_with_image(found: Numbers) -> dict[int, list[str]]:
-    """Verdict on the AP of image and map against the image alone → degradations."""
-    return group_verdicts(found["against_image"])
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes: accuracy lost, image and map with the image, chance, and attacks."""
+    compared: dict[Key, Comparison] = {}
+    for name, each in found["degradations"].items():
+        for reading in READINGS:
+            compared["chance", reading, name] = Comparison(each[reading]["auroc"], 0.5)
+        if name != AS_THEY_ARE:
+            aurocs = each["full"]["auroc"], each["image_only"]["auroc"]
+            compared["accuracy", name] = Comparison(each["full"]["change"]["accuracy"])
+            compared["gain", name] = Comparison(found["gains"][name]["average_precision"], aurocs=aurocs)
+    return compared | compare_attacks(found["attacks"])
 
 
-def find_at_chance(found: Numbers) -> dict[str, list[str]]:
-    """Reading → degradations, or `AS_THEY_ARE`, under which its AUROC is not significantly above 0.5."""
-    return {
-        reading: [
-            name for name, each in found["degradations"].items() if side_of(each[reading]["auroc"]["interval"], 0.5) < 1
-        ]
-        for reading in READINGS
-    }
+def select(judged: Mapping[Key, Verdict], *first: str) -> dict[str, Verdict]:
+    """Degradation → verdict, of the comparisons whose key begins so."""
+    return {key[-1]: verdict for key, verdict in judged.items() if key[:-1] == first}
 
 
 def headline(found: Numbers) -> str:
     """Under how many degradations accuracy is lost, and which step of the attack takes it below chance."""
-    step = find_first_below_chance(found["attacks"], "full")
-    attack = f"an attack of {step}/255 brings it below chance" if step else "no attack brings it below chance"
-    num_lost, num_all = len(find_lost(found)), len(list_degraded(found))
-    return f"Image and map lose accuracy significantly under {num_lost} of {num_all} degradations; {attack}."
+    judged = judge(compare(found))
+    attack = f"under attack: {tell_below_chance(judged, 'full')}"
+    verdicts = [*select(judged, "accuracy").values()]
+    if set(verdicts) == {Verdict.FEW_SEEDS}:
+        return f"What accuracy image and map lose under degradations: {Verdict.FEW_SEEDS}; {attack}."
+    lost = f"{verdicts.count(Verdict.WORSE)} of {len(verdicts)}"
+    return f"Image and map lose accuracy significantly under {lost} degradations; {attack}."
 
 
 def finding(found: Numbers) -> str:
     """Where a score is lost, where its threshold fails, what the map adds, GenImage's protocol, and the attack."""
-    lines = [*_tell_chance(found), _tell_threshold(found)]
+    judged = judge(compare(found))
+    lines = [*_tell_chance(found, judged), *_tell_threshold(found, judged)]
     degraded, names = list_degraded(found), [*list_degraded(found)]
-    for verdict, chosen in compare_with_image(found).items():
-        lines.append(
-            f"- AP of image and map against the image alone: {WORDS[verdict]} under {list_names(chosen, names)}."
-        )
+    for verdict, chosen in group_verdicts(select(judged, "gain")).items():
+        lines.append(f"- AP of image and map against the image alone: {verdict} under {list_names(chosen, names)}.")
     asked = [name for name in PROTOCOL if name in degraded]
     for reading, title in READINGS.items():
         if asked:
@@ -119,35 +116,35 @@ def finding(found: Numbers) -> str:
                 f"- {capitalize(title)}, mean over GenImage's {', '.join(asked)}: AP {precision}, accuracy {accuracy}."
             )
     lines += [f"- {capitalize(name)} was left out: {why}." for name, why in found["left_out"].items()]
-    return "\n".join([*lines, *tell_attacks(found["attacks"], found["new_maps"]["verdict"])])
+    return "\n".join([*lines, *tell_attacks(found["attacks"], found["new_maps"].get("accuracy"), judged)])
 
 
-def _tell_chance(found: Numbers) -> Iterator[str]:
-    """Which readings are at chance: already on the images as they are, or under which degradations."""
+def _tell_chance(found: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]:
+    """What each reading is on the images as they are, and under the degradations."""
     names = [*list_degraded(found)]
-    for reading, lost in find_at_chance(found).items():
-        title = capitalize(READINGS[reading])
-        if AS_THEY_ARE in lost:
-            yield f"- {title}: AUROC consistent with chance or below it on the images as they are."
-        elif lost:
-            yield f"- {title}: AUROC consistent with chance or below it under {list_names(lost, names)}."
-        else:
-            yield f"- {title}: AUROC significantly above chance under every degradation."
+    for reading, title in READINGS.items():
+        verdicts = select(judged, "chance", reading)
+        before = verdicts.pop(AS_THEY_ARE)
+        auroc = describe_value(found["degradations"][AS_THEY_ARE][reading]["auroc"])
+        where = "images as they are" if set(verdicts.values()) - {before} else "images as they are and all degradations"
+        yield f"- {capitalize(title)}, {where}: {CHANCE_WORDS[before]}, AUROC of the first {auroc}."
+        for verdict, chosen in group_verdicts(verdicts).items():
+            if verdict is not before:
+                yield f"- {capitalize(title)}: {CHANCE_WORDS[verdict]} under {list_names(chosen, names)}."
 
 
-def _tell_threshold(found: Numbers) -> str:
+def _tell_threshold(found: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]:
     """What image and map lose at the threshold from clean validation images."""
-    degraded, lost = {name: each["full"] for name, each in list_degraded(found).items()}, find_lost(found)
-    worst = min(degraded, key=lambda name: degraded[name]["change"]["accuracy"]["mean"])
-    head = "- Accuracy of image and map at the threshold from clean validation images: significantly worse under"
-    if degraded[worst]["change"]["accuracy"]["mean"] >= 0:
-        return f"{head} no degradation."
-    after = {metric: degraded[worst][metric]["mean"] for metric in ("accuracy", "auroc")}
-    before = {metric: value - degraded[worst]["change"][metric]["mean"] for metric, value in after.items()}
-    return (
-        f"{head} {list_names(lost, [*degraded]) if lost else 'no degradation'}. The largest loss is under {worst}: "
-        f"accuracy {before['accuracy']:.2f} → {after['accuracy']:.2f}, AUROC {before['auroc']:.2f} → "
-        f"{after['auroc']:.2f}."
+    degraded = {name: each["full"] for name, each in list_degraded(found).items()}
+    head = "- Accuracy of image and map at the threshold from clean validation images:"
+    for verdict, names in group_verdicts(select(judged, "accuracy")).items():
+        yield f"{head} {verdict} under {list_names(names, [*degraded])}."
+    least = min(degraded, key=lambda name: degraded[name]["accuracy"]["mean"])
+    after = {metric: degraded[least][metric]["mean"] for metric in ("accuracy", "auroc")}
+    before = {metric: value - degraded[least]["change"][metric]["mean"] for metric, value in after.items()}
+    yield (
+        f"- Lowest accuracy of image and map, under {least}: {before['accuracy']:.2f} → {after['accuracy']:.2f}, AUROC "
+        f"{before['auroc']:.2f} → {after['auroc']:.2f}."
     )
 
 
@@ -180,7 +177,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             ),
             f"{spread}{notes.get(metric, '')} In brackets: what was done to these images, in proportion to their side.",
         )
-    note = f"Paired on the same images, 95 % interval by group. {RULE}"
+    note = f"Paired on the same images. {RULE}"
     yield Table(
         "AUROC less AUROC of the images as they are",
         ("degradation", *READINGS.values()),

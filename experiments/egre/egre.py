@@ -12,7 +12,6 @@ from experiments.study.fits import Fit, Work
 from experiments.study.names import run_name
 from experiments.study.settings import Scored, score_runs, summarize
 from experiments.study.study import Study
-from workflow.stages import PERMUTED
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ DETECTORS = {
     "esr": Detector("full", ("--model.channel=false",)),
     "ecr": Detector("full", ("--model.spatial=false",)),
     "full": Detector("full"),
+    "permuted_maps": Detector("full", ("--data.permute_maps=true",)),
+    "constant_map": Detector("full", ("--data.constant_map=true",)),
 }
 
 
@@ -62,20 +63,20 @@ def numbers(scored: Mapping[str, Scored], compared: Mapping[str, views.Views | N
 
 
 def score_detectors(study: Study) -> dict[str, Scored]:
-    """Train the detectors, and score them: those of `DETECTORS`, and `PERMUTED`."""
+    """Train the detectors, and score them with the maps that they were trained on."""
     name = study.default_cache
     cache = study.cache(name)
     runs = {
         detector: study.fit(run_name(detector, name), cache, variant=how.variant, arguments=how.arguments)
         for detector, how in DETECTORS.items()
     }
-    scored = {detector: score_runs(study, each, cache) for detector, each in runs.items()}
-    other_maps = ("--data.permute_maps=true",)
-    return scored | {PERMUTED: score_runs(study, runs["full"], cache, name="permuted", arguments=other_maps)}
+    return {detector: score_runs(study, each, cache) for detector, each in runs.items()}
 
 
 def compare_detectors(scored: Mapping[str, Scored]) -> dict[tuple[str, str], dict[str, Any]]:
     """On the test images: each detector against the image alone, and the one with both refinements against each.
+
+    What the map adds is the difference to the controls of `workflow.stages.CONTROLS` alone: they have its architecture.
 
     Returns:
         (The one, the other) → `MEAN` and each image source → AUROC of the one less AUROC of the other.

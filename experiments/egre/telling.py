@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from experiments.answers.answer import Table, capitalize
 from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, list_sources, value_cells
+from experiments.answers.rule import RULE, Comparison, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import RULE, compare_all, describe_difference, describe_value, state_verdicts
-from experiments.egre.views_telling import tabulate_views, tell_views
-from workflow.stages import PERMUTED
+from experiments.answers.verdicts import compare_all, describe_difference, describe_value, state_verdicts
+from experiments.egre.views_telling import compare_views, tabulate_views, tell_views
+from workflow.stages import CONTROLS
 
 TITLES = {
     "image_only": "image only",
@@ -16,19 +17,19 @@ TITLES = {
     "esr": "image + ESR",
     "ecr": "image + ECR",
     "full": "image + ESR + ECR",
-    PERMUTED: "image + ESR + ECR, other images' maps",
+    "permuted_maps": "image + ESR + ECR, trained on permuted maps",
+    "constant_map": "image + ESR + ECR, trained on one constant map",
 }
 CLAIMS = (
-    ("esr", "image_only"),
-    ("ecr", "image_only"),
-    ("concat", "image_only"),
-    ("full", "image_only"),
+    *(("full", control) for control in CONTROLS),
     ("full", "esr"),
     ("full", "ecr"),
     ("full", "concat"),
-    ("full", PERMUTED),
 )
-"""What the finding tells: the one against the other."""
+"""What the finding tells: the one against the other. What the map adds is told against the controls alone: the detector
+of the image alone has no refinement, and differs in more than the map."""
+Key = tuple[str, ...]
+"""Of a comparison: "claim", the one, the other; "view", images, view."""
 LIMITS = (
     "All detectors share one recipe, one backbone and one number of epochs: a detector that needs more epochs is "
     "judged too early. Intervals resample the test images' groups, not the training; few seeds tell little of the "
@@ -43,62 +44,88 @@ def name_difference(one: str, other: str) -> str:
     return f"{TITLES[one]} − {TITLES[other]}"
 
 
+def list_claims(found: Numbers) -> list[tuple[str, str]]:
+    """The claims that the numbers hold: earlier versions trained no controls."""
+    return [pair for pair in CLAIMS if name_difference(*pair) in found["differences"]]
+
+
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes."""
+    test, compared = found["readings"]["test"], dict[Key, Comparison]()
+    for pair in list_claims(found):
+        one, other = (test[TITLES[name]][MEAN]["auroc"] for name in pair)
+        compared["claim", *pair] = Comparison(found["differences"][name_difference(*pair)][MEAN], aurocs=(one, other))
+    return compared | compare_views(found["views"], test)
+
+
 def headline(found: Numbers) -> str:
-    """The verdicts against the image alone."""
-    compared = {
-        TITLES[one]: found["differences"][name_difference(one, other)][MEAN]
-        for one, other in CLAIMS
-        if other == "image_only"
+    """What the map adds: the verdicts against the controls."""
+    judged, claims = judge(compare(found)), list_claims(found)
+    verdicts = {
+        f"the same {TITLES[other].rpartition(', ')[2]}": (one, other) for one, other in claims if other in CONTROLS
     }
-    return f"{capitalize(state_verdicts(compared, 'the image alone'))}."
+    if not verdicts:
+        return "What the map adds is not known: no control was trained on permuted maps or on one constant map."
+    texts = [state_verdicts({TITLES["full"]: judged["claim", *pair]}, name) for name, pair in verdicts.items()]
+    return f"{capitalize('; '.join(texts))}."
 
 
 def finding(found: Numbers) -> str:
-    """What each part adds, the detector that validation chooses, and what the views change."""
+    """What the map and each part add, the detector that validation chooses, and what the views change."""
+    judged, claims = judge(compare(found)), list_claims(found)
     compared = [
-        (TITLES[one], TITLES[other], found["differences"][name_difference(one, other)][MEAN]) for one, other in CLAIMS
+        (TITLES[o], TITLES[p], found["differences"][name_difference(o, p)][MEAN], judged["claim", o, p])
+        for o, p in claims
     ]
     chosen = TITLES[choose(found)]
     auroc = describe_value(found["readings"]["test"][chosen][MEAN]["auroc"])
+    missing = ["What the map adds is not known: no control was trained on permuted maps or on one constant map."]
     return "\n".join(
         [
+            *([] if any(other in CONTROLS for _, other in claims) else missing),
             "Detectors, by mean AUROC over the image sources on the test:",
             *compare_all(compared),
             f"Validation chooses {chosen}: test AUROC {auroc}.",
-            *tell_views(found["views"]),
+            *tell_views(found["views"], judged),
         ]
     )
 
 
+def list_detectors(found: Numbers) -> list[str]:
+    """The detectors that the numbers hold."""
+    return [name for name in TITLES if TITLES[name] in found["readings"]["test"]]
+
+
 def choose(found: Numbers) -> str:
-    """The detector with the best mean AUROC on validation, given its own maps."""
+    """The detector with the best mean AUROC on validation that is no control."""
     validation = found["readings"]["validation"]
-    names = [name for name in TITLES if name != PERMUTED]
+    names = [name for name in list_detectors(found) if name not in CONTROLS]
     return max(names, key=lambda name: validation[TITLES[name]][MEAN]["auroc"]["mean"])
 
 
 def tables(found: Numbers) -> Iterator[Table]:
     """Means on validation and test, metrics by source, the differences, and the views."""
-    readings = found["readings"]
+    readings, names = found["readings"], list_detectors(found)
+    titles = [TITLES[name] for name in names]
     known = ", ".join(list_sources(next(iter(readings["validation"].values()))))
     columns = tuple(readings["test"][TITLES["full"]])
     yield Table(
         "Detectors, mean over the image sources",
         ("detector", *(f"{title}, {split}" for title in METRICS.values() for split in SPLITS)),
-        tuple((t, *(cell for metric in METRICS for cell in value_cells(readings, t, metric))) for t in TITLES.values()),
-        f"{SPREAD} Checkpoints and thresholds come from validation, which has images of {known}. “Other images' maps” "
-        "is the trained detector with another image's map in place of each image's own.",
+        tuple((t, *(cell for metric in METRICS for cell in value_cells(readings, t, metric))) for t in titles),
+        f"{SPREAD} Checkpoints and thresholds come from validation, which has images of {known}. Controls are trained "
+        "and tested with another image's map, or with the mean of the training maps, in place of each image's own.",
     )
     for metric, title in METRICS.items():
         yield Table(
             f"{title} by image source",
             ("detector", *columns),
-            tuple((t, *(describe_value(readings["test"][t][c][metric]) for c in columns)) for t in TITLES.values()),
+            tuple((t, *(describe_value(readings["test"][t][c][metric]) for c in columns)) for t in titles),
             f"Test images; {SPREAD}",
         )
-    others = [(name, name, "image_only") for name in TITLES if name != "image_only"]
+    others = [(name, name, "image_only") for name in names if name != "image_only"]
     yield _tabulate_differences(f"AUROC less AUROC of {TITLES['image_only']}", columns, found, others)
-    others = [(name, "full", name) for name in TITLES if name != "full"]
+    others = [(name, "full", name) for name in names if name != "full"]
     yield _tabulate_differences(f"AUROC of {TITLES['full']} less AUROC of the other detector", columns, found, others)
     yield from tabulate_views(found["views"], readings)
 
@@ -111,7 +138,7 @@ def _tabulate_differences(
     for name, one, other in rows:
         by_source = found["differences"][name_difference(one, other)]
         cells.append((TITLES[name], *(describe_difference(by_source[column]) for column in columns)))
-    note = f"Paired on the same test images; 95 % interval by group. {RULE}"
+    note = f"Paired on the same test images. {RULE}"
     return Table(capitalize(title), ("detector", *columns), tuple(cells), note)
 
 

@@ -1,9 +1,10 @@
 """The views in words and tables: what they change, which are refused, and how well a map tells an image's size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from experiments.answers.answer import Cell, Table, capitalize, with_interval
-from experiments.answers.readings import METRICS, SPLITS, SPREAD, value_cells
+from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, value_cells
+from experiments.answers.rule import Comparison, Verdict
 from experiments.answers.telling import Numbers
 from experiments.answers.verdicts import compare_all, describe_difference, join_names
 
@@ -23,7 +24,22 @@ def name_view(view: str, images: str) -> str:
     return f"{TITLES[view]}, {images}"
 
 
-def tell_views(views: Numbers) -> Iterator[str]:
+def compare_views(views: Numbers, test: Numbers) -> dict[tuple[str, ...], Comparison]:
+    """Each view with the canvas: ("view", images, view) → comparison.
+
+    Args:
+        views: As `views.numbers` gives them.
+        test: Scores of the test images, those of `name_view` among them.
+    """
+    compared = {}
+    for images, each in views.items():
+        for view, difference in each["less_canvas"].items() if each else ():
+            one, other = (test[name_view(name, images)][MEAN]["auroc"] for name in (view, CANVAS))
+            compared["view", images, view] = Comparison(difference, aurocs=(one, other))
+    return compared
+
+
+def tell_views(views: Numbers, judged: Mapping[tuple[str, ...], Verdict]) -> Iterator[str]:
     """What was not done, what the views change, and what is refused."""
     for images, each in views.items():
         if each is None:
@@ -35,7 +51,8 @@ def tell_views(views: Numbers) -> Iterator[str]:
         yield f"Views of the full detector on {images} ({describe_sizes(each)}), by mean AUROC on the test:"
         differences = each["less_canvas"].items()
         yield from compare_all(
-            [(name_view(view, images), TITLES[CANVAS], difference) for view, difference in differences]
+            (name_view(view, images), TITLES[CANVAS], difference, judged["view", images, view])
+            for view, difference in differences
         )
         for view in each["refused"]:
             yield f"- {capitalize(name_view(view, images))}: refused, {_tell_why(each)}."

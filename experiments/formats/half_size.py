@@ -28,6 +28,9 @@ class FalseAlarms:
     interval: tuple[float, float] | None
     sd: float | None
     """Over seeds."""
+    num_seeds: int
+    """That have trained something."""
+    num_groups: int
     called: tuple[float, float]
     """Share of the photographs that are called generated before and after."""
     rise: tuple[float, float]
@@ -79,6 +82,8 @@ def compare_half_size(readings: Mapping[K, Reading]) -> dict[K, FalseAlarms]:
             block["auroc"],
             None if interval is None else (interval[0], interval[1]),
             block["auroc_sd"],
+            len(reading.scores) if reading.is_probability else 0,
+            len(np.unique(groups)),
             (float(calls[~is_half].mean()), float(calls[is_half].mean())),
             rise,
         )

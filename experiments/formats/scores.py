@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.formats.half_size import FalseAlarms
-from experiments.formats.telling import AS_THEY_COME
+from experiments.formats.telling import AS_THEY_COME, FILE
 from experiments.study.over_sources import METRICS, Means, compute_means, match_samples
 from train.scoring.scores import Reading
 
@@ -21,18 +21,23 @@ Alarms = Mapping[tuple[str, str], FalseAlarms]
 
 def score_cells(cells: Mapping[tuple[str, str], Readings]) -> tuple[Scores, Losses]:
     """Scores of each cell, and what matching takes from readings that were trained on the files as they come."""
-    scores = {cell: {name: compute_means(each) for name, each in found.items()} for cell, found in cells.items()}
+    scores = {cell: {name: _compute(name, each) for name, each in found.items()} for cell, found in cells.items()}
     raw = cells[AS_THEY_COME, AS_THEY_COME]
     losses = {}
     for (trained, tested), found in cells.items():
         if trained == AS_THEY_COME != tested:
-            losses[tested] = {name: _less(reading, raw[name]) for name, reading in found.items()}
+            losses[tested] = {name: _less(name, reading, raw[name]) for name, reading in found.items()}
     return scores, losses
 
 
-def _less(matched: Reading, raw: Reading) -> Means:
+def _compute(name: str, reading: Reading) -> dict[str, Means]:
+    # The regression on facts of the files has one solution, and no seed.
+    return compute_means(reading, is_trained=False if name == FILE else None)
+
+
+def _less(name: str, matched: Reading, raw: Reading) -> Means:
     same = match_samples(raw, matched.table["key"].to_pylist())
-    return compute_means(matched)["auroc"] - compute_means(same)["auroc"]
+    return _compute(name, matched)["auroc"] - _compute(name, same)["auroc"]
 
 
 def numbers(scores: Scores, losses: Losses, alarms: Alarms) -> dict[str, Any]:
@@ -47,6 +52,7 @@ def numbers(scores: Scores, losses: Losses, alarms: Alarms) -> dict[str, Any]:
         "half_size": [
             {"trained": way, "reading": name, "auroc": each.auroc, "interval": each.interval, "sd": each.sd}
             | {"called": each.called, "rise": each.rise}
+            | {"num_seeds": each.num_seeds, "num_groups": each.num_groups}
             for (way, name), each in alarms.items()
         ],
     }

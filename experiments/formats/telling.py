@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from experiments.answers.answer import Table, capitalize, with_interval
+from experiments.answers.rule import ORDER, RULE, Comparison, Value, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import Value, describe_difference, describe_value, join_names, judge, side_of
+from experiments.answers.verdicts import CHANCE_WORDS, describe_difference, describe_value, join_names
 
 AS_THEY_COME = "mixed"
 """The packing of the files as they are. Its images have several sizes."""
@@ -27,13 +28,17 @@ TITLES = {
     "map_only": "map only",
     "full": "image and map",
 }
-HIGHER = {-1: "significantly lower", 0: "no significant difference", 1: "significantly higher"}
-"""Side of a difference of AUROCs → how it is said."""
+HIGHER = {Verdict.WORSE: "significantly lower", Verdict.BETTER: "significantly higher"}
+"""Verdict on a difference of AUROCs → how it is said, where it is no other word."""
 ALARMS = {
-    1: "half size makes photographs look significantly more generated",
-    0: "half size makes no significant difference",
-    -1: "half size makes photographs look significantly more real",
+    Verdict.BETTER: "half size makes photographs look significantly more generated",
+    Verdict.SAME: "half size makes no significant difference",
+    Verdict.FEW_SEEDS: f"half size, {Verdict.FEW_SEEDS}",
+    Verdict.NOT_KNOWN: f"half size, {Verdict.NOT_KNOWN}",
+    Verdict.WORSE: "half size makes photographs look significantly more real",
 }
+Key = tuple[str, ...]
+"""Of a comparison: "file", packing; "loss", packing, reading; "alarm", packing, reading."""
 LIMITS = (
     "What is left after matching may still come from the file: both ways compress generated images that were never "
     "compressed before, while photographs keep the traces of their first compression and their first size. The "
@@ -52,9 +57,23 @@ def find_own(found: Numbers) -> dict[str, Mapping[str, Mapping[str, Value]]]:
     return {each["trained"]: each for each in found["cells"] if each["trained"] == each["tested"]}
 
 
-def find_telling(found: Numbers) -> dict[str, bool]:
-    """Packing → whether facts of the file alone separate the classes: their AUROC is significantly above 0.5."""
-    return {way: side_of(each[FILE]["auroc"]["interval"], 0.5) == 1 for way, each in find_own(found).items()}
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes: facts of the file with chance, matched with raw, half size with whole."""
+    compared: dict[Key, Comparison] = {
+        ("file", way): Comparison(each[FILE]["auroc"], 0.5) for way, each in find_own(found).items()
+    }
+    for way, by_reading in found["losses"].items():
+        for reading, value in by_reading.items():
+            if reading != FILE:
+                compared["loss", way, reading] = Comparison(value)
+    for each in found["half_size"]:
+        compared["alarm", each["trained"], each["reading"]] = Comparison(as_value(each), 0.5)
+    return compared
+
+
+def as_value(alarm: Numbers) -> Value:
+    """The AUROC of photographs after half size in the form of an answer's values."""
+    return {**alarm, "mean": alarm["auroc"]}
 
 
 def headline(found: Numbers) -> str:
@@ -67,30 +86,32 @@ def headline(found: Numbers) -> str:
 def finding(found: Numbers) -> str:
     """What could not be done, what the file alone tells, what matching takes, and who raises false alarms."""
     lines = [f"- {capitalize(WAYS[way])} was not done: {reason}." for way, reason in found["missing"].items()]
-    own, tells = find_own(found), find_telling(found)
-    lines.append("Facts of the file alone: where they separate the classes, a score may come from the file alone.")
+    own, judged = find_own(found), judge(compare(found))
+    lines.append("Facts of the file alone: where they are above chance, a score may come from the file alone.")
     for way, each in own.items():
-        verdict = "separate the classes" if tells[way] else "do not separate the classes"
-        lines.append(f"- Facts of the file {verdict}, {WAYS[way]}: AUROC {_show(each[FILE]['auroc'])}.")
+        chance = CHANCE_WORDS[judged["file", way]]
+        lines.append(f"- Facts of the file, {WAYS[way]}: {chance}, AUROC {_show(each[FILE]['auroc'])}.")
     for way, each in own.items():
         texts = [f"{TITLES[name]} {_show(each[name]['auroc'])}" for name in TITLES if name != FILE]
         lines.append(f"- AUROC, trained and tested {WAYS[way]}: {', '.join(texts)}.")
     lines.append("Trained on the files as they come and tested on matched files, against tested as they come:")
-    lines += _tell_losses(found["losses"])
+    lines += _tell_losses(found["losses"], judged)
     lines.append("False alarms: photographs after half size against the same photographs before.")
-    return "\n".join([*lines, *_tell_alarms(found["half_size"])])
+    return "\n".join([*lines, *_tell_alarms(found["half_size"], judged)])
 
 
-def _tell_losses(losses: Numbers) -> Iterator[str]:
+def _tell_losses(losses: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]:
     for way, each in losses.items():
-        for name in sorted((name for name in TITLES if name in each and name != FILE), key=lambda n: judge(each[n])):
-            difference = describe_difference(each[name])
-            yield f"- {capitalize(TITLES[name])}, tested {WAYS[way]}: {HIGHER[judge(each[name])]}, AUROC {difference}."
+        names = [name for name in TITLES if name in each and name != FILE]
+        for name in sorted(names, key=lambda name: ORDER[judged["loss", way, name]]):
+            verdict, difference = judged["loss", way, name], describe_difference(each[name])
+            words = HIGHER.get(verdict, verdict.value)
+            yield f"- {capitalize(TITLES[name])}, tested {WAYS[way]}: {words}, AUROC {difference}."
 
 
-def _tell_alarms(alarms: list[Numbers]) -> Iterator[str]:
-    for side, text in ALARMS.items():
-        found = [each for each in alarms if side_of(each["interval"], 0.5) == side]
+def _tell_alarms(alarms: list[Numbers], judged: Mapping[Key, Verdict]) -> Iterator[str]:
+    for verdict, text in ALARMS.items():
+        found = [each for each in alarms if judged["alarm", each["trained"], each["reading"]] is verdict]
         if found:
             names = [f"{_name_alarm(each)} ({each['auroc']:.2f})" for each in found]
             yield f"- {capitalize(text)} (AUROC): {join_names(names, is_simple=True)}."
@@ -129,7 +150,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             (WAYS[way], *(describe_difference(each[name]) if name in each else None for name in TITLES))
             for way, each in found["losses"].items()
         ),
-        "Trained on the files as they come; paired on the images that both packings have.",
+        f"Trained on the files as they come; paired on the images that both packings have. {RULE}",
     )
     yield _tabulate_alarms(found["half_size"])
     counts = found["counts"]

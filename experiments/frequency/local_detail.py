@@ -26,6 +26,7 @@ class Correlation:
 
     mean: float
     interval: tuple[float, float]
+    num_groups: int
     n: int
     """Images; those without any detail or with one error everywhere have no correlation."""
 
@@ -93,5 +94,6 @@ def average_by_source(table: pa.Table, correlations: Mapping[str, Floats]) -> di
             chosen = (sources == source) & np.isfinite(values)
             if chosen.any():
                 ends = mean_interval(values[chosen], groups[chosen])
-                result[name][source] = Correlation(float(values[chosen].mean()), ends, int(chosen.sum()))
+                num_groups = len(np.unique(groups[chosen]))
+                result[name][source] = Correlation(float(values[chosen].mean()), ends, num_groups, int(chosen.sum()))
     return result

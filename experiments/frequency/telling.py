@@ -4,16 +4,9 @@ from collections.abc import Iterator
 
 from experiments.answers.answer import Chart, Curve, Table, capitalize, with_interval
 from experiments.answers.readings import MEAN
+from experiments.answers.rule import RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import (
-    RULE,
-    WORDS,
-    describe_difference,
-    describe_value,
-    join_names,
-    judge,
-    side_of,
-)
+from experiments.answers.verdicts import describe_difference, describe_value, join_names
 
 BLUR_SIGMA_PX = 0.75
 """Of the blur that high frequencies are the difference from: it halves an amplitude at half the Nyquist frequency."""
@@ -37,9 +30,28 @@ LIMITS = (
 )
 
 
+Key = tuple[str, ...]
+"""Of a comparison: "matched", image source; "residual"; "gain"; "correlation", measure, image source."""
+
+
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """All comparisons that the answer makes. Nothing is trained: the images alone decide."""
+    test, gain = found["readings"]["test"], found["gain_of_residual"][MEAN]
+    aurocs = test["residual"][MEAN]["auroc"], test["mean_lare"][MEAN]["auroc"]
+    compared: dict[Key, Comparison] = {
+        ("matched", s): Comparison(e["auroc"]["mean_lare"], 0.5) for s, e in found["matched"].items() if e["n"]
+    }
+    compared["residual",] = Comparison(aurocs[0], 0.5)
+    compared["gain",] = Comparison(gain, aurocs=aurocs)
+    for name, by_source in found["correlations"].items():
+        for source, each in by_source.items():
+            compared["correlation", name, source] = Comparison({**each, "sd": None, "num_seeds": 0})
+    return compared
+
+
 def find_sides(found: Numbers) -> dict[int, list[str]]:
     """Side of the AUROC of mean LaRE among matched images, −1 to 1 → image sources that have pairs."""
-    sides = {s: side_of(e["auroc"]["mean_lare"]["interval"], 0.5) for s, e in found["matched"].items() if e["n"]}
+    sides = {key[1]: verdict.side for key, verdict in judge(compare(found)).items() if key[0] == "matched"}
     return {side: names for side in SIDES if (names := [source for source, each in sides.items() if each == side])}
 
 
@@ -64,11 +76,12 @@ def finding(found: Numbers) -> str:
         f"- No real images of equal gradient energy were found for {s}." for s, e in matched.items() if not e["n"]
     ]
     lines += _tell_residual(found)
-    return "\n".join([*lines, *(_tell_correlations(name, by) for name, by in found["correlations"].items())])
+    return "\n".join([*lines, *(_tell_correlations(found, name) for name in found["correlations"])])
 
 
 def _tell_residual(found: Numbers) -> Iterator[str]:
     auroc, gain = found["readings"]["test"]["residual"][MEAN]["auroc"], found["gain_of_residual"][MEAN]
+    judged = judge(compare(found))
     sides = {
         0: "consistent with chance",
         1: "generated images have the lower error for their detail",
@@ -79,24 +92,25 @@ def _tell_residual(found: Numbers) -> Iterator[str]:
         "real validation images."
     )
     yield (
-        f"- The residual of log mean LaRE is {sides[side_of(auroc['interval'], 0.5)]}: mean AUROC over the image "
+        f"- The residual of log mean LaRE is {sides[judged['residual',].side]}: mean AUROC over the image "
         f"sources {describe_value(auroc)}."
     )
-    yield f"- The residual against mean LaRE: {WORDS[judge(gain)]}, AUROC {describe_difference(gain)}."
+    yield f"- The residual against mean LaRE: {judged['gain',]}, AUROC {describe_difference(gain)}."
 
 
-def find_uncorrelated(by_source: Numbers) -> list[str]:
+def find_uncorrelated(found: Numbers, name: str) -> list[str]:
     """Image sources whose mean rank correlation is not significantly positive."""
-    return [source for source, each in by_source.items() if each["interval"][0] <= 0]
+    judged = judge(compare(found))
+    return [s for s in found["correlations"][name] if judged["correlation", name, s] is not Verdict.BETTER]
 
 
-def _tell_correlations(name: str, by_source: Numbers) -> str:
-    measure = MEASURES[name].partition(":")[0]
+def _tell_correlations(found: Numbers, name: str) -> str:
+    measure, by_source = MEASURES[name].partition(":")[0], found["correlations"][name]
     if not by_source:
         return f"- No image has a rank correlation of its map with {measure}."
     order = sorted(by_source, key=lambda source: by_source[source]["mean"])
     ends = [f"{with_interval(by_source[s]['mean'], by_source[s]['interval'])} ({s})" for s in (order[0], order[-1])]
-    missing = find_uncorrelated(by_source)
+    missing = find_uncorrelated(found, name)
     doubt = f" It is not significantly positive for {join_names(missing)}." if missing else ""
     return (
         f"- Rank correlation of the map with {measure} within an image, mean over an image source: {ends[0]} to "
@@ -120,7 +134,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             )
             for source, difference in found["gain_of_residual"].items()
         ),
-        f"Test images; 95 % interval by group. The line is fitted to the real validation images. {RULE}",
+        f"Test images. The line is fitted to the real validation images. {RULE}",
     )
 
 

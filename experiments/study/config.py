@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from jsonargparse import ArgumentParser
 
 from cache_schema import check_least, file_name
+from experiments.answers.rule import MARGIN
 from workflow.code_hash import ROOT
 from workflow.command import build_config
 
@@ -48,6 +49,9 @@ class StudyConfig:
     """Detectors of each kind, trained with the seeds from 0."""
     num_epochs: int = 3
     """Passes over the training images."""
+    margin: float = MARGIN
+    """AUROC or AP: what differs by less is called equally good, where tests show that it does. 0.01 is the last digit
+    that tables of these metrics show, and about what two seeds of one recipe differ by."""
     num_jobs: int = 1
     """Seeds trained and scored at once, and passes of stage 1, each with its share of the processor's cores."""
     compute_dtype: Literal["fp32", "bf16"] = "fp32"
@@ -105,6 +109,8 @@ class StudyConfig:
         """Check what would fail only after minutes."""
         for name in ("num_seeds", "num_epochs", "num_jobs", "num_images"):
             check_least(name, getattr(self, name), 1)
+        if not 0 < self.margin < 0.5:
+            raise ValueError(f"margin is {self.margin}: expected a difference of AUROCs between 0 and 0.5, 0.01")
         if file_name(self.preset) != self.preset:  # files and folders are called so
             raise ValueError(f"preset is {self.preset!r}: expected a name of letters, digits, spaces and _.-~")
         if not self.false_alarm_rates or not all(0 < rate < 1 for rate in self.false_alarm_rates):

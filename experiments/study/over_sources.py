@@ -27,17 +27,26 @@ class Means:
     Attributes:
         seeds: One value a seed, (seeds,).
         resampled: The seeds' mean for each resample of the groups, (resamples,); NaN where a resample lacks a class.
+        num_groups: Groups that are resampled.
+        is_trained: Whether each seed has trained something. A score that needs no training has one value and no seed.
     """
 
     seeds: Floats
     resampled: Floats
+    num_groups: int
+    is_trained: bool = True
 
     def __sub__(self, other: "Means") -> "Means":
         """Paired difference; both must come from the same samples and resamples. One without seeds stands for each."""
         num_seeds = {len(self.seeds), len(other.seeds)} - {1}
         if len(num_seeds) > 1:
             raise ValueError(f"{len(self.seeds)} and {len(other.seeds)} seeds cannot be paired")
-        return Means(self.seeds - other.seeds, self.resampled - other.resampled)
+        return Means(
+            self.seeds - other.seeds,
+            self.resampled - other.resampled,
+            min(self.num_groups, other.num_groups),
+            self.is_trained or other.is_trained,
+        )
 
     @property
     def mean(self) -> float:
@@ -50,23 +59,40 @@ class Means:
         return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else None
 
     @property
+    def num_seeds(self) -> int:
+        """Seeds that have trained something."""
+        return len(self.seeds) if self.is_trained else 0
+
+    @property
+    def se(self) -> float | None:
+        """Standard error of the images alone: over resamples, × √(G / (G − 1)). None for one group, or no resample."""
+        values = self.resampled[~np.isnan(self.resampled)]
+        if self.num_groups < 2 or len(values) < 2:
+            return None
+        return float(np.std(values, ddof=1) * np.sqrt(self.num_groups / (self.num_groups - 1)))
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval, None where no resample has both classes."""
         low, high = interval(self.resampled)
         return None if np.isnan(low) else (low, high)
 
     def describe(self) -> dict[str, Any]:
-        """Mean, sd and interval as plain values."""
-        return {"mean": self.mean, "sd": self.sd, "interval": self.interval}
+        """As plain values, see `experiments.answers.rule.Value`."""
+        names = ("mean", "sd", "interval", "num_seeds", "num_groups", "se")
+        return {name: getattr(self, name) for name in names}
 
 
-def compute_means(reading: Reading, num_resamples: int = 1000, seed: int = 0) -> dict[str, Means]:
+def compute_means(
+    reading: Reading, num_resamples: int = 1000, seed: int = 0, *, is_trained: bool | None = None
+) -> dict[str, Means]:
     """Each of `METRICS`, averaged over the generated image sources; each source meets the reals of its subsets.
 
     Args:
         reading: Scores, a threshold for each seed.
         num_resamples: Resamples of the groups.
         seed: Of the resamples. Readings of the same samples are resampled alike, so that differences are paired.
+        is_trained: As of `Means`; None: where scores are probabilities, as a detector's are.
 
     Raises:
         ValueError: If a source has no real images in its subset, there is no source, or a seed has no threshold.
@@ -92,7 +118,9 @@ def compute_means(reading: Reading, num_resamples: int = 1000, seed: int = 0) ->
     groups = reading.table["group"].to_numpy()
     chunks = [over_sources(weights).mean(axis=1) for weights in group_weights(groups, num_resamples, seed)]
     resampled = np.concatenate(chunks, axis=1)
-    return {name: Means(plain[i], resampled[i]) for i, name in enumerate(METRICS)}
+    num_groups = len(np.unique(groups[np.concatenate([chosen for chosen, _ in sources])]))
+    trained = reading.is_probability if is_trained is None else is_trained
+    return {name: Means(plain[i], resampled[i], num_groups, trained) for i, name in enumerate(METRICS)}
 
 
 def _weighted_metrics(weights: Floats, labels: NDArray[np.int64], scores: Floats, called: NDArray[np.bool_]) -> Floats:

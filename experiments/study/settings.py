@@ -43,11 +43,16 @@ def score(study: Study, cache: str, reading: str, arguments: Sequence[str] = ())
     Raises:
         CacheError: If the cache is not there.
     """
+    return score_splits(load(study, cache, reading, arguments))
+
+
+def load(study: Study, cache: str, reading: str, arguments: Sequence[str] = ()) -> list[Reading]:
+    """A cache's reading of each of `SPLITS`; arguments as of `score`."""
     folder = study.cache(cache)
     if reading in READINGS:
-        return score_splits([study.readings(folder, split=split)[reading] for split in SPLITS])
+        return [study.readings(folder, split=split)[reading] for split in SPLITS]
     runs = study.fit(run_name(reading, cache), folder, variant=reading, arguments=arguments)
-    return score_runs(study, runs, folder)
+    return [study.predict(runs, folder, split=split) for split in SPLITS]
 
 
 def score_runs(study: Study, runs: Sequence[Path], cache: Path, **how: Any) -> Scored:

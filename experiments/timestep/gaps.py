@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from experiments.study.over_sources import Means
 from train.scoring.evaluate import select_sources
-from train.scoring.metrics import group_weights, interval
+from train.scoring.metrics import group_weights
 from train.scoring.scores import Reading
 
 NUM_RESAMPLES = 1000
@@ -21,6 +22,9 @@ class Gap:
     """Mean of the generated images over the mean of the real ones, less 1."""
     interval: tuple[float, float] | None
     """95 %, by resampled groups."""
+    se: float | None
+    """Standard error, as of `Means`."""
+    num_groups: int
     n: int
     """Generated images."""
     is_paired: bool
@@ -41,8 +45,10 @@ def compute_gaps(mean_lare: Reading) -> dict[str, Gap]:
         is_paired = len(images) > 0
         if is_paired:
             generated, real = images, partners
-        ratio, ends = _ratio(values, groups, generated, real)
-        result[source] = Gap(ratio - 1, ends and (ends[0] - 1, ends[1] - 1), len(generated), is_paired)
+        ratio = _ratio(values, groups, generated, real)
+        ends = ratio.interval
+        shifted = ends and (ends[0] - 1, ends[1] - 1)
+        result[source] = Gap(ratio.mean - 1, shifted, ratio.se, ratio.num_groups, len(generated), is_paired)
     return result
 
 
@@ -68,13 +74,13 @@ def match_reals(
 
 def _ratio(
     values: NDArray[np.float64], groups: NDArray[np.generic], ours: NDArray[np.intp], theirs: NDArray[np.intp]
-) -> tuple[float, tuple[float, float] | None]:
-    """Mean of our values over the mean of theirs, and its interval by groups, which both may share."""
+) -> Means:
+    """Mean of our values over the mean of theirs, with resamples of the groups, which both may share."""
     n, both = len(ours), np.concatenate([ours, theirs])
     resampled = []
     for weights in group_weights(groups[both], NUM_RESAMPLES, seed=0):
         one, other = weights[:, :n], weights[:, n:]
         with np.errstate(invalid="ignore"):  # 0 / 0 where a resample has none of a side
             resampled.append((one @ values[ours] / one.sum(axis=1)) / (other @ values[theirs] / other.sum(axis=1)))
-    low, high = interval(np.concatenate(resampled))
-    return float(values[ours].mean() / values[theirs].mean()), None if np.isnan(low) else (low, high)
+    ratio = np.array([values[ours].mean() / values[theirs].mean()])
+    return Means(ratio, np.concatenate(resampled), len(np.unique(groups[both])), is_trained=False)

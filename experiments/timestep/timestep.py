@@ -8,26 +8,32 @@ from experiments.answers.maps import draw_png, load_maps
 from experiments.answers.readings import MEAN, TITLES
 from experiments.study.fits import Work, fit_each
 from experiments.study.names import timestep_caches
-from experiments.study.settings import Scored, score, subtract_means, summarize
+from experiments.study.settings import Scored, load, score, score_splits, subtract_means, summarize
 from experiments.study.study import Study
 from experiments.timestep.gaps import compute_gaps
+from experiments.timestep.own import compare_own
 from experiments.timestep.telling import ENERGY, TELLING, name_setting
+from train.scoring.scores import Reading
 
 ByTimestep = Mapping[int, Scored]
+Readings = Mapping[int, Reading]
+"""Timestep → scores of the test images."""
 
 
 def answer(study: Study) -> Answer:
     """Which timestep gives the largest gap, and is it the same for all image sources? From caches alone."""
     config = study.config
     caches = timestep_caches(config)
-    scored = {
-        reading: {t: score(study, name, reading) for t, name in caches.items()}
-        for reading in ("mean_lare", *config.sweep_variants)
-    }
+    scored: dict[str, ByTimestep] = {}
+    tests: dict[str, Readings] = {}
+    for reading in ("mean_lare", *config.sweep_variants):
+        loaded = {t: load(study, name, reading) for t, name in caches.items()}
+        scored[reading] = {t: score_splits(each) for t, each in loaded.items()}
+        tests[reading] = {t: each[-1] for t, each in loaded.items()}
     return study.tell(
         "timestep",
         TELLING,
-        numbers(study, caches, scored),
+        numbers(study, caches, scored, tests),
         pictures=[draw_maps(study, caches)],
         timesteps=list(caches),
         ensemble_size=config.ensemble_size,
@@ -39,13 +45,16 @@ def work(study: Study) -> Work:
     return Work(fit_each(study.config.sweep_variants, timestep_caches(study.config).values()))
 
 
-def numbers(study: Study, caches: Mapping[int, str], scored: Mapping[str, ByTimestep]) -> dict[str, Any]:
+def numbers(
+    study: Study, caches: Mapping[int, str], scored: Mapping[str, ByTimestep], tests: Mapping[str, Readings]
+) -> dict[str, Any]:
     """Gaps of the mean LaRE, the best timesteps, and all scores.
 
     Args:
         study: Whose images they are.
         caches: Timestep → name of its cache.
-        scored: Reading → timestep → scores.
+        scored: Reading → timestep → its values.
+        tests: Reading → timestep → scores of the test images.
     """
     default = study.config.timestep
     gaps = {t: compute_gaps(study.readings(study.cache(name))["mean_lare"]) for t, name in caches.items()}
@@ -53,36 +62,35 @@ def numbers(study: Study, caches: Mapping[int, str], scored: Mapping[str, ByTime
     return {
         "default": default,
         "gaps": {t: {source: vars(gap) for source, gap in by_source.items()} for t, by_source in gaps.items()},
-        "choices": {reading: choose(by_timestep, default) for reading, by_timestep in scored.items()},
+        "choices": {reading: choose(by_t, tests[reading], default) for reading, by_t in scored.items()},
         "readings": summarize({**named, TITLES[ENERGY]: score(study, study.default_cache, ENERGY)}),
     }
 
 
-def choose(scored: ByTimestep, default: int) -> dict[str, Any]:
-    """The best timesteps of a reading by AUROC; of equals the one chosen on validation, or else the smallest.
+def choose(scored: ByTimestep, tests: Readings, default: int) -> dict[str, Any]:
+    """The timestep of a reading with the best AUROC on validation; of equals the smallest.
 
     Args:
-        scored: Timestep → the reading.
+        scored: Timestep → the reading's values.
+        tests: Timestep → its scores of the test images.
         default: Timestep that the chosen one is compared with.
 
     Returns:
-        By the mean over the image sources: "chosen" (on validation), "hindsight" (on the test images: no choice, only
-        what the chosen one is compared with), "gain" (test AUROC at the chosen one less that at the default). And
-        "by_source": image source → "validation" (None without validation images), "hindsight", and "lost" (test AUROC
-        in hindsight less that at the timestep chosen for all sources).
+        By the mean over the image sources: "chosen", and "gain" (test AUROC at the chosen one less that at the
+        default). "by_source": image source → "validation" (the best one there; None without validation images), and
+        as of `compare_own`.
     """
 
-    def best(split: str, source: str, *first: int) -> int:
-        return max((*first, *sorted(scored)), key=lambda t: getattr(scored[t], split)[source]["auroc"].mean)
+    def best(source: str) -> int:
+        return max(sorted(scored), key=lambda t: scored[t].validation[source]["auroc"].mean)
 
-    chosen, by_source = best("validation", MEAN), {}
-    for source in sorted(scored[default].test.keys() - {MEAN}):
-        own = best("test", source, chosen)
-        lost = scored[own].test[source]["auroc"] - scored[chosen].test[source]["auroc"]
-        validation = best("validation", source) if source in scored[default].validation else None
-        by_source[source] = {"validation": validation, "hindsight": own, "lost": lost.describe()}
+    chosen, known = best(MEAN), scored[default].validation
+    by_source = {
+        source: {"validation": best(source) if source in known else None, **own}
+        for source, own in compare_own(tests, chosen).items()
+    }
     gain = subtract_means(scored[chosen], scored[default])["test"]
-    return {"chosen": chosen, "hindsight": best("test", MEAN, chosen), "gain": gain, "by_source": by_source}
+    return {"chosen": chosen, "gain": gain, "by_source": by_source}
 
 
 def draw_maps(study: Study, caches: Mapping[int, str]) -> Picture:

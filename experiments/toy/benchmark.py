@@ -19,6 +19,7 @@ from demo.toy.crops import SHORT_SIDES_PX, list_photographs
 from demo.toy.images import SourceConfig, load_models
 from demo.toy.photos import ROLES
 from experiments.answers.markdown import as_section
+from experiments.answers.rule import MIN_SEEDS
 from experiments.toy.answers import answer
 from experiments.toy.data import GUIDANCES, TASKS, build_datasets
 from experiments.toy.photos import (
@@ -29,7 +30,7 @@ from experiments.toy.photos import (
 )
 from experiments.toy.tables import as_answer
 from workflow.code_hash import hash_code
-from workflow.stages import DETECTORS, PERMUTED, Stages
+from workflow.stages import CONTROLS, DETECTORS, Stages
 from workflow.steps import Steps, hash_files
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ CODE = (*IMAGE_CODE, "experiments.toy.photos", "experiments.toy.data")
 """What decides the images besides settings, photographs and models."""
 MEASURED = "With 1,849 photographs, 3 seeds and 14 epochs it took 75 minutes on two cores"
 """As docs/experiments.md says."""
-DIFFERENCES = ("full:image_only", f"full:{PERMUTED}")
+DIFFERENCES = tuple(f"full:{other}" for other in (*CONTROLS, "image_only"))
 
 
 def default_sources() -> SourceConfig:
@@ -62,8 +63,8 @@ class ToyBenchmarkConfig:
     """Diffusers folder of the toy model whose images are in the test only."""
     tiles_per_photo: int = 2
     """Tiles that are cut from each photograph."""
-    num_seeds: int = 3
-    """Detectors of each kind, trained with the seeds from 0."""
+    num_seeds: int = MIN_SEEDS
+    """Detectors of each kind, trained with the seeds from 0. With fewer than five no verdict is given on them."""
     num_epochs: int = 14
     """Passes over the training images: four minutes for the largest detector at 1,800 photographs on two cores."""
     num_jobs: int = 2
@@ -171,13 +172,21 @@ class ToyBenchmark:
 
 
 def describe_cost(config: ToyBenchmarkConfig) -> str:
-    """What a run makes and trains, in a sentence, with what it took where it was measured."""
+    """What a run makes and trains, in a sentence, how many fits are left, and what it took where it was measured."""
     num_photos, fits = len(list_photographs(config.photos)), len(TASKS) * len(DETECTORS) * config.num_seeds
+    left = (
+        sum(stages.count_fits_left() for stages in ToyBenchmark(config).stages.values()) if is_begun(config) else fits
+    )
     return (
         f"{num_photos:,} photographs × {config.tiles_per_photo} tiles, and the images made from them; {len(TASKS)} "
-        f"tasks × {len(DETECTORS)} detectors × {config.num_seeds} seeds × {config.num_epochs} epochs: {fits} fits. "
-        f"{MEASURED}"
+        f"tasks × {len(DETECTORS)} detectors × {config.num_seeds} seeds × {config.num_epochs} epochs: {fits} fits, "
+        f"{left} of them left. {MEASURED}. The run can be stopped at any time: the same command goes on from there."
     )
+
+
+def is_begun(config: ToyBenchmarkConfig) -> bool:
+    """Whether a run was begun in the folder; asked without making anything."""
+    return (config.out / ".steps").is_dir()
 
 
 def run(config: ToyBenchmarkConfig) -> None:

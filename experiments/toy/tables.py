@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.answers.answer import Answer, Table, with_interval
-from experiments.answers.verdicts import RULE, describe_difference, describe_value
+from experiments.answers.rule import RULE
+from experiments.answers.verdicts import describe_difference, describe_value
 from experiments.toy.answers import GUIDED, Numbers, numbers
 from experiments.toy.data import TASKS, guided_source
 from experiments.toy.telling import COMMAND, NAME, TELLING, as_value, describe_share
 from train.scoring.titles import TITLES
-from workflow.stages import PERMUTED
+from workflow.stages import CONTROLS
 
 NEGATIVES = (
     "photographs",
@@ -38,7 +39,7 @@ def _tables(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Itera
     for task in reversed(TASKS):
         yield _setting_table(task, answers["by_setting"][task], results[task])
     for task in reversed(TASKS):
-        yield _differences(task, results[task])
+        yield _differences(task, results[task], answers["settings"]["num_seeds"])
     yield _guidance_table(answers["guidance"], results)
     for task, negatives in zip(TASKS, NEGATIVES, strict=True):
         yield from _all_readings(task, negatives, results[task])
@@ -77,15 +78,20 @@ def _auroc(block: Mapping[str, Any]) -> str:
     return describe_value({"mean": block["auroc"], "interval": block["auroc_interval"], "sd": block["auroc_sd"]})
 
 
-def _differences(task: str, results: Numbers) -> Table:
-    names = {f"full − {other}": TITLES[other] for other in ("image_only", PERMUTED)}
+def _differences(task: str, results: Numbers, num_seeds: int) -> Table:
+    names = {f"full − {other}": TITLES[other] for other in (*CONTROLS, "image_only")}
     blocks = [results["differences"][name] for name in names]
+    rows = (
+        (source, *(describe_difference({**as_value(block[source]), "num_seeds": num_seeds}) for block in blocks))
+        for source in blocks[0]
+    )
     return Table(
         f"3. What the map adds to the image, {task}: difference of AUROCs",
         ("image source", *names.values()),
-        tuple((source, *(describe_difference(as_value(block[source])) for block in blocks)) for source in blocks[0]),
-        "AUROC of the detector with image and map less AUROC of the column's detector, on the same images: 95 % "
-        f"interval by photograph, standard deviation over seeds. {RULE} Figures: {task}/results.json, differences.",
+        tuple(rows),
+        "AUROC of the detector with image and map less AUROC of the column's detector, on the same images. The first "
+        "two are trained alike, with maps that say nothing of the image. The detector of the image alone has no "
+        f"refinement, so that it differs in more than the map. {RULE} Figures: {task}/results.json, differences.",
     )
 
 

@@ -20,9 +20,14 @@ from train.scoring.scores import Reading
 COLUMNS = ("key", "label", "image_source", "subset", "split", "group", "derived_from")
 
 
-def make_means(mean: float, half_width: float = 0.01, sd: float = 0.0) -> Means:
-    """A metric of two seeds with an interval of (nearly) mean ± half_width."""
-    return Means(mean + np.array([-1, 1]) * sd / np.sqrt(2), np.linspace(mean - half_width, mean + half_width, 1001))
+def make_means(mean: float, half_width: float = 0.01, sd: float = 0.0, num_seeds: int = 5) -> Means:
+    """A metric of some seeds, none for 0, of many groups, with an interval of (nearly) mean ± half_width."""
+    seeds = np.array([mean])
+    if num_seeds > 1:
+        steps = np.linspace(-1, 1, num_seeds)
+        seeds = mean + steps * sd / np.std(steps, ddof=1)
+    resampled = np.linspace(mean - half_width, mean + half_width, 1001)
+    return Means(seeds, resampled, num_groups=2000, is_trained=num_seeds > 0)
 
 
 def as_json(numbers: Any) -> Any:
@@ -30,9 +35,12 @@ def as_json(numbers: Any) -> Any:
     return json.loads(json.dumps(numbers))
 
 
-def value(mean: float, half_width: float = 0.01, sd: float | None = None) -> dict[str, Any]:
-    """A metric or a difference as an answer holds it."""
-    return {"mean": mean, "interval": [mean - half_width, mean + half_width], "sd": sd}
+def value(
+    mean: float, half_width: float = 0.01, sd: float | None = None, num_seeds: int | None = None
+) -> dict[str, Any]:
+    """A metric or a difference as an answer holds it; of five seeds where it has a spread over seeds."""
+    seeds = (0 if sd is None else 5) if num_seeds is None else num_seeds
+    return {"mean": mean, "interval": [mean - half_width, mean + half_width], "sd": sd, "num_seeds": seeds}
 
 
 def line_with(text: str, *parts: str) -> str:
@@ -42,14 +50,18 @@ def line_with(text: str, *parts: str) -> str:
 
 
 def make_scored(
-    validation: Mapping[str, float], test: Mapping[str, float], half_width: float = 0.01, keys: str = "ab"
+    validation: Mapping[str, float],
+    test: Mapping[str, float],
+    half_width: float = 0.01,
+    keys: str = "ab",
+    num_seeds: int = 5,
 ) -> Scored:
     """AUROC and AP by image source; without a `MEAN`, that is theirs."""
 
     def scores(values: Mapping[str, float]) -> dict[str, dict[str, Means]]:
         all_values = {MEAN: float(np.mean(list(values.values()))), **values}
         return {
-            source: dict.fromkeys(("auroc", "average_precision"), make_means(value, half_width))
+            source: dict.fromkeys(("auroc", "average_precision"), make_means(value, half_width, num_seeds=num_seeds))
             for source, value in all_values.items()
         }
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from experiments.answers.answer import Answer
-from experiments.answers.verdicts import WORDS
+from experiments.answers.rule import Verdict
 from experiments.reconstruction import (
     METHODS,
     READINGS,
@@ -68,9 +68,9 @@ def test_finding_compares_each_method_with_lare_and_says_what_is_worse_first() -
         lines = [
             line_with(text, f"{method}, {title}", "LaRE", word)
             for method, word in (
-                (METHODS["roundtrip"], WORDS[-1]),
-                ("ne-step reconstruction", WORDS[0]),
-                (METHODS["dire"], WORDS[1]),
+                (METHODS["roundtrip"], Verdict.WORSE),
+                ("ne-step reconstruction", Verdict.SAME),
+                (METHODS["dire"], Verdict.BETTER),
             )
         ]
         assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)

@@ -10,13 +10,15 @@ import yaml
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
 from experiments.answers.answer import Answer
 from experiments.answers.readings import MEAN, name_source
-from experiments.answers.verdicts import WORDS, judge
+from experiments.answers.rule import Verdict, judge
 from experiments.sources import (
     PICTURE,
     answer,
+    compare,
     compare_with_own,
     finding,
     headline,
+    list_aurocs,
     list_gaps,
     score_others,
     tables,
@@ -85,6 +87,7 @@ def numbers_of(aurocs: dict[str, dict[str, float]], others: dict[str, Any]) -> d
     found = {
         "matrix": make_matrix(aurocs),
         "own_less_other": compare_with_own(make_scores(aurocs)),
+        "aurocs": list_aurocs(make_scores(aurocs)),
         "real_images_and_controls": others,
     }
     return as_json(found)
@@ -92,20 +95,21 @@ def numbers_of(aurocs: dict[str, dict[str, float]], others: dict[str, Any]) -> d
 
 def test_the_finding_tells_first_where_the_own_detector_is_not_the_best() -> None:
     numbers = numbers_of(AUROCS, {row: score_others(make_reading(None)) for row in AUROCS})
-    verdicts = {cell: judge(gap) for cell, gap in list_gaps(numbers, of_all=False).items()}
-    assert verdicts == {("sd", "gan"): -1, ("gan", "sd"): 1}
+    judged = judge(compare(numbers))
+    verdicts = {cell: judged[cell] for cell in list_gaps(numbers, of_all=False)}
+    assert verdicts == {("sd", "gan"): Verdict.WORSE, ("gan", "sd"): Verdict.BETTER}
     text, head = finding(numbers), headline(numbers)
     assert head.count("1 of 2") == 2 and head in text
     worse, better = (
-        line_with(text, "On gan", "of sd", WORDS[-1], "−0.050"),
+        line_with(text, "On gan", "of sd", Verdict.WORSE, "−0.050"),
         line_with(text, "On sd", "of gan", "+0.200"),
     )
-    assert text.index(worse) < text.index(better) and WORDS[1] in better and WORDS[0] not in worse + better
+    assert text.index(worse) < text.index(better) and Verdict.BETTER in better and Verdict.SAME not in worse + better
     line_with(text, "Mean AUROC", "0.850 ±0.000")
     line_with(text, "Mean AUROC", "0.662 ±0.000")
     line_with(text, "later")
-    assert judge(list_gaps(numbers, of_all=True)[ALL, "sd"]) == -1
-    line_with(text, "On sd", "of all", WORDS[-1], "−0.100")
+    assert judged[ALL, "sd"] is Verdict.WORSE
+    line_with(text, "On sd", "of all", Verdict.WORSE, "−0.100")
     line_with(text, "vae-roundtrip-a", "a control", "75 % trained on gan, 75 % trained on sd")
     line_with(text, "vae-roundtrip-a", "a control", "1.00 trained on gan, 1.00 trained on sd, 1.00 trained on all")
 

@@ -11,19 +11,19 @@ from diffusers import AutoencoderTiny
 
 from cache_schema import RULES, Dataset, Fingerprint, FingerprintMismatch, create_cache
 from experiments.answers.answer import Answer
-from experiments.answers.verdicts import WORDS, judge
+from experiments.answers.rule import Verdict
 from experiments.cheap import cheap
 from experiments.cheap import settings as cheap_settings
-from experiments.cheap.cheap import choose, halve_crop
+from experiments.cheap.cheap import halve_crop
 from experiments.cheap.settings import Setting, choose_candidates, list_settings, make_cache
 from experiments.cheap.telling import (
     TELLING,
     charts,
+    choose,
     compute_speedup,
     find_front,
     finding,
     headline,
-    is_at_chance,
     name_setting,
     tables,
 )
@@ -144,8 +144,7 @@ def numbers_of(scored: dict[str, Scored], left_out: dict[str, str] | None = None
         "giga_macs": COSTS,
         "milliseconds": {64: {t: {"median": cost, "fastest": cost, "slowest": cost} for t, cost in COSTS.items()}},
         "gains": {"map_only": gains},
-        "verdicts": {"map_only": {title: judge(each["test"]) for title, each in gains.items()}},
-        "chosen_on_validation": {"map_only": choose(gains, COSTS, "e = 4")},
+        "margin": 0.01,
         "readings": summarize({name_setting("map_only", title): each for title, each in scored.items()}),
         "left_out": left_out or {},
     }
@@ -161,7 +160,7 @@ def test_the_cheapest_is_chosen_on_validation_and_its_test_figure_follows(
 ) -> None:
     scored = scores((0.7, 0.7), (0.7, 0.72), half)
     found = numbers_of(scored)
-    assert found["chosen_on_validation"] == {"map_only": chosen} and compute_speedup(found, chosen) == speed
+    assert choose(found) == {"map_only": chosen} and compute_speedup(found, chosen) == speed
     assert f"“{chosen}”" in headline(found) and f"{speed:.1f} times as fast" in headline(found)
     auroc = f"{scored[chosen].test['mean']['auroc'].mean:.2f}"
     line_with(finding(found), f"“{chosen}”", f"{ms} instead of 4 ms", f"{speed:.1f} times as fast, 64 images", auroc)
@@ -170,23 +169,33 @@ def test_the_cheapest_is_chosen_on_validation_and_its_test_figure_follows(
 def test_finding_begins_with_what_was_not_tried_and_what_is_lost() -> None:
     left_out = {"small UNet, e = 1": "small_model names no model", "small UNet, e = 4": "small_model names no model"}
     found = numbers_of(scores((0.7, 0.7), (0.6, 0.6), (0.6, 0.8)), left_out)
-    assert found["chosen_on_validation"] == {"map_only": "e = 4"} and "“e = 4”" in headline(found)
+    assert choose(found) == {"map_only": "e = 4"} and "“e = 4”" in headline(found)
     text = finding(found)
     first = text.splitlines()[0]
     assert all(part in first for part in ("small_model names no model", "“small UNet, e = 1”", "“small UNet, e = 4”"))
-    worse = line_with(text, "only, “e = 1”", WORDS[-1], "−0.100 (")
-    better = line_with(text, "only, “half size, e = 1”", WORDS[1], "+0.100 (")
+    worse = line_with(text, "only, “e = 1”", Verdict.WORSE, "−0.100 (")
+    better = line_with(text, "only, “half size, e = 1”", Verdict.BETTER, "+0.100 (")
     assert text.index(worse) < text.index(better) and "times as fast" not in text
     equal = numbers_of(scores((0.7, 0.7), (0.7, 0.7), (0.7, 0.7)))
-    assert equal["verdicts"] == {"map_only": {"e = 1": 0, "half size, e = 1": 0}}
-    assert not any(WORDS[verdict] in line_with(finding(equal), "only, “e = 1”") for verdict in (-1, 1))
+    assert Verdict.SAME in line_with(finding(equal), "only, “e = 1”")
 
 
-@pytest.mark.parametrize(("default", "is_doubted"), [(0.505, True), (0.6, False), (0.4, False)])
-def test_a_default_at_chance_is_named(default: float, is_doubted: bool) -> None:
+def test_two_seeds_choose_nothing() -> None:
+    scored = {title: make_scored({"a": 0.7}, {"a": 0.7}, num_seeds=2) for title in TITLES}
+    found = numbers_of(scored)
+    assert choose(found) == {"map_only": "e = 4"} and Verdict.FEW_SEEDS in headline(found)
+    line_with(finding(found), "only, “e = 1”", Verdict.FEW_SEEDS)
+
+
+@pytest.mark.parametrize(("default", "word"), [(0.505, "consistent with"), (0.6, "above"), (0.4, "inverted")])
+def test_the_default_is_told_against_chance(default: float, word: str) -> None:
     found = numbers_of(scores((0.7, default), (0.7, default), (0.7, default)))
-    assert is_at_chance(found, "map_only") is is_doubted
-    assert ("consistent with chance" in finding(found)) is is_doubted
+    line_with(finding(found), "default “e = 4” against chance", word, f"{default:.2f}")
+
+
+def test_nothing_is_better_where_all_is_at_chance() -> None:
+    found = numbers_of(scores((0.7, 0.3), (0.7, 0.4), (0.7, 0.2)))
+    line_with(finding(found), "only, “e = 1”", Verdict.INVERTED, "+0.100 (")
 
 
 def test_chart_shows_test_figures_and_joins_the_front_of_validation() -> None:

@@ -6,15 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments.answers.rule import Verdict, judge
 from experiments.degradation.attack import EPSILONS, Victim, fgsm, numbers
 from experiments.degradation.attack_telling import (
     AGAIN,
     BEFORE,
     TITLES,
     chart_attacks,
-    find_first_below_chance,
+    compare_attacks,
     tabulate_attacks,
     tell_attacks,
+    tell_below_chance,
 )
 from experiments.study.study import Study
 from tests.experiments.made_up import as_json, line_with, make_means
@@ -65,27 +67,29 @@ def make_attacks(**values: tuple[float, ...]) -> dict[str, dict[int, dict[str, A
 
 def tell(attacks: dict[str, dict[int, dict[str, Any]]]) -> str:
     found = as_json(numbers(attacks))
-    return "\n".join(tell_attacks(found["attacks"], found["new_maps"]["verdict"]))
+    judged = judge(compare_attacks(found["attacks"]))
+    return "\n".join(tell_attacks(found["attacks"], found["new_maps"].get("accuracy"), judged))
 
 
 def test_finding_names_the_step_from_which_a_detector_is_below_chance() -> None:
     attacks = make_attacks(full=(0.9, 0.8, 0.4, 0.2, 0.1))
-    found = as_json(numbers(attacks))["attacks"]
-    assert find_first_below_chance(found, "full") == 2 and find_first_below_chance(found, "image_only") is None
+    judged = judge(compare_attacks(as_json(numbers(attacks))["attacks"]))
+    assert "from 2/255 on" in tell_below_chance(judged, "full")
+    assert "not below chance" in tell_below_chance(judged, "image_only")
     text = tell(attacks)
     line_with(text, "Image and map, maps from before:", "0.90 → 0.80 → 0.40 → 0.20 → 0.10", "2/255")
     assert "/255" not in line_with(text, "Image only:", "0.90 → 0.80 → 0.70 → 0.60 → 0.55")
     assert "0/255, 1/255, 2/255, 4/255, 8/255" in text.splitlines()[0]
 
 
-@pytest.mark.parametrize(("last", "verdict"), [(0.7, 1), (0.3, -1), (0.5, 0)])
-def test_finding_tells_what_new_maps_change_at_the_largest_step(last: float, verdict: int) -> None:
+@pytest.mark.parametrize("last", [0.7, 0.3, 0.5])
+def test_what_new_maps_change_is_of_one_seed_and_has_no_verdict(last: float) -> None:
     before = (0.9, 0.8, 0.7, 0.6, 0.5)
     attacks = make_attacks(full_before=before, full_again=(*before[:-1], last))
-    found = numbers(attacks)["new_maps"]
-    assert found["verdict"] == verdict and found["accuracy"]["mean"] == pytest.approx(last - 0.5)
-    texts = {tell(make_attacks(full_before=before, full_again=(*before[:-1], each))) for each in (0.7, 0.3, 0.5)}
-    assert len({text.splitlines()[-1] for text in texts}) == 3 and tell(attacks) in texts
+    change = numbers(attacks)["new_maps"]["accuracy"]["mean"]
+    assert change == pytest.approx(last - 0.5)
+    shown = f"{change:+.3f}".replace("-", "−")
+    line_with(tell(attacks), "maps made again change", shown, "images alone", Verdict.FEW_SEEDS)
 
 
 def test_tables_and_chart_have_every_step_and_reading() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cache_schema import Dataset, Sample, decode_image
 from experiments.answers.answer import Answer
-from experiments.answers.verdicts import WORDS
+from experiments.answers.rule import Verdict, judge
 from experiments.degradation import attack, degradation
 from experiments.degradation.attack import EPSILONS
 from experiments.degradation.degradation import scale_to
@@ -19,13 +19,12 @@ from experiments.degradation.telling import (
     READINGS,
     TELLING,
     charts,
-    compare_with_image,
+    compare,
     entitle,
-    find_at_chance,
-    find_lost,
     finding,
     headline,
     list_names,
+    select,
     tables,
 )
 from experiments.study import study as study_module
@@ -113,49 +112,58 @@ def numbers_of(results: dict[str, dict[str, Result]], left_out: dict[str, str] |
 
 def test_finding_says_where_scores_are_lost() -> None:
     found = numbers_of(make_results(full={"jpeg:65": 0.505, "blur:3": 0.6}, mean_lare={"jpeg:65": 0.4, "blur:3": 0.3}))
-    assert find_at_chance(found) == {
-        "full": ["jpeg:65"],
-        "image_only": [],
-        "map_only": [],
-        "mean_lare": ["jpeg:65", "blur:3"],
+    judged = judge(compare(found))
+    assert select(judged, "chance", "full") == {
+        AS_THEY_ARE: Verdict.BETTER,
+        "jpeg:65": Verdict.SAME,
+        "blur:3": Verdict.BETTER,
     }
     text = finding(found)
-    line_with(text, "Image and map: AUROC", "jpeg:65 (1 of 2)")
-    line_with(text, "Mean LaRE: AUROC", "all 2 degradations")
-    assert find_lost(found) == ["jpeg:65", "blur:3"] and "2 of 2" in headline(found)
-    line_with(text, "all 2 degradations", "under jpeg:65", "0.90 → 0.51", "AUROC 0.90 → 0.51")
-
-
-def test_finding_says_what_was_no_better_than_chance_before() -> None:
-    found = numbers_of(make_results(full={"jpeg:65": 0.95}, map_only={AS_THEY_ARE: 0.5, "jpeg:65": 0.5}))
-    at_chance = find_at_chance(found)
-    assert at_chance["map_only"] == [AS_THEY_ARE, "jpeg:65"] and not at_chance["full"] + at_chance["image_only"]
-    assert "1 of 1" not in line_with(finding(found), "Map only: AUROC", AS_THEY_ARE)
+    line_with(text, "Image and map: consistent with chance", "jpeg:65 (1 of 2)")
+    line_with(text, "Mean LaRE: inverted", "all 2 degradations")
+    line_with(text, "Image only, images as they are and all degradations: significantly above")
+    assert set(select(judged, "accuracy").values()) == {Verdict.WORSE} and "2 of 2" in headline(found)
+    line_with(text, "Accuracy of image and map at", Verdict.WORSE, "all 2 degradations")
+    line_with(text, "under jpeg:65", "0.90 → 0.51", "AUROC 0.90 → 0.51")
 
 
 def test_finding_when_no_accuracy_is_lost() -> None:
     found = numbers_of(make_results(full={"jpeg:65": 0.95}))
-    assert find_lost(found) == [] and "→" not in line_with(finding(found), "Accuracy of image and map")
+    line_with(finding(found), "Accuracy of image and map at", Verdict.BETTER)
     results = make_results(full={"jpeg:65": 0.89})
-    change = Means(np.array([0.87, 0.91]), np.linspace(0.8, 0.95, 1001))  # too uncertain
+    change = make_means(0.89, half_width=0.08)  # too uncertain
     results["jpeg:65"]["full"] = replace(results["jpeg:65"]["full"], scores=dict.fromkeys(METRICS, change))
     found = numbers_of(results)
-    assert find_lost(found) == [] and "0 of 1" in headline(found)
-    line_with(finding(found), "Accuracy of image and map", "no degradation", "under jpeg:65", "0.90 → 0.89")
+    assert "0 of 1" in headline(found)
+    line_with(finding(found), "Accuracy of image and map at", Verdict.SAME, "jpeg:65")
+
+
+def test_two_seeds_say_neither_what_is_lost_nor_what_the_map_adds() -> None:
+    results = make_results(full={"jpeg:65": 0.2})
+    few = dict.fromkeys(METRICS, make_means(0.2, num_seeds=2))
+    before = dict.fromkeys(METRICS, make_means(0.9, num_seeds=2))
+    for reading in ("full", "image_only", "map_only"):
+        results["jpeg:65"][reading] = Result(100, few, before)
+        results[AS_THEY_ARE][reading] = Result(100, before, before)
+    text = finding(numbers_of(results))
+    for part in ("Accuracy of image and map at", "AP of image and map", "Image and map, images as they are"):
+        line_with(text, part, Verdict.FEW_SEEDS)
+    line_with(text, "Mean LaRE, images as they are", "above chance")
+    assert Verdict.FEW_SEEDS in headline(numbers_of(results))
 
 
 def test_finding_tells_what_the_map_adds_under_which_degradation() -> None:
     found = numbers_of(make_results(full={"jpeg:65": 0.8, "blur:3": 0.95, "noise:8": 0.9}))
-    assert compare_with_image(found) == {-1: ["jpeg:65"], 0: ["noise:8"], 1: ["blur:3"]}
+    told = {"jpeg:65": Verdict.WORSE, "blur:3": Verdict.BETTER, "noise:8": Verdict.SAME}
+    assert select(judge(compare(found)), "gain") == told
     text = finding(found)
     lines = [
-        line_with(text, "AP of image and map", WORDS[verdict], f"{name} (1 of 3)")
-        for verdict, name in ((-1, "jpeg:65"), (0, "noise:8"), (1, "blur:3"))
+        line_with(text, "AP of image and map", told[name], f"{name} (1 of 3)")
+        for name in ("jpeg:65", "noise:8", "blur:3")
     ]
     assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)
     assert "1 of 3" in headline(found)
-    alone = numbers_of(make_results(full={"noise:8": 0.95}))
-    assert compare_with_image(alone) == {1: ["noise:8"]} and list_names(["noise:8"], ["noise:8"]) == "noise:8"
+    assert list_names(["noise:8"], ["noise:8"]) == "noise:8"
 
 
 def test_of_many_degradations_the_few_that_are_not_meant_are_named() -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
 from experiments.answers.answer import Table
-from experiments.answers.verdicts import WORDS
+from experiments.answers.rule import Verdict, judge
 from experiments.egre import views
 from experiments.egre.size_leak import SizeLeak, compute_roughness, find_smaller, measure_size_leak
 from experiments.egre.views import Views, _load_box, name_views, numbers
-from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, tabulate_views, tell_views
+from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, compare_views, tabulate_views, tell_views
 from experiments.study.settings import Scored, summarize
 from experiments.study.study import Study
 from tests.experiments.made_up import as_json, line_with, make_scored
@@ -114,17 +114,18 @@ SEVERAL = Views(
 
 def tell(views: Mapping[str, Views | None]) -> tuple[str, list[Table]]:
     """Lines and tables."""
-    described = as_json(numbers(views))
-    return "\n".join(tell_views(described)), list(tabulate_views(described, summarize(name_views(views))))
+    described, readings = as_json(numbers(views)), summarize(name_views(views))
+    judged = judge(compare_views(described, readings["test"]))
+    return "\n".join(tell_views(described, judged)), list(tabulate_views(described, readings))
 
 
 def test_the_finding_tells_what_was_not_done() -> None:
     text, (table,) = tell({STUDY: ONE_SIZE, MIXED: None})
     line_with(text, MIXED, "python -m experiments formats")
     line_with(text, STUDY, "64 × 64 px")
-    line_with(text, "whole map", "canvas", WORDS[-1], "−0.100")
-    line_with(text, "map under the crop", "canvas", WORDS[0], "+0.000")
-    assert not any(word in line_with(text, MIXED) for word in WORDS.values())
+    line_with(text, "whole map", "canvas", Verdict.WORSE, "−0.100")
+    line_with(text, "map under the crop", "canvas", Verdict.SAME, "+0.000")
+    assert not any(word in line_with(text, MIXED) for word in Verdict)
     assert [row[:2] for row in table.rows[-2:]] == [
         ("the study's images, 64 × 64 px", "native, map under the crop"),
         ("images of several sizes", "not done"),

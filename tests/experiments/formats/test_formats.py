@@ -8,6 +8,7 @@ from PIL import Image
 
 from cache_schema import Dataset, write_dataset
 from experiments.answers.answer import Answer
+from experiments.answers.rule import Verdict, judge
 from experiments.formats import formats
 from experiments.formats.file_facts import compute_facts, score_files
 from experiments.formats.formats import count_classes, find_missing_class, find_source
@@ -25,8 +26,8 @@ from experiments.formats.telling import (
     HIGHER,
     TELLING,
     TITLES,
+    compare,
     find_own,
-    find_telling,
     finding,
     headline,
     tables,
@@ -84,9 +85,9 @@ def make_losses(**values: float) -> dict:
 
 
 ALARMS = {
-    ("mixed", "full"): FalseAlarms(0.7, (0.6, 0.8), 0.01, (0.1, 0.4), (0.2, 0.4)),
-    ("common", "full"): FalseAlarms(0.5, (0.4, 0.6), None, (0.1, 0.1), (-0.1, 0.1)),
-    ("mixed", "mean_lare"): FalseAlarms(0.3, (0.2, 0.4), None, (0.5, 0.1), (-0.5, -0.3)),
+    ("mixed", "full"): FalseAlarms(0.7, (0.6, 0.8), 0.01, 5, 90, (0.1, 0.4), (0.2, 0.4)),
+    ("common", "full"): FalseAlarms(0.5, (0.4, 0.6), 0.01, 5, 90, (0.1, 0.1), (-0.1, 0.1)),
+    ("mixed", "mean_lare"): FalseAlarms(0.3, (0.2, 0.4), None, 0, 90, (0.5, 0.1), (-0.5, -0.3)),
 }
 
 
@@ -100,23 +101,23 @@ def numbers_of(scores: dict, losses: dict, missing: dict[str, str] | None = None
 
 def test_finding_says_what_the_file_alone_tells() -> None:
     found = numbers_of(make_scores(), make_losses())
-    assert find_telling(found) == {"mixed": True, "common": True, "select": False}
     text = finding(found)
     for name, auroc in (("as they come", "0.99 (0.98 to 1.00)"), ("match common", "0.60 (0.59 to 0.61)")):
-        assert " not " not in line_with(text, "Facts of the file", name, auroc)
-    line_with(text, "Facts of the file", " not ", "match select", "0.50 (0.49 to 0.51)")
+        line_with(text, "Facts of the file", name, "above chance", auroc)
+    line_with(text, "Facts of the file", "consistent with chance", "match select", "0.50 (0.49 to 0.51)")
     assert "0.99 (as they come), 0.60 (match common) and 0.50 (match select)" in headline(found)
-    assert not any(find_telling(numbers_of(make_scores(file=dict.fromkeys(FILE, 0.5)), make_losses())).values())
+    judged = judge(compare(numbers_of(make_scores(file=dict.fromkeys(FILE, 0.5)), make_losses())))
+    assert {verdict for key, verdict in judged.items() if key[0] == "file"} == {Verdict.SAME}
 
 
 def test_finding_says_what_matching_takes_and_who_alarms_falsely() -> None:
     text = finding(numbers_of(make_scores(), make_losses(full=0.1, map_only=0.002)))
     lower = [
-        line_with(text, f"{name}, tested match common", HIGHER[-1], "−0.200")
+        line_with(text, f"{name}, tested match common", HIGHER[Verdict.WORSE], "−0.200")
         for name in ("Gradient energy", "Mean LaRE", "Image only")
     ]
-    same = line_with(text, "Map only, tested match common", HIGHER[0], "+0.002")
-    higher = line_with(text, "Image and map, tested match common", HIGHER[1], "+0.100")
+    same = line_with(text, "Map only, tested match common", Verdict.SAME, "+0.002")
+    higher = line_with(text, "Image and map, tested match common", HIGHER[Verdict.BETTER], "+0.100")
     assert max(text.index(line) for line in lower) < text.index(same) < text.index(higher)
     more, no, real = text.splitlines()[-3:]
     assert "image and map trained as they come (0.70)" in more and "image and map trained match common (0.50)" in no

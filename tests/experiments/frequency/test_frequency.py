@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from experiments.answers.readings import MEAN
-from experiments.answers.verdicts import WORDS
+from experiments.answers.rule import Verdict
 from experiments.frequency.equal_detail import Line, Matched
 from experiments.frequency.frequency import answer
 from experiments.frequency.local_detail import Correlation
@@ -39,7 +39,7 @@ def scores(mean: float, *sources: str) -> dict[str, dict[str, dict[str, Means]]]
 
 
 def correlations(*means: float) -> dict[str, dict[str, Correlation]]:
-    by_source = {f"s{i}": Correlation(mean, (mean - 0.1, mean + 0.1), 9) for i, mean in enumerate(means)}
+    by_source = {f"s{i}": Correlation(mean, (mean - 0.1, mean + 0.1), 9, 9) for i, mean in enumerate(means)}
     return dict.fromkeys(MEASURES, by_source)
 
 
@@ -87,22 +87,27 @@ def test_what_fails_comes_first() -> None:
     assert head.index("bad") < head.index("even") < head.index("good") and "none" not in head
 
 
-@pytest.mark.parametrize(("residual", "gain", "verdict"), [(0.4, -0.1, -1), (0.5, 0.0, 0), (0.6, 0.1, 1)])
-def test_finding_says_what_the_line_leaves(residual: float, gain: float, verdict: int) -> None:
+@pytest.mark.parametrize(
+    ("residual", "gain", "verdict"),
+    [(0.4, -0.1, Verdict.INVERTED), (0.5, 0.0, Verdict.CHANCE), (0.6, 0.1, Verdict.BETTER)],
+)
+def test_finding_says_what_the_line_leaves(residual: float, gain: float, verdict: Verdict) -> None:
     text = finding(numbers_of({"a": matched(0.5)}, mean=residual, gain=gain))
     line_with(text, "80 % of the variance")
-    line_with(text, "residual against mean LaRE", WORDS[verdict], f"{gain:+.3f}".replace("-", "−"))
+    line_with(text, "residual against mean LaRE", verdict, f"{gain:+.3f}".replace("-", "−"))
     line = line_with(text, "residual of log mean LaRE", f"{residual:.2f}")
-    assert ("inverted" in line) is (verdict == -1) and ("consistent with chance" in line) is (verdict == 0)
+    assert ("inverted" in line) is (verdict is Verdict.INVERTED) and ("consistent with chance" in line) is (
+        verdict is Verdict.CHANCE
+    )
 
 
 def test_finding_names_sources_without_a_correlation() -> None:
     found = numbers_of({"a": matched(0.5)}, correlations(0.6, 0.05, 0.4))
-    assert find_uncorrelated(found["correlations"]["gradient"]) == ["s1"]
+    assert find_uncorrelated(found, "gradient") == ["s1"]
     line = line_with(finding(found), "local gradient energy", "0.05 (−0.05 to 0.15) (s1)", "0.60 (0.50 to 0.70) (s0)")
     assert line.endswith("s1.")
     certain = numbers_of({"a": matched(0.5)}, correlations(0.6))
-    assert find_uncorrelated(certain["correlations"]["gradient"]) == [] and "for s0" not in finding(certain)
+    assert find_uncorrelated(certain, "gradient") == [] and "for s0" not in finding(certain)
     line_with(finding(numbers_of({"a": matched(0.5)}, {name: {} for name in MEASURES})), "No image", "high-frequency")
 
 

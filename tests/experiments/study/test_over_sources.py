@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -105,3 +107,28 @@ def test_samples_are_matched_by_key() -> None:
     assert matched.scores.tolist() == reading.scores[:, [15, 0]].tolist()
     with pytest.raises(KeyError):
         match_samples(reading, ["two/99"])
+
+
+def test_means_tell_what_the_rule_needs() -> None:
+    reading = make_reading(num_groups=12)
+    means = compute_means(reading, num_resamples=200)["auroc"]
+    values = means.resampled[~np.isnan(means.resampled)]
+    assert means.describe()["se"] == pytest.approx(values.std(ddof=1) * np.sqrt(12 / 11))
+    assert (means.describe()["num_groups"], means.describe()["num_seeds"]) == (12, 2)
+    plain = replace(reading, scores=reading.scores[:1], calibrations=reading.calibrations[:1], is_probability=False)
+    alone = compute_means(plain, num_resamples=10)["auroc"]
+    assert alone.num_seeds == 0 and alone.sd is None and alone.se is not None
+    assert (means - alone).num_seeds == (alone - means).num_seeds == 2
+    assert compute_means(reading, num_resamples=10, is_trained=False)["auroc"].num_seeds == 0
+
+
+def test_only_groups_of_labelled_images_count() -> None:
+    reading = make_reading(num_groups=12)
+    labels = [
+        None if group in ("0", "1") else label
+        for group, label in zip(reading.table["group"].to_pylist(), reading.table["label"].to_pylist(), strict=True)
+    ]
+    table = reading.table.set_column(
+        reading.table.schema.get_field_index("label"), "label", pa.array(labels, pa.int8())
+    )
+    assert compute_means(replace(reading, table=table), num_resamples=10)["auroc"].num_groups == 10

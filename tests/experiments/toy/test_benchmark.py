@@ -41,7 +41,7 @@ def test_a_dry_run_tells_what_is_trained_and_makes_nothing(
     models = (f"--model={model_folders['a']}", f"--model_b={model_folders['b']}")
     assert main(["toy-benchmark", f"--photos={photographs}", *models, f"--out={out}", "--dry_run=true"]) == 0
     assert "12 photographs × 2 tiles" in caplog.text and not out.exists()
-    assert f"2 tasks × {len(stages.DETECTORS)} detectors × 3 seeds × 14 epochs: 18 fits" in caplog.text
+    assert f"2 tasks × {len(stages.DETECTORS)} detectors × 5 seeds × 14 epochs: 50 fits, 50 of them left" in caplog.text
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     assert "75 minutes on two cores" in caplog.text and "75 minutes on two cores" in page
 
@@ -80,12 +80,12 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
         for reading in results["readings"].values():
             assert set(reading["sources"]) == SOURCES and len(reading["controls"]) == 8 - (task != "plain")
             assert negatives in reading["controls"] and f"| ({negatives}) |" in text
-        assert set(results["differences"]["full − image_only"]) == SOURCES
+        assert set(results["differences"]["full − permuted_maps"]) == SOURCES
         shared = hash_predictions(out / "plain/predictions/test/mean_lare.parquet")
         assert results["settings"]["readings_sha256"]["mean_lare"] == [shared]
         assert all(None not in thresholds for thresholds in results["settings"]["thresholds"].values())
     weights = {path: path.stat() for path in out.rglob("best.ckpt")}
-    assert len(weights) == 6
+    assert len(weights) == 2 * len(stages.DETECTORS)
     assert main(arguments) == 0
     assert {path: path.stat() for path in out.rglob("best.ckpt")} == weights
     assert json.loads((out / "answers.json").read_text()) == answers

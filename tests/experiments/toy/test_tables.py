@@ -5,7 +5,7 @@ import pytest
 
 from experiments.answers.answer import Answer, Table
 from experiments.answers.markdown import as_section
-from experiments.toy.answers import numbers
+from experiments.toy.answers import list_gains, numbers
 from experiments.toy.data import GUIDANCES, TASKS
 from experiments.toy.tables import as_answer
 from experiments.toy.telling import TELLING, finding
@@ -31,7 +31,9 @@ def results_of(shift: float) -> dict[str, Any]:
         controls = {"real": here} | {f"toy-a-guidance-{g:g}": block(0.4 + g / 100) for g in GUIDANCES}
         readings[name] = {"sources": {"toy-a": here}, "controls": controls, "mean": here}
     difference = {"auroc_difference": -shift, "interval": [-0.2, 0.1], "sd": 0.02}
-    differences = {f"full − {other}": {"toy-a": difference} for other in ("image_only", "full_maps_permuted")}
+    differences = {
+        f"full − {other}": {"toy-a": difference} for other in ("image_only", "permuted_maps", "constant_map")
+    }
     fields = {"timestep": 200, "ensemble_size": 4}
     settings = {"fields": fields, "git_commit": "abc123", "git_dirty": False}
     return {"readings": readings, "differences": differences, "settings": settings}
@@ -46,11 +48,12 @@ def found() -> tuple[dict[str, Any], dict[str, Any]]:
         {"guidance": g, "n": 30, "mean": 0.25, "change": -0.01, "change_interval": [-0.02, 0.0]} for g in GUIDANCES
     ]
     answers = {
-        "settings": {"num_seeds": 2, "generator_photos": True},
+        "settings": {"num_seeds": 5, "generator_photos": True},
         "aims": [
             {"number": n, "short": f"aim {n}", "aim": "an aim", "met": n != "2", "finding": "0.9", "items": ["0.9"]}
-            for n in ("1", "2", "3a")
+            for n in ("1", "2")
         ],
+        "gains": list_gains(results[TASKS[1]], ["toy-a"], 5),
         "pairs": {"toy-a-img2img": {"all": share, "strength 0.3": share}},
         "by_setting": {
             task: {
@@ -72,7 +75,7 @@ def tables_of(answer: Answer) -> dict[str, Table]:
 def test_answer_says_the_verdict_and_what_makes_it_again(found: tuple[dict[str, Any], dict[str, Any]]) -> None:
     answers, results = found
     answer = as_answer(answers, results)
-    assert "2 of 3" in answer.headline and answer.finding == finding(numbers(answers, results))
+    assert "1 of 4" in answer.headline and answer.finding == finding(numbers(answers, results))
     assert answer.command == "make toy-benchmark PHOTOS=FOLDER GENERATOR_PHOTOS=FOLDER"
     maps = {"timestep": 200, "ensemble_size": 4}
     assert answer.settings == {**answers["settings"], **maps, "git_commit": "abc123", "git_dirty": False}
@@ -91,9 +94,9 @@ def test_tables_hold_the_numbers_of_their_task(found: tuple[dict[str, Any], dict
     )
     matched = tables["2. The map alone, decoder-matched: AUROC"]
     assert matched.rows[0][1] == "0.62 (0.52 to 0.72) ±0.010" and "AUROC 0.62." in matched.note
-    difference = "−0.100 (−0.200 to +0.100; sd over seeds 0.020)"
+    difference = "−0.100 (−0.301 to +0.101; 5 seeds)"
     title = "3. What the map adds to the image, decoder-matched: difference of AUROCs"
-    assert tables[title].rows == (("toy-a", difference, difference),)
+    assert tables[title].rows == (("toy-a", *[difference] * 3),)
     assert tables["4. Guidance"].rows[1] == (
         *("3", 30, "0.2500", "−0.0100 (−0.0200 to +0.0000)"),
         *["0.43 (0.33 to 0.53)"] * 4,
@@ -110,7 +113,7 @@ def test_controls_are_in_brackets_and_below_the_sources(found: tuple[dict[str, A
     assert [row[0] for row in table.rows] == [
         *("toy-a", "(real)", "(toy-a-guidance-1)", "(toy-a-guidance-3)", "(toy-a-guidance-5)", "mean of the sources"),
     ]
-    assert table.rows[0] == ("toy-a", 1234, 60, "0.40", "0.41", "0.42", "0.43", "0.44", "0.45")
+    assert table.rows[0] == ("toy-a", 1234, 60, "0.40", "0.41", "0.42", "0.43", "0.44", "0.45", "0.46")
 
 
 def test_answer_with_its_targets_is_kept_and_read_again(
