@@ -16,7 +16,7 @@ from demo.toy.config import SourceConfig
 from demo.toy.photos import TABLE
 from workflow.code_hash import ROOT, hash_code
 from workflow.console import Console
-from workflow.stages import DETECTORS, PERMUTED, Stages
+from workflow.stages import Stages
 from workflow.steps import hash_files
 from workflow.workers import Workers
 
@@ -32,6 +32,8 @@ LIBRARIES = (
 """What the steps' commands import."""
 ASKED = "full"
 """The detector that is exported and asked."""
+KINDS = ("full", "map_only", "permuted_maps")
+"""Detectors that are trained: "image_only" and the control with a constant map are in the toy benchmark."""
 NUM_JOBS = 2
 """Detectors that are trained at once: with one at a time half of a core waits."""
 STEPS = {
@@ -39,8 +41,8 @@ STEPS = {
     "data": "photographs and generated images",
     "maps": "LaRE maps",
     "readings": "readings without a detector",
-    **{f"detector-{name}": f"train the detector: {name.replace('_', ' ')}" for name in DETECTORS},
-    **{f"predict-{name}": f"score the test: {name.replace('_', ' ')}" for name in (*DETECTORS, PERMUTED)},
+    **{f"detector-{name}": f"train the detector: {name.replace('_', ' ')}" for name in KINDS},
+    **{f"predict-{name}": f"score the test: {name.replace('_', ' ')}" for name in KINDS},
     "results": "metrics",
     "export": "export the detector",
     "verdicts": "verdicts on six test pictures",
@@ -94,6 +96,7 @@ class Demo:
             self.cache,
             configs=CONFIGS,
             overrides=config.overrides,
+            kinds=KINDS,
             num_jobs=NUM_JOBS,
             run=workers.run,
             show=console,

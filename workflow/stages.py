@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from cache_schema import remove
 from train.scoring.readings import READINGS
 from train.scoring.titles import TITLES
 from workflow.code_hash import hash_code
@@ -21,9 +22,13 @@ DETECTORS = {
     "full": ("full.yaml",),
     "map_only": ("full.yaml", "map_only.yaml"),
     "image_only": ("full.yaml", "image_only.yaml"),
+    "permuted_maps": ("full.yaml", "permuted_maps.yaml"),
+    "constant_map": ("full.yaml", "constant_map.yaml"),
 }
 """Detector → files of its settings, later ones over earlier ones."""
-PERMUTED = "full_maps_permuted"
+CONTROLS = ("permuted_maps", "constant_map")
+"""Detectors of the architecture of "full", trained and scored with maps that say nothing of the image. What the map
+adds is what "full" has more than they; "image_only" has no refinement, so that it differs in more than the map."""
 CODE = {
     "pack": ("extract.packing.pack",),
     "extract": ("extract.run.job",),
@@ -43,6 +48,7 @@ class Stages:
         configs: Folder of settings: extract.yaml, and the files of `DETECTORS`.
         overrides: More arguments of `python -m train fit`.
         seeds: A detector of each kind for each.
+        kinds: Which of `DETECTORS`.
         readings: Folder of the scores that need no detector; None: they lie with the other predictions. They do not
             depend on labels, so that datasets that differ in nothing else can share them.
         num_jobs: Detectors trained at once, each with its share of the processor's cores. Small ones gain from it: two
@@ -60,6 +66,7 @@ class Stages:
         configs: Path,
         overrides: Sequence[str] = (),
         seeds: Sequence[int] = (0,),
+        kinds: Sequence[str] = tuple(DETECTORS),
         readings: Path | None = None,
         num_jobs: int = 1,
         run: Callable[..., None] | None = None,
@@ -67,7 +74,7 @@ class Stages:
     ) -> None:
         """Choose the places of everything."""
         self.data, self.cache, self.configs = data, cache, configs
-        self.overrides, self.seeds = tuple(overrides), tuple(seeds)
+        self.overrides, self.seeds, self.kinds = tuple(overrides), tuple(seeds), tuple(kinds)
         self.detectors, self.predictions, self.results = out / "detectors", out / "predictions", out / "results.json"
         self.readings = readings or self.predictions
         self.num_jobs = num_jobs
@@ -96,8 +103,15 @@ class Stages:
 
     def make_detectors(self, after: str) -> None:
         """Stage 2: train the detectors, and score the test images with the weights that are best on validation."""
-        works = [partial(self._make_detector, name, seed, after) for seed in self.seeds for name in DETECTORS]
+        works = [partial(self._make_detector, name, seed, after) for seed in self.seeds for name in self.kinds]
         do_at_once(works, self.num_jobs)
+
+    def count_fits_left(self) -> int:
+        """Detectors that are not trained yet, as far as their steps tell: what decides them may have changed since."""
+        return sum(not self._is_fitted(self._run_name(name, seed)) for seed in self.seeds for name in self.kinds)
+
+    def _is_fitted(self, run: str) -> bool:
+        return self.steps.is_marked_done(f"detector-{run}") and (self.detectors / run).is_dir()
 
     def _make_detector(self, name: str, seed: int, after: str) -> None:
         run = self._run_name(name, seed)
@@ -106,10 +120,15 @@ class Stages:
 
         def fit() -> None:
             command = fit_arguments(files, self.data, self.cache, folder, seeded, *self.overrides)
+            last = folder / "checkpoints" / "last.ckpt"
+            if last.is_file():  # of this fit, cut short
+                command.append(f"--ckpt_path={last}")
+            else:
+                remove(folder)  # what an attempt left that ended before its first checkpoint
             self._run("train", *command, share=self.num_jobs)
 
-        def predict(target: Path, *arguments: str) -> None:
-            command = predict_arguments(files, self.data, self.cache, folder, target, seeded, *arguments)
+        def predict() -> None:
+            command = predict_arguments(files, self.data, self.cache, folder, target, seeded)
             self._run("train", *command, share=self.num_jobs)
 
         settings = [
@@ -119,12 +138,9 @@ class Stages:
             seed,
         ]
         poll = partial(epochs_done, folder)
-        fitted = self.steps.run(f"detector-{run}", [folder], settings, fit, after=after, poll=poll)
-        scored = {name: ()} if name != "full" else {name: (), PERMUTED: ("--data.permute_maps=true",)}
-        for reading, arguments in scored.items():
-            target = self._file(reading, seed)
-            work = lambda t=target, a=arguments: predict(t, *a)  # noqa: E731
-            self.steps.run(f"predict-{self._run_name(reading, seed)}", [target], None, work, after=fitted)
+        fitted = self.steps.run(f"detector-{run}", [folder], settings, fit, after=after, poll=poll, resumable=True)
+        target = self._file(name, seed)
+        self.steps.run(f"predict-{run}", [target], None, predict, after=fitted)
 
     def evaluate(self, *differences: str) -> None:
         """Predictions to results.json; takes seconds, and is always done.
@@ -135,12 +151,17 @@ class Stages:
         validation = [f"{name}={file}" for name in READINGS for file in self.files(name, "validation")]
         command = (
             *("train", "evaluate", f"--data={self.data}", f"--cache={self.cache}", f"--out={self.results}"),
-            *("--readings", *(f"{name}={file}" for name in TITLES for file in self.files(name))),
+            *("--readings", *(f"{name}={file}" for name in self.names for file in self.files(name))),
             *("--validation", *validation),
             *(("--differences", *differences) if differences else ()),
         )
         with self.steps.show.step("results"):
             self._run(*command, quiet=True)
+
+    @property
+    def names(self) -> list[str]:
+        """Its readings, in the order in which they are shown."""
+        return [name for name in TITLES if name in READINGS or name in self.kinds]
 
     def files(self, reading: str, split: str = "test") -> list[Path]:
         """A reading's predictions, a file a seed."""

@@ -151,6 +151,10 @@ class Steps:
         """Whether `run` would skip a step; arguments as of it."""
         return self._is_done(self.folder / f"{name}.json", self._sign(name, settings, after), outputs)
 
+    def is_marked_done(self, name: str) -> bool:
+        """Whether a step was done once, whatever it was made from."""
+        return bool(_read_stamp(self.folder / f"{name}.json").get("done"))
+
     def _sign(self, name: str, settings: Any, after: str) -> str:
         text = json.dumps([name, settings, after], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -26,6 +26,7 @@ from train.scoring.calibration import TEMPERATURES, compute_nll
 from train.scoring.matrix import METRICS
 from train.scoring.scores import Reading
 from workflow.figures import draw_svg
+from workflow.stages import CONTROLS
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def source_charts(
         titles: Reading → how it is called.
         colors: Reading → its colour.
     """
-    styles = {n: {"color": colors[n], "linestyle": "--" if n.endswith("_permuted") else "-"} for n in readings}
+    styles = {n: {"color": colors[n], "linestyle": "--" if n in CONTROLS else "-"} for n in readings}
     scored = {name: {source.name: source for source in score_sources(reading)} for name, reading in readings.items()}
     charts = {}
     for name, one in next(iter(scored.values())).items():

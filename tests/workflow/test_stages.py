@@ -51,14 +51,46 @@ def test_each_seed_has_detectors_and_predictions_of_its_own(commands: list[list[
     for command in fits:
         assert options(command, "--out")[0].endswith(f"-seed-{options(command, '--seed_everything')[0]}")
         assert command[-1] == "--trainer.max_epochs=7"
-    made.evaluate("full:image_only")
+    made.evaluate("full:permuted_maps")
     evaluation = commands[-1]
-    read = [word.split("=")[1] for word in evaluation if word.startswith(f"{stages.PERMUTED}=")]
-    assert read == [str(path) for path in made.files(stages.PERMUTED)] and len(read) == 3
-    permuted = [c for c in commands if "--data.permute_maps=true" in c]
-    assert [str(Path(*options(c, "--out"), *options(c, "--predictions.path"))) for c in permuted] == read
-    assert all(Path(*options(c, "--ckpt_path")).parts[-3].startswith("full-seed-") for c in permuted)
-    assert evaluation[-2:] == ["--differences", "full:image_only"]
+    assert evaluation[-2:] == ["--differences", "full:permuted_maps"]
+    for name in stages.CONTROLS:
+        read = [word.split("=")[1] for word in evaluation if word.startswith(f"{name}=")]
+        assert read == [str(path) for path in made.files(name)] and len(read) == 3
+        own = [c for c in commands if str(CONFIGS / f"{name}.yaml") in c]
+        assert [c[1] for c in own].count("fit") == [c[1] for c in own].count("predict") == 3  # trained as it is scored
+    assert made.count_fits_left() == 0
+
+
+def test_some_kinds_alone_are_made_and_evaluated(commands: list[list[str]], tmp_path: Path) -> None:
+    made = make(tmp_path, kinds=("full", "permuted_maps"))
+    assert made.count_fits_left() == 2
+    made.make_detectors("data")
+    made.evaluate()
+    assert {path.name for path in made.detectors.iterdir()} == {"full", "permuted_maps"}
+    read = {word.partition("=")[0] for word in commands[-1] if word.endswith(".parquet")}
+    assert read == {"full", "permuted_maps", "mean_lare", "gradient_energy"}
+
+
+def test_a_fit_that_was_cut_short_goes_on(commands: list[list[str]], tmp_path: Path) -> None:
+    made = make(tmp_path, seeds=(0, 1), kinds=("full",))
+    record, last = stages.run_module, tmp_path / "detectors" / "full-seed-1" / "checkpoints" / "last.ckpt"
+
+    def cut_short(module: str, *arguments: str, **how: Any) -> None:
+        if arguments[0] == "fit" and "full-seed-1" in " ".join(arguments):
+            last.parent.mkdir(parents=True)
+            last.touch()
+            raise RuntimeError("killed")
+        record(module, *arguments, **how)
+
+    made._run = cut_short
+    with pytest.raises(RuntimeError, match="killed"):
+        made.make_detectors("data")
+    assert made.count_fits_left() == 1
+    commands.clear()
+    made._run = lambda *arguments, **how: commands.append([*map(str, arguments)])
+    made.make_detectors("data")
+    assert [c[1] for c in commands] == ["fit", "predict"] and f"--ckpt_path={last}" in commands[0]
 
 
 def test_only_seed_is_not_in_the_names(commands: list[list[str]], tmp_path: Path) -> None:
@@ -70,7 +102,7 @@ def test_only_seed_is_not_in_the_names(commands: list[list[str]], tmp_path: Path
     made.make_detectors("data")
     assert commands == []
     made.make_detectors("other data")
-    assert len(commands) == 7  # three fits, and a prediction each and one with permuted maps
+    assert len(commands) == 2 * len(stages.DETECTORS)  # a fit and a prediction each
 
 
 def test_readings_can_be_those_of_another_dataset(tmp_path: Path) -> None:

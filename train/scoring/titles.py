@@ -6,6 +6,7 @@ TITLES = {
     "map_only": "detector, map only",
     "image_only": "detector, image only",
     "full": "detector, image + map",
-    "full_maps_permuted": "detector, image + permuted maps",
+    "permuted_maps": "detector, image + permuted maps",
+    "constant_map": "detector, image + one constant map",
 }
-"""Reading → title."""
+"""Reading → title. The last two are controls, trained as "full" is with maps that say nothing of the image."""
