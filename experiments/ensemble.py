@@ -11,7 +11,7 @@ from experiments.answers.answer import Answer, Chart, Table, capitalize, format_
 from experiments.answers.readings import MEAN, SPLITS, SPREAD, TITLES, make_curve, value_cells
 from experiments.answers.rule import MARGIN, RULE, Comparison, Verdict, judge, negate
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import compare_all, describe_difference, state_verdicts
+from experiments.answers.verdicts import compare_all, describe_difference, group_verdicts, join_names
 from experiments.study.fits import Work, fit_each
 from experiments.study.names import ensemble_caches
 from experiments.study.settings import Scored, score, subtract_means, summarize
@@ -138,10 +138,11 @@ def find_ends(found: Numbers) -> tuple[str, str]:
 def headline(found: Numbers) -> str:
     """Whether the largest ensemble is better than the smallest."""
     (fewest, largest), judged = find_ends(found), judge(compare(found))
-    verdicts = {name_setting(reading, largest): judged["gain", reading] for reading in found["gains"]}
+    verdicts = {TITLES[reading]: judged["gain", reading] for reading in found["gains"]}
     if set(verdicts.values()) == {Verdict.SAME}:
         return f"Nothing significant: no reading's AUROC differs significantly between e = {fewest} and e = {largest}."
-    return f"{capitalize(state_verdicts(verdicts, f'e = {fewest}'))}."
+    texts = [f"{verdict} ({join_names(names)})" for verdict, names in group_verdicts(verdicts).items()]
+    return f"e = {largest} against e = {fewest}: {'; '.join(texts)}."
 
 
 def finding(found: Numbers) -> str:

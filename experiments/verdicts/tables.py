@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.answers.answer import Cell, Chart, Curve, Table
 from experiments.answers.telling import Numbers
+from experiments.verdicts.family import correct
 from experiments.verdicts.files import REFERENCE
 from experiments.verdicts.moves import CALLED, CURVE_QUANTILES, FLIPS, LOST, MOVES, NOISES, QUANTILES
 from experiments.verdicts.seen import PACKED
@@ -60,7 +61,7 @@ def sum_up(by_class: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 def tables(found: Numbers) -> Iterator[Table]:
     """For each set false alarms, finds, controls, moves with and without the domain check, and noise."""
-    for name, one in found["sets"].items():
+    for name, one in correct(found)["sets"].items():
         yield _tabulate_alarms(name, one)
         labelled = {source: each for source, each in one["verdicts"].items() if each["label"] is not None}
         yield _tabulate_verdicts(f"{name}: verdicts on photographs and generated images", labelled, SHARES_NOTE.strip())

@@ -80,7 +80,7 @@ def test_finding_tells_gains_and_what_is_enough() -> None:
     rising = line_with(text, "map only, e = 4", "e = 1", "+0.100", Verdict.BETTER)
     assert text.index(flat) < text.index(rising)
     head = headline(numbers)
-    assert head.index("ean LaRE, e = 4") < head.index("map only, e = 4") and Verdict.BETTER in head and "e = 1" in head
+    assert head.index("mean LaRE") < head.index("map only") and Verdict.BETTER in head and "e = 4 against e = 1" in head
     line_with(text, "Mean LaRE: ", "e = 1 is enough")
     line_with(text, "map only: ", "e = 2 is enough")
     line_with(text, "image + map: ", "no smaller")

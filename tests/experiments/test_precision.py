@@ -55,7 +55,7 @@ def test_caches_of_all_precisions() -> None:
 
 def numbers_of(losses: dict) -> dict:
     scored = {
-        name_setting(reading, each.title): make_scored({"a": 0.5}, {"a": 0.6})
+        name_setting(reading, each.title): make_scored({"a": 0.7}, {"a": 0.6})
         for reading in losses
         for each in PRECISIONS
     }

@@ -116,7 +116,7 @@ def test_means_tell_what_the_rule_needs() -> None:
     assert means.describe()["se"] == pytest.approx(values.std(ddof=1) * np.sqrt(12 / 11))
     assert (means.describe()["num_groups"], means.describe()["num_seeds"]) == (12, 2)
     plain = replace(reading, scores=reading.scores[:1], calibrations=reading.calibrations[:1], is_probability=False)
-    alone = compute_means(plain, num_resamples=10)["auroc"]
+    alone = compute_means(plain, num_resamples=200)["auroc"]
     assert alone.num_seeds == 0 and alone.sd is None and alone.se is not None
     assert (means - alone).num_seeds == (alone - means).num_seeds == 2
     assert compute_means(reading, num_resamples=10, is_trained=False)["auroc"].num_seeds == 0

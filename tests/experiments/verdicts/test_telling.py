@@ -1,13 +1,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from cache_schema import write_json
+from experiments.verdicts.family import correct, p_of_share
 from experiments.verdicts.files import FILES
 from experiments.verdicts.heat import draw_moves
 from experiments.verdicts.moves import CALLED, FLIPS, LOST, MOVES
 from experiments.verdicts.seen import BY_HASH, PACKED, RESEEDED, Seen
+from experiments.verdicts.shares import share_of_groups
 from experiments.verdicts.tables import percent, rate_text, share_text, tables
 from experiments.verdicts.telling import (
     TELLING,
@@ -71,7 +75,7 @@ def test_flips_are_counted_over_all_other_files() -> None:
 
 
 def test_controls_that_are_called_generated_too_often() -> None:
-    one = measured()
+    one = correct(answered(toy=measured()))["sets"]["toy"]
     assert find_loud_controls(one, "checked") == [] and find_loud_controls(one, "unchecked") == ["control"]
 
 
@@ -98,6 +102,21 @@ def test_an_excess_comes_first() -> None:
     line_with(finding(found), "False alarms at 1 %", "50 %", "significantly more")
     line_with(finding(found), "By p_real alone, at 5 %", "50 %", "significantly more", "more than chance alone gives")
     assert "but p_real alone exceeds its rate (bad)" in headline(found)
+
+
+@pytest.mark.parametrize(("hits", "n", "rate"), [(3, 20, 0.05), (0, 20, 0.1), (20, 20, 0.5), (9, 100, 0.2)])
+def test_p_values_of_shares_are_exact(hits: int, n: int, rate: float) -> None:
+    share = share_of_groups(np.arange(n) < hits, np.arange(n).astype(str))
+    tails = binom.sf(hits - 1, n, rate), binom.cdf(hits, n, rate)
+    assert p_of_share(share, rate) == pytest.approx(min(1, 2 * min(tails)))
+
+
+def test_an_excess_among_many_comparisons_must_be_larger() -> None:
+    # Two of twenty at 1 %: p is 0.034 alone, and there are twelve comparisons and more.
+    one = measured(2)
+    assert one["false_alarms"][0]["side"] == 1
+    assert list_excesses(correct(answered(toy=one))) == []
+    assert list_excesses(correct(answered(toy=measured(10)))) != [] and one["false_alarms"][0]["side"] == 1
 
 
 def test_rates_that_are_not_supported_are_named() -> None:
