@@ -128,7 +128,7 @@ def as_markdown(cases: Sequence[Case], repetitions: int) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.measures.rule", description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=1000, help="of each case (1000)")
+    parser.add_argument("--repetitions", type=int, default=400, help="of each case (400)")
     parsed = parser.parse_args(args)
     sys.stdout.write(as_markdown(CASES, parsed.repetitions) + "\n")
     return 0

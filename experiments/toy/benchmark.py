@@ -15,8 +15,9 @@ from typing import Any
 
 from cache_schema import Dataset, check_least, write_json, write_text
 from demo.run import CONFIGS, IMAGE_CODE, MODELS, check_model, model_parts
+from demo.toy.config import SourceConfig
 from demo.toy.crops import SHORT_SIDES_PX, list_photographs
-from demo.toy.images import SourceConfig, load_models
+from demo.toy.loading import load_models
 from demo.toy.photos import ROLES
 from experiments.answers.markdown import as_section
 from experiments.answers.rule import MIN_SEEDS
