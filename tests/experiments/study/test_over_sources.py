@@ -37,7 +37,7 @@ def make_reading(
 def test_means_are_those_of_the_metrics_over_the_sources() -> None:
     reading = make_reading()
     means = compute_means(reading, num_resamples=10)
-    mean = evaluate({"full": reading}, num_resamples=10)["readings"]["full"]["mean"]
+    mean = evaluate({"full": reading})["readings"]["full"]["mean"]
     known = {"accuracy": "accuracy_at_val_threshold", "average_precision": "average_precision", "auroc": "auroc"}
     for name, key in known.items():
         assert means[name].mean == pytest.approx(mean[key], abs=1e-6)
