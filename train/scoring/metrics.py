@@ -185,35 +185,6 @@ def mean_interval(
     return interval(np.concatenate(chunks))
 
 
-def auroc_difference(
-    scores: NDArray[np.floating],
-    others: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    groups: NDArray[np.generic],
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """AUROC of `scores` minus AUROC of `others` on equal samples, and its paired interval.
-
-    Args:
-        scores: (samples,), or (seeds, samples), whose AUROCs are averaged.
-        others: As `scores`; the number of seeds may differ.
-        labels: (samples,).
-        groups: As of `bootstrap_auroc`.
-        num_resamples: As of `bootstrap_auroc`.
-        seed: As of `bootstrap_auroc`.
-
-    Returns:
-        Difference, low and high.
-    """
-    ours, theirs = np.atleast_2d(scores), np.atleast_2d(others)
-    label_tensor = torch.from_numpy(np.asarray(labels))
-    first, second = (np.mean([auroc(torch.from_numpy(row), label_tensor) for row in rows]) for rows in (ours, theirs))
-    resampled = bootstrap_auroc(np.concatenate([ours, theirs]), labels, groups, num_resamples, seed)
-    paired = resampled[:, : len(ours)].mean(axis=1) - resampled[:, len(ours) :].mean(axis=1)
-    return float(first - second), *interval(paired)
-
-
 def _check_both_classes(labels: Tensor) -> None:
     """Raise ValueError unless labels are real (0) and generated (1), both present."""
     found = torch.unique(labels).tolist()

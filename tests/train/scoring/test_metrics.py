@@ -137,17 +137,6 @@ def test_interval_covers_the_auroc_and_leaves_out_resamples_without_a_class() ->
     assert np.isnan(metrics.interval(np.array([np.nan]))).all()
 
 
-def test_paired_difference_is_narrower_than_independent_intervals() -> None:
-    scores, labels = _random_case(4, tied=False)
-    better = scores + 0.02 * labels
-    difference, low, high = metrics.auroc_difference(better, scores, labels, np.arange(200))
-    expected = sk.roc_auc_score(labels, better) - sk.roc_auc_score(labels, scores)
-    assert difference == pytest.approx(expected, abs=1e-6)
-    assert 0 < low < difference < high
-    single_low, single_high = metrics.interval(metrics.bootstrap_auroc(scores[None], labels, np.arange(200))[:, 0])
-    assert high - low < (single_high - single_low) / 2
-
-
 def test_interval_of_a_mean_resamples_groups() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(50), 4)
