@@ -120,10 +120,9 @@ class Dataset:
     def _check_index(self) -> None:
         try:
             with open_plain(self.index_path) as opened:
-                metadata = _load_footer(opened).footer.metadata
+                rows = _load_footer(opened).footer.groups.num_rows.tolist()
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
-        rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         expected = [tar.num_rows for tar in self.tars]
         if rows[: len(expected)] != expected:
             raise DatasetError(
@@ -231,7 +230,7 @@ def _load_footer(opened: BinaryIO) -> _Known:
     name = identity(opened)
     if name not in _footers:
         footer = parse_footer(opened)
-        check_schema(footer.metadata, INDEX_SCHEMA)
+        check_schema(footer.schema, INDEX_SCHEMA)
         if len(_footers) == MAX_FOOTERS:
             _footers.clear()
         _footers[name] = _Known(footer)

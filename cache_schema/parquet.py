@@ -8,25 +8,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cache_schema.parquet_pages import INFLATED_BYTES, INFLATED_TIMES, Places, check_pages, read_places
+from cache_schema.parquet_footer import RowGroups, read_row_groups
+from cache_schema.parquet_pages import INFLATED_BYTES, INFLATED_TIMES, check_pages
 from cache_schema.plain_files import size_of
 from cache_schema.shown import shown
 
 _TEXT = "BYTE_ARRAY"
+_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
 class Footer:
     """What a file's footer says."""
 
-    metadata: pq.FileMetaData
-    """Ask its columns of row groups nothing: pyarrow ends the process where they are not as it expects."""
-    places: Places
+    schema: pq.FileMetaData
+    """The columns, of a file without rows. Ask no row groups of pyarrow: it ends the process where they are not as it
+    expects."""
+    groups: RowGroups
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all groups."""
+        return int(self.groups.num_rows.sum())
 
     @property
     def names(self) -> list[str]:
         """Names of the columns, as paths."""
-        return [self.metadata.schema.column(i).path for i in range(self.metadata.num_columns)]
+        return [self.schema.schema.column(i).path for i in range(self.schema.num_columns)]
 
 
 def parse_footer(file: BinaryIO) -> Footer:
@@ -37,15 +45,17 @@ def parse_footer(file: BinaryIO) -> Footer:
         pyarrow.ArrowException: If it is no Parquet file.
     """
     num_bytes = size_of(file)
-    metadata = pq.read_metadata(file)
+    file.seek(max(0, num_bytes - len(_MAGIC)))
+    if file.read(len(_MAGIC)) != _MAGIC or num_bytes < 3 * len(_MAGIC):
+        raise ValueError("it is no Parquet file")
+    groups = read_row_groups(file, num_bytes)
     file.seek(0)
-    if not 0 <= metadata.num_rows <= num_bytes:
-        raise ValueError(f"it has {metadata.num_rows:,} rows in {num_bytes:,} bytes: expected no more rows than bytes")
-    places = read_places(file, num_bytes, metadata.num_columns)
-    file.seek(0)
-    if len(places) != metadata.num_row_groups:
-        raise ValueError("its footer cannot be followed")
-    return Footer(metadata, places)
+    if (num_rows := int(groups.num_rows.sum())) > num_bytes:
+        raise ValueError(f"it has {num_rows:,} rows in {num_bytes:,} bytes: expected no more rows than bytes")
+    schema = groups.metadata([])
+    if len(groups) and groups.places.shape[1] != schema.num_columns:
+        raise ValueError(f"a row group has not {schema.num_columns} columns")
+    return Footer(schema, groups)
 
 
 def check_schema(metadata: pq.FileMetaData, schema: pa.Schema) -> None:
@@ -93,18 +103,19 @@ def read_columns(
         ValueError: If a column is nested, is not there, or takes more memory than such a file can need.
         pyarrow.ArrowException: If it is damaged.
     """
-    num_bytes, metadata = size_of(file), footer.metadata
+    num_bytes, schema = size_of(file), footer.schema.schema
     places = {name: i for i, name in enumerate(footer.names)}
     if missing := [name for name in names if name not in places]:
         raise ValueError(f"it has no flat column {shown(missing[0])}")
-    groups = list(range(metadata.num_row_groups) if row_groups is None else row_groups)
-    shared = check_pages(file, num_bytes, footer.places, groups, (places[name] for name in names))
-    is_text = {name: metadata.schema.column(places[name]).physical_type == _TEXT for name in names}
+    groups = list(range(len(footer.groups)) if row_groups is None else row_groups)
+    shared = check_pages(file, num_bytes, footer.groups.places, groups, (places[name] for name in names))
+    is_text = {name: schema.column(places[name]).physical_type == _TEXT for name in names}
     texts = [name for name in names if is_text[name] and places[name] in shared]
     file.seek(0)
     # A text that a million rows share is there once, as long as it is a dictionary's.
+    metadata = footer.groups.metadata(groups)
     with pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, page_checksum_verification=True) as opened:
-        table = opened.read_row_groups(groups, columns=list(names))
+        table = opened.read(columns=list(names))
     total = sum(_text_bytes(table[name]) for name in texts)
     if total > (most := INFLATED_BYTES + INFLATED_TIMES * num_bytes):
         raise ValueError(f"its texts have {total:,} bytes in a file of {num_bytes:,}: expected {most:,} at most")
