@@ -124,13 +124,12 @@ def _check_members(infos: list[zipfile.ZipInfo], num_bytes: int) -> dict[str, zi
     for info in infos:
         if info.is_dir() and not info.file_size:  # of a program that has zipped the store again
             continue
-        name = shown(info.filename)
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-            raise ValueError(f"{name} is compressed: expected a zip file without compression")
+            raise ValueError(f"{shown(info.filename)} is compressed: expected a zip file without compression")
         if info.flag_bits & _ENCRYPTED:
-            raise ValueError(f"{name} is encrypted")
+            raise ValueError(f"{shown(info.filename)} is encrypted")
         if info.filename in members:
-            raise ValueError(f"{name} stands in it twice")
+            raise ValueError(f"{shown(info.filename)} stands in it twice")
         members[info.filename] = info
     if sum(info.file_size for info in infos) > num_bytes:
         raise ValueError("its members have more bytes than the file: they lie over one another")

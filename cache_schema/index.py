@@ -8,7 +8,7 @@ tars are being appended the index may have more row groups than `dataset.json` l
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -16,13 +16,15 @@ import pyarrow as pa
 
 from cache_schema.addresses import Place, place
 from cache_schema.errors import DatasetError, FormatVersionError
-from cache_schema.index_rows import PLACES, check_keys, check_rows
+from cache_schema.index_rows import PLACES, check_keys, check_rows, check_values
 from cache_schema.keys import parse_tar_name
 from cache_schema.parquet import Footer, check_schema, parse_footer, read_columns
 from cache_schema.plain_files import identity, load_json, open_plain
 from cache_schema.shown import shown
 
 DATASET_VERSION = 1
+SCANNED_TARS = 64
+"""Tars whose rows are in memory at once, where the whole index is gone through."""
 MAX_FOOTERS = 8
 """Parsed footers that are kept."""
 _HASH = re.compile("[0-9a-f]{64}")
@@ -164,6 +166,30 @@ class Dataset:
             DatasetError: If it cannot be read, or its rows are not those that dataset.json lists.
         """
         return self._read(range(len(self.tars)), INDEX_SCHEMA.names if columns is None else columns)
+
+    def scan(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """The whole index, some tars at a time, for what would take too much memory at once: texts as dictionaries.
+
+        That each row says it is of its tar is not checked here, but by `rows` and `table`.
+
+        Args:
+            columns: Names of those that are read.
+
+        Yields:
+            Number of the first tar, and the rows of some tars from it on.
+
+        Raises:
+            DatasetError: As `table`.
+        """
+        for first in range(0, len(self.tars), SCANNED_TARS):
+            tars = range(first, min(first + SCANNED_TARS, len(self.tars)))
+            try:
+                with open_plain(self.index_path) as opened:
+                    table = read_columns(opened, _load_footer(opened).footer, columns, tars, as_dictionaries=True)
+                check_values(table, sum(self.tars[n].num_rows for n in tars))
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
+            yield first, table
 
     def _read(self, tars: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Rows of some tars. Their places are read too, whatever is asked for: labels of another tar would be lies."""

@@ -27,6 +27,17 @@ def check_rows(table: pa.Table, tars: Sequence[tuple[str, int]]) -> None:
         ValueError: If a row stands elsewhere than dataset.json says, or a value is not of its kind.
     """
     _check_places(table, tars)
+    _check_values(table)
+
+
+def check_values(table: pa.Table, num_rows: int) -> None:
+    """Check the values of rows, and their number, without their places. Raises as `check_rows`."""
+    if len(table) != num_rows:
+        raise ValueError(f"it has {len(table):,} rows of these tars, dataset.json lists {num_rows:,}")
+    _check_values(table)
+
+
+def _check_values(table: pa.Table) -> None:
     for name in table.column_names:
         column, field = table[name], table.schema.field(name)
         if column.null_count and not field.nullable:

@@ -89,7 +89,12 @@ def _describe_field(field: pa.Field) -> str:
 
 
 def read_columns(
-    file: BinaryIO, footer: Footer, names: Sequence[str], row_groups: Sequence[int] | None = None
+    file: BinaryIO,
+    footer: Footer,
+    names: Sequence[str],
+    row_groups: Sequence[int] | None = None,
+    *,
+    as_dictionaries: bool = False,
 ) -> pa.Table:
     """Flat columns of a file, texts as plain texts.
 
@@ -98,6 +103,7 @@ def read_columns(
         footer: As `parse_footer` gave it.
         names: Of the columns; each is there once.
         row_groups: Those that are read; None: all.
+        as_dictionaries: Leave texts that share a dictionary in the file as they are.
 
     Raises:
         ValueError: If a column is nested, is not there, or takes more memory than such a file can need.
@@ -119,13 +125,13 @@ def read_columns(
     total = sum(_text_bytes(table[name]) for name in texts)
     if total > (most := INFLATED_BYTES + INFLATED_TIMES * num_bytes):
         raise ValueError(f"its texts have {total:,} bytes in a file of {num_bytes:,}: expected {most:,} at most")
-    for name in texts:
+    for name in [] if as_dictionaries else texts:
         at = table.schema.get_field_index(name)
         field = table.schema.field(name)
         if pa.types.is_dictionary(field.type):
             plain = field.with_type(field.type.value_type)
             table = table.set_column(at, plain, table[name].cast(plain.type))
-    return table.combine_chunks()
+    return table.unify_dictionaries().combine_chunks()
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:

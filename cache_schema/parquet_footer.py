@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow.parquet as pq
 
-from cache_schema.thrift import MAX_DEPTH
+from cache_schema.thrift import LIST, STRUCT, list_head, skip, zigzag
 
 MAX_FOOTER_BYTES = 2**28
 """Of the index of some 500 million samples."""
@@ -25,8 +25,6 @@ _FILE, _META, _ENCRYPTED = 1, 3, (8, 9)
 """of `ColumnChunk`,"""
 _NUM_VALUES, _PACKED_BYTES, _FIRST_PAGE, _DICTIONARY_PAGE = 5, 7, 9, 11
 """and of `ColumnMetaData`."""
-_LIST, _STRUCT = 9, 12
-"""Kinds of values in Thrift's compact protocol; 4 to 6 are integers."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,7 @@ class RowGroups:
         footer, (rows, after_rows), (start, end) = self._footer, self._rows_at, self._list_at
         chosen = [footer[self._spans[g, 0] : self._spans[g, 1]] for g in groups]
         num_rows = _varint(2 * int(self.num_rows[list(groups)].sum()))
-        head = (
-            bytes([len(chosen) << 4 | _STRUCT]) if len(chosen) < 15 else bytes([0xF0 | _STRUCT]) + _varint(len(chosen))
-        )
+        head = bytes([len(chosen) << 4 | STRUCT]) if len(chosen) < 15 else bytes([0xF0 | STRUCT]) + _varint(len(chosen))
         parts = [footer[:rows], num_rows, footer[after_rows:start], head, *chosen, footer[end:]]
         data = b"".join(parts)
         return pq.read_metadata(io.BytesIO(_MAGIC + data + len(data).to_bytes(4, "little") + _MAGIC))
@@ -107,11 +103,11 @@ class _Footer:
         while head := data[at]:
             at, field = self._field(at, field, head)
             start = at
-            if field == _ROW_GROUPS and head & 15 == _LIST:
+            if field == _ROW_GROUPS and head & 15 == LIST:
                 at = self._groups(at)
                 list_at = start, at
             else:
-                at = _skip(data, at, head & 15)
+                at = skip(data, at, head & 15)
                 rows_at = (start, at) if field == _NUM_ROWS and head & 15 == 6 else rows_at
         if rows_at is None or list_at is None or len(set(self.num_columns)) > 1 or min(self.num_rows, default=0) < 0:
             raise ValueError("its footer cannot be followed")
@@ -126,12 +122,12 @@ class _Footer:
         """Place behind a field's header, and the field's number."""
         if head > 15:
             return at + 1, field + (head >> 4)
-        number, at = _zigzag(self.data, at + 1)
+        number, at = zigzag(self.data, at + 1)
         return at, number
 
     def _groups(self, at: int) -> int:
-        number, kind, at = _list_head(self.data, at)
-        if kind != _STRUCT:
+        number, kind, at = list_head(self.data, at)
+        if kind != STRUCT:
             raise IndexError
         for _ in range(number):
             start = at
@@ -143,16 +139,16 @@ class _Footer:
         data, field, num_rows, num_columns = self.data, 0, -1, 0
         while head := data[at]:
             at, field = self._field(at, field, head)
-            if field == _COLUMNS and head & 15 == _LIST:
-                num_columns, kind, at = _list_head(data, at)
-                if kind != _STRUCT:
+            if field == _COLUMNS and head & 15 == LIST:
+                num_columns, kind, at = list_head(data, at)
+                if kind != STRUCT:
                     raise IndexError
                 for _ in range(num_columns):
                     at = self._chunk(at)
             elif field == _GROUP_ROWS and head & 15 == 6:
-                num_rows, at = _zigzag(data, at)
+                num_rows, at = zigzag(data, at)
             else:
-                at = _skip(data, at, head & 15)
+                at = skip(data, at, head & 15)
         self.num_rows.append(num_rows)
         self.num_columns.append(num_columns)
         return at + 1
@@ -164,12 +160,12 @@ class _Footer:
                 at, field = at + 1, field + (head >> 4)
             else:
                 at, field = self._field(at, field, head)
-            if field == _META and head & 15 == _STRUCT:
+            if field == _META and head & 15 == STRUCT:
                 at = self._column(at)
             elif field == _FILE or field in _ENCRYPTED:
                 raise ValueError("a column lies in another file, or is encrypted")
             else:
-                at = _skip(data, at, head & 15)
+                at = skip(data, at, head & 15)
         if len(self.places) != num_chunks + 1:
             raise IndexError
         return at + 1
@@ -181,7 +177,7 @@ class _Footer:
             if head > 15:
                 field += head >> 4
             else:
-                field, at = _zigzag(data, at)
+                field, at = zigzag(data, at)
             kind = head & 15
             if kind == 6:
                 # The commonest value, written out.
@@ -196,7 +192,7 @@ class _Footer:
                 if field <= _DICTIONARY_PAGE:
                     found[field] = value >> 1 ^ -(value & 1)
             else:
-                at = _skip(data, at, kind)
+                at = skip(data, at, kind)
         self.places.append(_place(found))
         return at + 1
 
@@ -209,81 +205,6 @@ def _place(found: Sequence[int]) -> tuple[int, int]:
     if not 0 < start <= end < 2**62:
         raise ValueError("a column lies outside the file")
     return start, end
-
-
-def _zigzag(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value >> 1 ^ -(value & 1), at
-
-
-def _list_head(data: bytes, at: int) -> tuple[int, int, int]:
-    """Number and kind of a list's elements, and the place of the first."""
-    head = data[at]
-    at += 1
-    if head >> 4 < 15:
-        return head >> 4, head & 15, at
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, head & 15, at
-
-
-def _skip(data: bytes, at: int, kind: int, depth: int = 0) -> int:
-    """Place behind a value."""
-    if 4 <= kind <= 6:
-        while data[at] > 127:
-            at += 1
-        return at + 1
-    if kind == 8:
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return at + value
-    if kind == _STRUCT:
-        return _skip_struct(data, at, depth)
-    if kind in (_LIST, 10):
-        number, of, at = _list_head(data, at)
-        if of <= 3:
-            return at + number
-        for _ in range(number):
-            at = _skip(data, at, of, depth + 1)
-        return at
-    if kind in (1, 2, 3, 7):
-        return at + (0, 0, 0, 1, 0, 0, 0, 8)[kind]
-    raise IndexError
-
-
-def _skip_struct(data: bytes, at: int, depth: int) -> int:
-    if depth > MAX_DEPTH:
-        raise RecursionError
-    while head := data[at]:
-        at += 1
-        if head < 16:
-            while data[at] > 127:
-                at += 1
-            at += 1
-        kind = head & 15
-        if 4 <= kind <= 6:
-            while data[at] > 127:
-                at += 1
-            at += 1
-        elif kind > 2:
-            at = _skip(data, at, kind, depth + 1)
-    return at + 1
 
 
 def _varint(value: int) -> bytes:

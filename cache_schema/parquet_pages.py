@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from cache_schema.thrift import Compact
+from cache_schema.thrift import STRUCT, skip, zigzag
 
 INFLATED_BYTES, INFLATED_TIMES = 2**28, 100
 """Bytes of all pages that are read at once, and how many times those of the file."""
@@ -56,19 +56,52 @@ def _walk_pages(file: BinaryIO, start: int, end: int, column: int) -> Iterator[t
     """Inflated size of each page, and whether it is a dictionary."""
     while start < end:
         file.seek(start)
-        reader = Compact(file.read(min(MAX_HEADER_BYTES, end - start)))
         try:
-            header = reader.struct()
+            sizes, encodings, at = _parse_header(file.read(min(MAX_HEADER_BYTES, end - start)))
         except (IndexError, RecursionError) as error:
             raise ValueError(f"a page of column {column} has no header") from error
-        inflated, packed = header.get(_INFLATED), header.get(_PACKED)
-        if not isinstance(inflated, int) or not isinstance(packed, int) or inflated < 0 or packed < 0:
+        inflated, packed = sizes.get(_INFLATED, -1), sizes.get(_PACKED, -1)
+        if inflated < 0 or packed < 0:
             raise ValueError(f"a page of column {column} does not say its size")
-        for field, at in _ENCODING.items():
-            inner = header.get(field)
-            encoding = inner.get(at) if isinstance(inner, dict) else None
+        for encoding in encodings.values():
             if encoding in _UNBOUNDED_ENCODINGS:
                 name = _UNBOUNDED_ENCODINGS[encoding]
                 raise ValueError(f"column {column} is in encoding {name}, which is not read: write it plain")
-        yield inflated, _DICTIONARY in header
-        start += reader.at + packed
+        yield inflated, _DICTIONARY in encodings
+        start += at + packed
+
+
+def _parse_header(data: bytes) -> tuple[dict[int, int], dict[int, int | None], int]:
+    """Integers of a page's header by their fields, encodings by the field of the kind's own header, and its length."""
+    sizes: dict[int, int] = {}
+    encodings: dict[int, int | None] = {}
+    at = field = 0
+    while head := data[at]:
+        at += 1
+        if head > 15:
+            field += head >> 4
+        else:
+            field, at = zigzag(data, at)
+        kind = head & 15
+        if 4 <= kind <= 6:
+            sizes[field], at = zigzag(data, at)
+        elif kind == STRUCT and field in _ENCODING:
+            encodings[field], at = _parse_encoding(data, at, _ENCODING[field])
+        else:
+            at = skip(data, at, kind)
+    return sizes, encodings, at + 1
+
+
+def _parse_encoding(data: bytes, at: int, wanted: int) -> tuple[int | None, int]:
+    found, field = None, 0
+    while head := data[at]:
+        at += 1
+        if head > 15:
+            field += head >> 4
+        else:
+            field, at = zigzag(data, at)
+        if field == wanted and 4 <= head & 15 <= 6:
+            found, at = zigzag(data, at)
+        else:
+            at = skip(data, at, head & 15)
+    return found, at + 1

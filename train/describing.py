@@ -106,11 +106,14 @@ def measure_training(join: Join, samples: Samples) -> TrainingFacts:
         "mean_lare": [],
         "gradient_energy": [],
     }
-    tars = sorted(set(samples.tars.tolist()), key=lambda n: hashlib.sha256(join.dataset.tars[n].name.encode()).digest())
+    tars = sorted(
+        np.flatnonzero(samples.counts).tolist(),
+        key=lambda n: hashlib.sha256(join.dataset.tars[n].name.encode()).digest(),
+    )
     for n in tars:
         if len(values["mean_lare"]) >= MAX_IMAGES:
             break
-        tar, rows = join.load_tar(n, maps=True), samples.tar_rows[samples.tars == n]
+        tar, rows = join.load_tar(n, maps=True), samples.of_tar(n)
         assert tar.lare is not None
         values["mean_lare"] += (-mean_lare(tar.lare[rows])).tolist()
         values["gradient_energy"] += [-gradient_energy(load_canvas(tar, row, join.canvas_px)) for row in rows]

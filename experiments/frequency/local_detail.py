@@ -74,8 +74,8 @@ def correlate_cells(data: Path, cache: Path, table: pa.Table) -> dict[str, Float
     samples = select_samples(join, "test", controls=True)
     assert join.dataset.table(["key"])["key"].take(samples.rows) == table["key"]
     found: dict[str, list[Floats]] = {name: [] for name in MEASURES}
-    for n in np.unique(samples.tars).tolist():
-        tar, rows = join.load_tar(n, maps=True), samples.tar_rows[samples.tars == n]
+    for n in np.flatnonzero(samples.counts).tolist():
+        tar, rows = join.load_tar(n, maps=True), samples.of_tar(n)
         assert tar.lare is not None
         maps = tar.lare[rows].mean(axis=1, dtype=np.float64)
         energies = np.stack([local_energies(load_canvas(tar, row, join.canvas_px), maps.shape[1:]) for row in rows])

@@ -34,8 +34,8 @@ def compute_readings(data: str | Path, cache: str | Path, split: str) -> dict[st
     if not len(samples):
         raise CacheError(f"{data} has no usable samples in the split {split!r}: expected at least one to score")
     scores: dict[str, list[float]] = {reading: [] for reading in READINGS}
-    for n in np.unique(samples.tars).tolist():
-        tar, rows = join.load_tar(n, maps=True), samples.tar_rows[samples.tars == n]
+    for n in np.flatnonzero(samples.counts).tolist():
+        tar, rows = join.load_tar(n, maps=True), samples.of_tar(n)
         assert tar.lare is not None
         scores["mean_lare"] += mean_lare(tar.lare[rows]).tolist()
         scores["gradient_energy"] += [gradient_energy(load_canvas(tar, row, join.canvas_px)) for row in rows]

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +12,19 @@ from lightning import LightningDataModule
 
 from cache_schema import SPLITS, CacheError, check_choice, check_least, check_whole_groups
 from train.data.augment import NO_CHANGES, ImageChanges
+from train.data.cells import Cells
 from train.data.join import Join
 from train.data.loader import BatchReader, PlannedLoader, TrainingLoader
 from train.data.map_controls import check_no_label, compute_mean_map
 from train.data.native_views import check_view, make_view, only_size
-from train.data.plan import PLAN, derangement, evaluation_plan, num_training_steps, training_plan
+from train.data.plan import (
+    PLAN,
+    TrainingPlan,
+    check_same_plan,
+    derangement,
+    evaluation_plan,
+    num_training_steps,
+)
 from train.data.samples import Samples, select_samples
 from train.data.views import View
 
@@ -134,6 +143,10 @@ class LareDataModule(LightningDataModule):
         return Join.open(self.data, self.cache, self.canvases)
 
     @cached_property
+    def _cells(self) -> Cells:
+        return Cells.read(self.join.dataset, with_sources=self.image_sources is not None)
+
+    @cached_property
     def _map_shape(self) -> tuple[int, int, int]:
         return self.join.load_map_shape()
 
@@ -166,8 +179,7 @@ class LareDataModule(LightningDataModule):
     @property
     def class_counts(self) -> tuple[int, int]:
         """Real and generated training samples."""
-        labels = self._split_samples("train").labels
-        return int((labels == 0).sum()), int((labels == 1).sum())
+        return self._split_samples("train").class_counts
 
     @property
     def num_rejected(self) -> dict[str, int]:
@@ -219,16 +231,16 @@ class LareDataModule(LightningDataModule):
             )
         logger.info("%d of %d training samples sit out each epoch, others each time", self.num_dropped, len(samples))
 
-        def plan(epoch: int) -> list[np.ndarray]:
-            sizes = {"batch_size": self.batch_size, "ranks": ranks, "block_tars": self.block_tars}
-            whole = training_plan(samples.tars, seed=self.seed, epoch=epoch, **sizes)
-            return list(whole[rank])
+        sizes = {"batch_size": self.batch_size, "rank": rank, "ranks": ranks, "block_tars": self.block_tars}
+
+        def plan(epoch: int, start: int) -> Iterator[np.ndarray]:
+            return TrainingPlan(samples.counts, seed=self.seed, epoch=epoch, **sizes).batches(start)
 
         drawn = {"seed": self.seed, "flip": self.flip, "changes": self.changes}
         reader = self._reader(samples, open_tars=self.block_tars, **self._choose_maps(samples), **drawn)
         loader = TrainingLoader(reader, plan, steps, num_workers=self.num_workers, start_method=self.start_method)
         if self._resume:
-            self._check_resume(samples)
+            check_same_plan(self._resume, self._plan_identity(samples))
             loader.load_state_dict(self._resume)
             self._resume = {}
         self._training_loader = loader
@@ -274,17 +286,8 @@ class LareDataModule(LightningDataModule):
             "batch_size": self.batch_size,
             "ranks": self._ranks()[1],
             "block_tars": self.block_tars,
-            "samples": hashlib.sha256(self.dataset_id.encode() + samples.rows.tobytes()).hexdigest(),
+            "samples": hashlib.sha256(self.dataset_id.encode() + samples.chosen.tobytes()).hexdigest(),
         }
-
-    def _check_resume(self, samples: Samples) -> None:
-        saved, here = self._resume, self._plan_identity(samples)
-        changed = [f"{name}: {saved.get(name)} → {here[name]}" for name in here if saved.get(name) != here[name]]
-        if changed:
-            raise ValueError(
-                f"the checkpoint was saved within another plan ({', '.join(changed)}), whose next batch does not exist "
-                "here. Resume with the settings and the version it was saved with, or start a new run from its weights."
-            )
 
     def _ranks(self) -> tuple[int, int]:
         trainer = self.trainer
@@ -322,7 +325,11 @@ class LareDataModule(LightningDataModule):
         plan = evaluation_plan(len(samples), batch_size=self.batch_size, rank=rank, ranks=ranks)
         reader = self._reader(samples, **self._choose_maps(samples))
         loader = PlannedLoader(
-            reader, lambda _: plan, len(plan), num_workers=self.num_workers, start_method=self.start_method
+            reader,
+            lambda _, start: plan[start:],
+            len(plan),
+            num_workers=self.num_workers,
+            start_method=self.start_method,
         )
         self._loaders.append(loader)
         return loader
@@ -336,5 +343,6 @@ class LareDataModule(LightningDataModule):
                 controls=score and self.controls,
                 image_sources=None if score else self.image_sources,
                 skip_mismatch=self.on_mismatch == "skip",
+                cells=self._cells,
             )
         return self._samples[split, score]

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,8 @@ class BatchReader(Dataset[Batch]):
             CacheError: If a tar or a store cannot be used.
         """
         epoch, positions = index
-        batch = {"label": self.samples.labels[positions], "row": self.samples.rows[positions]}
+        rows = self.samples.rows_of(positions)
+        batch = {"label": self.samples.labels_of(rows), "row": rows}
         places = self._place(positions, epoch)
         if self._images:
             batch["image"] = self._load_images(positions, places, epoch)
@@ -130,11 +131,11 @@ class BatchReader(Dataset[Batch]):
 
     def _by_tar(self, positions: np.ndarray) -> Iterator[tuple[int, JoinedTar, int]]:
         """Place in the batch, tar, and row in the tar of each sample: tar by tar, open tars first."""
-        tars = self.samples.tars[positions]
+        tars, tar_rows = self.samples.tars_of(positions), self.samples.tar_rows_of(positions)
         for n in sorted(set(tars.tolist()), key=lambda n: (n not in self._opened, n)):
             tar = self._open(n)
             for i in np.flatnonzero(tars == n):
-                yield int(i), tar, int(self.samples.tar_rows[positions[i]])
+                yield int(i), tar, int(tar_rows[i])
 
     def _open(self, n: int) -> JoinedTar:
         if n not in self._opened:
@@ -186,6 +187,20 @@ def load_canvas(tar: JoinedTar, row: int, size_px: int) -> np.ndarray:
     return to_canvas(load_pixels(tar, row), size_px)
 
 
+Plan = Callable[[int, int], Iterable[np.ndarray]]
+
+
+class _Order:
+    """Epoch and positions of each batch, from a step on, worked out as they are asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self.epoch, self.start = plan, 0, 0
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        epoch = self.epoch
+        return ((epoch, positions) for positions in self._plan(epoch, self.start))
+
+
 class PlannedLoader:
     """Batches of one rank in the order of a plan, whatever the number of workers.
 
@@ -193,7 +208,7 @@ class PlannedLoader:
 
     Args:
         reader: Builds a batch from (epoch, positions).
-        plan: Epoch → positions of each batch.
+        plan: Epoch and a step of it → positions of each batch from this step on.
         num_batches: Length of every epoch's plan.
         num_workers: Processes that build batches; 0 builds them in this one.
         start_method: How workers start, "fork", "spawn" or "forkserver"; None: the platform's way.
@@ -205,15 +220,15 @@ class PlannedLoader:
     def __init__(
         self,
         reader: BatchReader,
-        plan: Callable[[int], list[np.ndarray]],
+        plan: Plan,
         num_batches: int,
         *,
         num_workers: int,
         start_method: str | None = None,
     ) -> None:
-        self.reader, self._plan, self._num_batches = reader, plan, num_batches
+        self.reader, self._num_batches = reader, num_batches
         self._num_workers, self._start_method = num_workers, start_method
-        self._order: list[tuple[int, np.ndarray]] = []
+        self._order = _Order(plan)
         self._loader: DataLoader[Batch] | None = None
 
     def __len__(self) -> int:
@@ -228,8 +243,8 @@ class PlannedLoader:
         self.reader.close()
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        # Workers live as long as the DataLoader does; it takes the new order from the same list at every pass.
-        self._order[:] = [(epoch, positions) for positions in self._plan(epoch)[start:]]
+        # Workers live as long as the DataLoader does; it takes the new order from the same object at every pass.
+        self._order.epoch, self._order.start = epoch, start
         if self._loader is None:
             if self._num_workers > 0:
                 share_turns()

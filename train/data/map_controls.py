@@ -42,10 +42,10 @@ def compute_mean_map(join: Join, samples: Samples) -> np.ndarray:
     if not len(samples):
         raise CacheError("constant_map is the mean over the training samples, and there are none")
     total: np.ndarray | None = None
-    for n in np.unique(samples.tars).tolist():
+    for n in np.flatnonzero(samples.counts).tolist():
         maps = join.load_tar(n, maps=True).lare
         assert maps is not None
-        part = maps[samples.tar_rows[samples.tars == n]].sum(axis=0, dtype=np.float64)
+        part = maps[samples.of_tar(n)].sum(axis=0, dtype=np.float64)
         total = part if total is None else total + part
     assert total is not None
     mean: np.ndarray = (total / len(samples)).astype(np.float32)

@@ -7,10 +7,12 @@ block. A worker then holds the maps of one block, and one rank's workers read on
 
 import hashlib
 import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-PLAN = 2
+PLAN = 3
 """Raised when the same settings give other batches: a fit cannot go on within an epoch of another plan."""
 
 
@@ -45,39 +47,94 @@ def num_training_steps(num_samples: int, batch_size: int, ranks: int) -> int:
     return num_samples // (batch_size * ranks)
 
 
-def training_plan(
-    tars: np.ndarray, *, seed: int, epoch: int, batch_size: int, ranks: int, block_tars: int
-) -> np.ndarray:
-    """Batches of one training epoch, for every rank.
-
-    Fewer than ranks × batch_size samples sit the epoch out. They are drawn anew each epoch and from all samples alike,
-    before blocks are made: the end of the last block would be one tar's, and small tars' samples would train less.
+def check_same_plan(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose next batch does not exist here.
 
     Args:
-        tars: Tar number of each sample, (n,), int.
+        saved: What the plan of the checkpoint depended on.
+        here: The same of the plan that is to go on.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    changed = [f"{name}: {saved.get(name)} → {here[name]}" for name in here if saved.get(name) != here[name]]
+    if changed:
+        raise ValueError(
+            f"the checkpoint was saved within another plan ({', '.join(changed)}), whose next batch does not exist "
+            "here. Resume with the settings and the version it was saved with, or start a new run from its weights."
+        )
+
+
+class TrainingPlan:
+    """Batches of one rank in one training epoch, worked out block by block: no rank goes through the whole dataset.
+
+    Fewer than ranks × batch_size samples sit the epoch out. They are drawn anew each epoch and from all samples alike,
+    before tars are divided: the end of the last block would be one tar's, and small tars' samples would train less.
+    Then tars are put in a random order, and each rank gets its run of it. A tar that lies across two ranks is
+    divided by a random order of its own, which both of them know.
+
+    Args:
+        counts: Samples of each tar, (tars,), int. A sample's position is its place in the order of the tars.
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
         batch_size: Samples a rank takes in a step.
+        rank: Number of the rank.
         ranks: Number of ranks.
         block_tars: Number of tars that are shuffled together.
-
-    Returns:
-        Positions in `tars`, (ranks, steps, batch_size), int64, no position twice. `plan[:, step]` is a global batch.
     """
-    rng = seeded_rng("plan", seed, epoch)
-    steps = num_training_steps(len(tars), batch_size, ranks)
-    taken = np.sort(rng.permutation(len(tars))[: ranks * steps * batch_size])
-    _, tar_of = np.unique(tars, return_inverse=True)
-    tar_places = rng.permutation(tar_of.max(initial=-1) + 1)
-    by_tar = taken[_shuffle_within(tar_places[tar_of[taken]], rng)]
-    plan = np.empty((ranks, steps, batch_size), dtype=np.int64)
-    for rank, part in enumerate(np.split(by_tar, ranks)):
-        _, tar_of_part = np.unique(tar_places[tar_of[part]], return_inverse=True)
-        num_tars = int(tar_of_part.max(initial=-1)) + 1
-        num_blocks = -(-num_tars // block_tars)
-        blocks = tar_of_part * num_blocks // max(num_tars, 1)
-        plan[rank] = part[_shuffle_within(blocks, rng)].reshape(steps, batch_size)
-    return plan
+
+    def __init__(
+        self, counts: np.ndarray, *, seed: int, epoch: int, batch_size: int, rank: int, ranks: int, block_tars: int
+    ) -> None:
+        self._seeds, self._rank, self._batch_size = (seed, epoch), rank, batch_size
+        self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        num_samples = int(self._starts[-1])
+        self._steps = num_training_steps(num_samples, batch_size, ranks)
+        of_rank = self._steps * batch_size
+        rng = seeded_rng("plan", seed, epoch)
+        self._left_out = np.sort(rng.choice(num_samples, num_samples - of_rank * ranks, replace=False))
+        kept = counts - np.diff(np.searchsorted(self._left_out, self._starts))
+        order = rng.permutation(len(counts))
+        order = order[kept[order] > 0]
+        ends = np.cumsum(kept[order])
+        # The part of each tar's own order that is this rank's.
+        begins = np.clip(rank * of_rank - (ends - kept[order]), 0, kept[order])
+        until = np.clip((rank + 1) * of_rank - (ends - kept[order]), 0, kept[order])
+        mine = np.flatnonzero(until > begins)
+        self._tars, begins, until = order[mine], begins[mine], until[mine]
+        self._parts = np.stack([begins, until], axis=1)
+        num_blocks = -(-len(self._tars) // block_tars)
+        self._blocks = np.arange(len(self._tars)) * num_blocks // max(len(self._tars), 1)
+        self._block_ends = np.cumsum(np.bincount(self._blocks, until - begins, minlength=num_blocks)).astype(np.int64)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def batches(self, start: int = 0) -> Iterator[np.ndarray]:
+        """Positions of each batch, (batch_size,), int64, from step `start` on. No position comes twice in an epoch."""
+        done = start * self._batch_size
+        block = int(np.searchsorted(self._block_ends, done, side="right"))
+        waiting = np.zeros(0, np.int64)
+        skip = done - (int(self._block_ends[block - 1]) if block else 0)
+        for _ in range(start, self._steps):
+            while len(waiting) < self._batch_size:
+                waiting = np.concatenate([waiting, self._block(block)[skip:]])
+                block, skip = block + 1, 0
+            yield waiting[: self._batch_size]
+            waiting = waiting[self._batch_size :]
+
+    def _block(self, block: int) -> np.ndarray:
+        """The positions of a block, shuffled."""
+        tars = np.flatnonzero(self._blocks == block).tolist()
+        positions = np.concatenate([self._of_tar(int(self._tars[i]), *self._parts[i].tolist()) for i in tars])
+        return positions[seeded_rng("plan", *self._seeds, "block", self._rank, block).permutation(len(positions))]
+
+    def _of_tar(self, tar: int, begin: int, until: int) -> np.ndarray:
+        positions = np.arange(self._starts[tar], self._starts[tar + 1])
+        positions = positions[~np.isin(positions, self._left_out, assume_unique=True)]
+        if until - begin < len(positions):
+            positions = positions[seeded_rng("plan", *self._seeds, "tar", tar).permutation(len(positions))]
+        return positions[begin:until]
 
 
 def _shuffle_within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -96,7 +153,9 @@ def evaluation_plan(num_samples: int, *, batch_size: int, rank: int, ranks: int)
         Positions, one array a batch, none longer than batch_size. Only with fewer samples than batches does a rank
         have fewer of them than another.
     """
-    share = np.array_split(np.arange(num_samples), ranks)[rank]
+    size, larger = divmod(num_samples, ranks)
+    first = rank * size + min(rank, larger)
+    share = np.arange(first, first + size + (rank < larger))
     steps = -(-num_samples // (batch_size * ranks))
     cuts = np.minimum(np.arange(1, steps) * batch_size, max(len(share) - 1, 0))
     return [batch for batch in np.split(share, cuts) if len(batch)]

@@ -1,14 +1,15 @@
 """Which samples of a split are used: chosen by the index, less those without a map, and counted."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from cache_schema import FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardMissing, ShardStale
+from train.data.cells import Cell, Cells
 from train.data.join import Join
 
 logger = logging.getLogger(__name__)
@@ -24,26 +25,111 @@ SHARD_ERRORS = (ShardMissing, ShardCorrupt, ShardStale, FingerprintMismatch, For
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples as arrays, in the order of the index.
+    """Samples in the order of the index, as bits: a hundred million of them take 40 MB, also sent to a worker.
+
+    A sample is named by its position in this order.
 
     Attributes:
-        rows: Row in the whole index, (n,), int64.
-        tars: Number of the tar, (n,), int32.
-        tar_rows: Row in the tar, (n,), int32.
-        labels: 0 real, 1 generated, `NO_LABEL` for a control, (n,), int64.
+        num_rows: Rows of each tar, (tars,), int64.
+        chosen: Whether each row of the whole index is a sample, packed, (rows / 8,), uint8.
+        generated: Whether each row's label is 1, packed.
+        controls: Whether each row has no label, packed.
         num_rejected: Samples left out because extraction rejected their images.
         skipped_tars: Tar → why its samples are left out.
     """
 
-    rows: np.ndarray
-    tars: np.ndarray
-    tar_rows: np.ndarray
-    labels: np.ndarray
+    num_rows: np.ndarray
+    chosen: np.ndarray
+    generated: np.ndarray
+    controls: np.ndarray
     num_rejected: int
     skipped_tars: Mapping[str, str]
 
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("num_rows", "chosen", "generated", "controls", "num_rejected", "skipped_tars")
+        return {name: self.__dict__[name] for name in names}
+
+    @cached_property
+    def _first_rows(self) -> np.ndarray:
+        """Row in the whole index of each tar's first, and the number of all rows: (tars + 1,), int64."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.num_rows)])
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Samples of each tar, (tars,), int64."""
+        before = np.concatenate([[0], np.cumsum(np.bitwise_count(self.chosen), dtype=np.int64)])
+        edges = self._first_rows
+        # Whole bytes before each edge, and the bits of the byte that it lies in.
+        bits = np.bitwise_count(_at(self.chosen, edges >> 3) >> (8 - (edges & 7)).astype(np.uint8))
+        counts: np.ndarray = np.diff(before[edges >> 3] + np.where(edges & 7, bits, 0))
+        return counts
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """Position of each tar's first sample, and the number of all: (tars + 1,), int64."""
+        return np.concatenate([[0], np.cumsum(self.counts)])
+
     def __len__(self) -> int:
-        return len(self.rows)
+        return int(self._starts[-1])
+
+    def of_tar(self, n: int) -> np.ndarray:
+        """Rows of tar n, in it, that are samples: (counts[n],), int64."""
+        first, last = self._first_rows[n], self._first_rows[n + 1]
+        bits = np.unpackbits(self.chosen[first >> 3 : (last + 7) >> 3])[first & 7 :]
+        rows: np.ndarray = np.flatnonzero(bits[: last - first])
+        return rows
+
+    def tars_of(self, positions: np.ndarray) -> np.ndarray:
+        """Number of the tar of each position, (n,), int64."""
+        tars: np.ndarray = np.searchsorted(self._starts, positions, side="right") - 1
+        return tars
+
+    def rows_of(self, positions: np.ndarray) -> np.ndarray:
+        """Row in the whole index of each position, (n,), int64."""
+        tars = self.tars_of(positions)
+        rows = np.empty(len(positions), np.int64)
+        for n in np.unique(tars).tolist():
+            of_tar = tars == n
+            rows[of_tar] = self._first_rows[n] + self.of_tar(n)[positions[of_tar] - self._starts[n]]
+        return rows
+
+    def tar_rows_of(self, positions: np.ndarray) -> np.ndarray:
+        """Row in its tar of each position, (n,), int64."""
+        rows: np.ndarray = self.rows_of(positions) - self._first_rows[self.tars_of(positions)]
+        return rows
+
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        """Labels of some rows of the whole index: 0 real, 1 generated, `NO_LABEL` for a control, (n,), int64."""
+        generated, controls = (_at(bits, rows >> 3) >> (7 - (rows & 7)) & 1 for bits in (self.generated, self.controls))
+        return np.where(controls, NO_LABEL, generated.astype(np.int64))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Row in the whole index of every sample, (n,), int64: 8 bytes a sample."""
+        return np.flatnonzero(np.unpackbits(self.chosen, count=int(self._first_rows[-1])))
+
+    @property
+    def tars(self) -> np.ndarray:
+        """Number of the tar of every sample, (n,), int64."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    @property
+    def tar_rows(self) -> np.ndarray:
+        """Row in its tar of every sample, (n,), int64."""
+        rows: np.ndarray = self.rows - self._first_rows[self.tars]
+        return rows
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of every sample, as `labels_of`, (n,), int64."""
+        return self.labels_of(self.rows)
+
+    @cached_property
+    def class_counts(self) -> tuple[int, int]:
+        """Real and generated samples."""
+        generated = int(np.bitwise_count(self.chosen & self.generated).sum())
+        controls = int(np.bitwise_count(self.chosen & self.controls).sum())
+        return len(self) - generated - controls, generated
 
     def check_classes(self, split: str, folder: str, image_sources: Sequence[str] | None) -> None:
         """Refuse one class alone before anything is trained, not after the first epoch, when the metrics would.
@@ -51,13 +137,20 @@ class Samples:
         Raises:
             ValueError: If they are all real or all generated. None at all are fine.
         """
-        found = set(self.labels.tolist())
-        if len(found) == 1:
+        counts = self.class_counts
+        if sum(counts) and not all(counts):
             of = f" of {', '.join(image_sources)}" if image_sources else ""
             raise ValueError(
-                f"{folder} has no {CLASSES[1 - found.pop()]} images{of} in {split}, which needs both classes or, for "
+                f"{folder} has no {CLASSES[counts.index(0)]} images{of} in {split}, which needs both classes or, for "
                 "validation, none at all. Packing sets apart a share of each: see its validation_fraction and seed."
             )
+
+
+def _at(packed: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Bytes at some places; behind the last byte there are zeros."""
+    if not len(packed):
+        return np.zeros(len(places), np.uint8)
+    return np.where(places < len(packed), packed[np.minimum(places, len(packed) - 1)], 0).astype(np.uint8)
 
 
 def select_samples(
@@ -67,6 +160,7 @@ def select_samples(
     controls: bool = False,
     image_sources: Sequence[str] | None = None,
     skip_mismatch: bool = False,
+    cells: Cells | None = None,
 ) -> Samples:
     """The samples of a split that have a map in every variant.
 
@@ -78,68 +172,63 @@ def select_samples(
             None: everything. Each subset has reals of its own, about as many as it has generated images: all of them
             together would outnumber one source.
         skip_mismatch: Leave out tars whose store is missing, damaged or stale, and read every store once to find them.
+        cells: What the index says of its rows, if it was read before (`Cells.read`).
 
     Raises:
         CacheError: If such a tar is met and not to be left out.
         ValueError: If `image_sources` names what is no generated source of the dataset, or names none.
     """
     dataset = join.dataset
-    # The key too: a sample that stands in two tars would be trained on twice.
-    index = dataset.table(["split", "label", "image_source", "subset", "key"])
-    labels = pc.fill_null(index["label"], NO_LABEL).to_numpy().astype(np.int64)
-    wanted = pc.equal(index["split"], split).to_numpy()
-    if not controls:
-        wanted &= labels != NO_LABEL
-    if image_sources is not None:
-        wanted &= _of_sources(index, labels, image_sources, str(dataset.folder))
+    if cells is None:
+        cells = Cells.read(dataset, with_sources=image_sources is not None)
+    kept = None if image_sources is None else _of_sources(cells, image_sources, str(dataset.folder))
 
-    num_rows = np.array([tar.num_rows for tar in dataset.tars])
-    starts = np.cumsum(num_rows) - num_rows
-    tars = np.repeat(np.arange(len(num_rows), dtype=np.int32), num_rows)
-    tar_rows = (np.arange(len(tars)) - starts[tars]).astype(np.int32)
-    needed = np.unique(tars[wanted]).tolist()
+    def is_wanted(cell: Cell) -> bool:
+        return cell.split == split and (controls or cell.label is not None) and (kept is None or kept(cell))
+
+    wanted = cells.rows_where(is_wanted)
+    num_rows = np.array([tar.num_rows for tar in dataset.tars], np.int64)
+    ends = np.cumsum(num_rows)
+    places = [slice(end - num, end) for num, end in zip(num_rows.tolist(), ends.tolist(), strict=True)]
+    needed = [n for n, place in enumerate(places) if wanted[place].any()]
     if not skip_mismatch:
         join.check_present(needed)
 
-    usable, skipped = _load_usable(join, needed, starts, skip_mismatch)
-    in_skipped = np.isin(tars, [n for n in needed if dataset.tars[n].name in skipped])
-    num_skipped = int((wanted & in_skipped).sum())
-    num_rejected = int((wanted & ~usable).sum()) - num_skipped
-    wanted &= usable
-    logger.info("%s: %d samples, %d left out as rejected at extraction", split, wanted.sum(), num_rejected)
-    if skipped:
-        logger.warning("%s: %d samples of %d tars left out: %s", split, num_skipped, len(skipped), skipped)
-    return Samples(np.flatnonzero(wanted), tars[wanted], tar_rows[wanted], labels[wanted], num_rejected, skipped)
-
-
-def _load_usable(
-    join: Join, tars: Sequence[int], starts: np.ndarray, skip_mismatch: bool
-) -> tuple[np.ndarray, dict[str, str]]:
-    """Which rows of the whole index have a map, (rows,), bool, as far as they are of `tars`; tar → why it is skipped.
-
-    Raises:
-        CacheError: If a tar's store cannot be used, unless `skip_mismatch`.
-    """
-    usable = np.zeros(sum(tar.num_rows for tar in join.dataset.tars), dtype=bool)
-    skipped: dict[str, str] = {}
-    for n in tars:
-        tar = join.dataset.tars[n]
+    num_rejected, num_skipped, skipped = 0, 0, dict[str, str]()
+    for n in needed:
+        of_tar = wanted[places[n]]
+        num_wanted = int(of_tar.sum())
         try:
-            usable[starts[n] : starts[n] + tar.num_rows] = join.load_usable(n, thorough=skip_mismatch)
+            of_tar &= join.load_usable(n, thorough=skip_mismatch)
+            num_rejected += num_wanted - int(of_tar.sum())
         except SHARD_ERRORS as error:
             if not skip_mismatch:
                 raise
-            skipped[tar.name] = str(error)
-    return usable, skipped
+            of_tar[:] = False
+            skipped[dataset.tars[n].name], num_skipped = str(error), num_skipped + num_wanted
+    samples = Samples(
+        num_rows=num_rows,
+        chosen=np.packbits(wanted),
+        generated=np.packbits(cells.rows_where(lambda cell: cell.label == 1)),
+        controls=np.packbits(cells.rows_where(lambda cell: cell.label is None)),
+        num_rejected=num_rejected,
+        skipped_tars=skipped,
+    )
+    logger.info("%s: %d samples, %d left out as rejected at extraction", split, len(samples), num_rejected)
+    if skipped:
+        logger.warning("%s: %d samples of %d tars left out: %s", split, num_skipped, len(skipped), skipped)
+    return samples
 
 
-def _of_sources(index: pa.Table, labels: np.ndarray, image_sources: Sequence[str], folder: str) -> np.ndarray:
-    """Which rows are of these generated sources, or reals of the subsets that they occur in: (rows,), bool."""
-    sources, subsets = (index[name].to_numpy() for name in ("image_source", "subset"))
-    known = sorted(set(sources[labels == 1]))
+def _of_sources(cells: Cells, image_sources: Sequence[str], folder: str) -> Callable[[Cell], bool]:
+    """Whether a cell is of these generated sources, or of reals of the subsets that they occur in."""
+    known = sorted({cell.image_source for cell in cells.kinds if cell.label == 1})
     unknown = sorted(set(image_sources) - set(known))
     if unknown or not image_sources:
         raise ValueError(f"image_sources names {unknown or 'nothing'}: the generated sources of {folder} are {known}")
-    kept: np.ndarray = (labels == 1) & np.isin(sources, list(image_sources))
-    kept |= (labels == 0) & np.isin(subsets, np.unique(subsets[kept]))
-    return kept
+    subsets = {cell.subset for cell in cells.kinds if cell.label == 1 and cell.image_source in image_sources}
+
+    def is_kept(cell: Cell) -> bool:
+        return cell.image_source in image_sources if cell.label == 1 else cell.label == 0 and cell.subset in subsets
+
+    return is_kept

@@ -362,7 +362,7 @@ def test_resume_in_another_plan_is_refused(dataset: Dataset, cache: Cache, tmp_p
     older = {name: value for name, value in state.items() if name != "plan"}
     resumed = module(dataset, cache)
     resumed.load_state_dict(older)
-    with pytest.raises(ValueError, match=r"another plan \(plan: None → 2\).*the version it was saved with"):
+    with pytest.raises(ValueError, match=r"another plan \(plan: None → 3\).*the version it was saved with"):
         resumed.train_dataloader()
     tested = on_rank(module(dataset, cache), 0, 2)
     tested.load_state_dict(state)  # a checkpoint may be tested on any number of ranks

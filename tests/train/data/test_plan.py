@@ -1,9 +1,19 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
-from train.data.plan import derangement, evaluation_plan, num_training_steps, seeded_rng, seeded_uniforms, training_plan
+from train.data.plan import TrainingPlan, derangement, evaluation_plan, num_training_steps, seeded_rng, seeded_uniforms
 
 TARS = np.repeat(np.arange(11), [7, 5, 7, 1, 7, 7, 3, 7, 7, 7, 2])
+
+
+def training_plan(tars: np.ndarray, *, ranks: int, batch_size: int, **settings: Any) -> np.ndarray:
+    """The batches of all ranks, (ranks, steps, batch_size), of samples whose tars are given in their order."""
+    counts = np.bincount(tars) if len(tars) else np.zeros(0, int)
+    plans = [TrainingPlan(counts, rank=r, ranks=ranks, batch_size=batch_size, **settings) for r in range(ranks)]
+    batches = [np.array([*each.batches()], np.int64).reshape(len(each), batch_size) for each in plans]
+    return np.stack(batches)
 
 
 def plan(epoch: int = 0, seed: int = 0, ranks: int = 1, batch_size: int = 4, block_tars: int = 3) -> np.ndarray:
@@ -71,6 +81,40 @@ def test_training_plan_gives_ranks_different_tars() -> None:
 def test_training_plan_of_too_few_samples_has_no_steps() -> None:
     assert training_plan(np.zeros(5, int), seed=0, epoch=0, batch_size=3, ranks=2, block_tars=8).shape == (2, 0, 3)
     assert training_plan(np.zeros(0, int), seed=0, epoch=0, batch_size=3, ranks=2, block_tars=8).shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_a_plan_goes_on_from_any_step(ranks: int, batch_size: int) -> None:
+    counts = np.bincount(TARS)
+    for rank in range(ranks):
+        settings = {"rank": rank, "ranks": ranks, "batch_size": batch_size, "block_tars": 2}
+        one = TrainingPlan(counts, seed=3, epoch=1, **settings)
+        whole = [batch.tolist() for batch in one.batches()]
+        assert len(whole) == len(one)
+        for start in range(len(one) + 1):
+            assert [batch.tolist() for batch in one.batches(start)] == whole[start:]
+
+
+def test_a_rank_works_out_its_own_blocks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred million samples, 64 ranks: the first batch asks for the order of a block and of no more."""
+    counts = np.full(24_415, 4096)
+    asked: list[int] = []
+    of_tar = TrainingPlan._of_tar
+
+    def count(self: TrainingPlan, tar: int, begin: int, until: int) -> np.ndarray:
+        asked.append(tar)
+        return of_tar(self, tar, begin, until)
+
+    monkeypatch.setattr(TrainingPlan, "_of_tar", count)
+    seen = []
+    for rank in (0, 7, 63):
+        one = TrainingPlan(counts, seed=0, epoch=2, batch_size=48, rank=rank, ranks=64, block_tars=8)
+        assert len(one) == 24_415 * 4096 // (48 * 64)
+        seen.append(next(iter(one.batches())))
+        seen.append(next(iter(one.batches(len(one) - 1))))
+    assert len(asked) <= 6 * 8
+    assert len(np.unique(np.concatenate(seen))) == 6 * 48
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
