@@ -150,7 +150,7 @@ bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE
 	$(LARE) bench $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)
 
 .PHONY: bench-scale
-bench-scale: .venv/.installed  ## metadata of 2.68 million samples: opening, planning, status, an epoch's plan
+bench-scale: .venv/.installed  ## metadata of 2.68, 20 and 100 million samples (10 GB of disk): opening, planning, status, an epoch's plan
 	$(PY) -m bench.measures.scale $(ARGS)
 
 .PHONY: gpu-check

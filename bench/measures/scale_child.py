@@ -54,19 +54,19 @@ def _plan(data: Path, cache: Path, model: str) -> Sequence[str]:
 
 
 def plan_epoch(folder: Path, model: str) -> object:
-    """What a rank of 64 needs for an epoch: the samples, the plan, and its reader as its workers are sent it."""
+    """What a rank of 64 needs for an epoch: samples, its plan, and its reader as its workers are sent it."""
     from train.data.join import Join
     from train.data.loader import BatchReader
-    from train.data.plan import training_plan
+    from train.data.plan import TrainingPlan
     from train.data.samples import select_samples
     from train.data.views import CanvasView
 
     join = Join.open(folder / "data", [folder / "cache"])
     samples = select_samples(join, "train")
-    plan = training_plan(samples.tars, seed=0, epoch=0, batch_size=48, ranks=RANKS, block_tars=8)
-    batches = list(plan[7])
+    plan = TrainingPlan(samples.counts, seed=0, epoch=0, batch_size=48, rank=7, ranks=RANKS, block_tars=8)
+    num_batches = sum(1 for _ in plan.batches())
     sent = pickle.dumps(BatchReader(join, samples, CanvasView(64, 8, 56)))
-    return {"sent": len(sent) / 2**20, "batches": len(batches)}
+    return {"sent": len(sent) / 2**20, "batches": num_batches}
 
 
 WORK: dict[str, Callable[[Path, str], object]] = {
