@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config import BenchConfig
+from bench.measures.canvases import measure_canvas_codecs, measure_canvas_extraction, measure_canvas_loader
 from bench.measures.detect import measure_detect, measure_detect_memory
 from bench.measures.extraction import measure_sd15, measure_toy, measure_toy_cores
 from bench.measures.feed import measure_feed
@@ -40,6 +41,9 @@ MEASURES = (
     ),
     Measure(("map_bytes_over_pt_f16", "map_bytes_over_pt_7bit"), measure_map_bytes),
     Measure(("loader_over_authors_w0", "loader_over_authors_w2"), measure_loader),
+    Measure(("loader_over_authors_500px_w0", "loader.ours_canvases_w0"), measure_canvas_loader),
+    Measure(("canvas_bytes_over_raw", "canvas_codecs"), measure_canvas_codecs),
+    Measure(("job_canvases_over_job_toy",), measure_canvas_extraction),
     Measure(("operations",), measure_operations),
     Measure(("memory_20_over_2",), measure_memory),
     Measure(("detect_over_stages", "detect_over_models", "serve_over_detect"), measure_detect),

@@ -197,15 +197,16 @@ def _figures(both: Comparison, seconds: Mapping[str, list[float]], where: str) -
 
 def measure_toy(context: Context) -> list[Figure]:
     """The demo's model on one core: small enough that everything around the models counts."""
-    return compare(context, _toy_setting(context.config, "toy", is_one_core=True))
+    return compare(context, toy_setting(context.config, "toy", is_one_core=True))
 
 
 def measure_toy_cores(context: Context) -> list[Figure]:
     """The small model with all cores: small batches keep fewer of them busy."""
-    return compare(context, _toy_setting(context.config, "toy_cores", is_one_core=False))
+    return compare(context, toy_setting(context.config, "toy_cores", is_one_core=False))
 
 
-def _toy_setting(config: BenchConfig, name: str, *, is_one_core: bool) -> Setting:
+def toy_setting(config: BenchConfig, name: str, *, is_one_core: bool) -> Setting:
+    """The small model at its size, as the settings have it."""
     return Setting(
         name=name,
         model=Path(config.toy_model),

@@ -102,10 +102,11 @@ class Epochs:
     Args:
         folder: Empty folder.
         num_images: Images of an epoch.
+        make: Number of a picture → its file; None: JPEG files of the canvas's size.
     """
 
-    def __init__(self, folder: Path, num_images: int = NUM_IMAGES) -> None:
-        pictures = [make_jpeg(n) for n in range(min(NUM_PICTURES, num_images))]
+    def __init__(self, folder: Path, num_images: int = NUM_IMAGES, make: Callable[[int], bytes] | None = None) -> None:
+        pictures = [(make or make_jpeg)(n) for n in range(min(NUM_PICTURES, num_images))]
         self.jpegs = [pictures[n % len(pictures)] for n in range(num_images)]
         cells = CANVAS_PX // LATENT_STRIDE
         maps = gamma_maps(num_images, (LATENT_CHANNELS, cells, cells), seed=0)
@@ -129,18 +130,26 @@ class Epochs:
         )
         return lambda: sum(len(images) for images, _, _ in loader)
 
-    def ours(self, num_workers: int, *, flip: bool = False) -> Callable[[], int]:
+    def ours(
+        self, num_workers: int, *, flip: bool = False, canvases: Path | None = None, normalised: bool = True
+    ) -> Callable[[], int]:
         """An epoch of our training loader, each batch normalised as the model does; gives the number of its images.
 
         Args:
             num_workers: Worker processes.
             flip: Mirror half of the images and their maps, which the authors' way does not.
+            canvases: Cache of canvases that are read in place of the files.
+            normalised: Whether batches are normalised here, as the authors' way does, and not on the device.
         """
         settings: dict[str, Any] = {"batch_size": BATCH_SIZE, "crop_px": CROP_PX, "num_workers": num_workers}
+        if canvases is not None:
+            settings["canvases"] = str(canvases)
         data = LareDataModule(str(self.dataset.folder), str(self.cache.folder), view="canvas", flip=flip, **settings)
         self._modules.append(data)
         loader = data.train_dataloader()
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+        if not normalised:
+            return lambda: sum(len(batch["image"]) for batch in loader)
         return lambda: sum(len(normalize(batch["image"], mean, std)) for batch in loader)
 
     def decode(self) -> int:

@@ -185,7 +185,7 @@ def test_a_row_with_a_map_and_no_canvas_stops_training(tmp_path: Path, monkeypat
     options = ["--data", str(dataset.folder), "--cache", str(tmp_path / "c"), "--image_size", str(CANVAS_PX)]
     assert main(["canvases", *options, "--num_workers", "1", "--max_reject_fraction", "1"]) == 0
     with pytest.raises(DatasetError, match="has a map and no canvas"):
-        all_batches(module(dataset, cache, canvases=str(tmp_path / "c")))
+        all_batches(module(dataset, cache, canvases=str(tmp_path / "c"), batch_size=1))
 
 
 def test_open_files_end_with_their_tars(dataset: Dataset, cache: Cache, canvases: Cache) -> None:
