@@ -59,6 +59,34 @@ def test_files_of_all_kinds_are_read_as_they_were_written(tmp_path: Path, option
     assert read(path, "t")["t"].num_chunks == 1
 
 
+@pytest.mark.parametrize("groups", [[0], [3], [9, 2], list(range(10)), list(range(20)), []])
+def test_row_groups_are_read_alone(tmp_path: Path, groups: list[int]) -> None:
+    """pyarrow is told of these groups and no others: its view of a long footer takes a gigabyte."""
+    table = pa.table({"t": [f"text {i % 50}" for i in range(1000)], "n": range(1000)})
+    path = write(tmp_path / "a.parquet", table, row_group_size=50)
+    with path.open("rb") as file:
+        footer = parse_footer(file)
+        found = read_columns(file, footer, ["n", "t"], groups)
+    assert footer.num_rows == 1000 and footer.groups.num_rows.tolist() == [50] * 20
+    assert footer.groups.metadata(groups).num_row_groups == len(groups)
+    expected = [table.slice(50 * group, 50) for group in groups]
+    assert found == pa.concat_tables([table.slice(0, 0), *expected]).select(["n", "t"]).combine_chunks()
+
+
+def test_places_are_those_that_pyarrow_tells(tmp_path: Path) -> None:
+    table = pa.table({"t": [None if i % 3 else f"text {i}" for i in range(1000)], "n": range(1000)})
+    for options in ({}, {"write_statistics": False, "use_dictionary": False}, {"write_page_index": True}):
+        path = write(tmp_path / "a.parquet", table, row_group_size=70, **options)
+        with path.open("rb") as file:
+            groups = parse_footer(file).groups
+        metadata = pq.read_metadata(path)
+        for g in range(metadata.num_row_groups):
+            for c in range(2):
+                column = metadata.row_group(g).column(c)
+                start = column.dictionary_page_offset or column.data_page_offset
+                assert groups.places[g, c].tolist() == [start, start + column.total_compressed_size]
+
+
 def test_a_file_without_rows_is_read(tmp_path: Path) -> None:
     table = pa.table({"t": pa.array([], pa.string()), "n": pa.array([], pa.int64())})
     assert read(write(tmp_path / "a.parquet", table), "t", "n") == table
