@@ -17,6 +17,13 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
+from cache_schema import new_opened
+
+
+class CutShort(ValueError):
+    """A checkpoint that was written in part, or damaged since."""
+
+
 MAX_PICKLE_BYTES = 16 * 2**20
 """Of the plain values of a checkpoint; those of ten thousand tensors take two megabytes."""
 _NAMES = re.compile(
@@ -39,6 +46,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it is not there.
+        CutShort: If it is there in part, or damaged.
         ValueError: If it is no such file, or asks for more memory than it has bytes.
     """
     if not Path(path).exists():
@@ -47,6 +55,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no file: expected a checkpoint of python -m train fit")
     try:
         _check_archive(Path(path))
+    except zipfile.BadZipFile as error:
+        reason = " ".join(str(error).split())
+        raise CutShort(f"{path} cannot be read as a checkpoint: {reason}. It was cut short or damaged") from error
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    try:
         # Mapped, a tensor is a part of the file. Read, it would be as long as the file says, whatever lies there.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if not isinstance(content, dict):
@@ -54,9 +68,25 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         _check_sizes(content, Path(path).stat().st_size)
         found: dict[str, Any] = copy.deepcopy(content)  # or it would change with the file
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from error
+        raise _unreadable(path, error) from error
     return found
+
+
+def find_whole(path: Path) -> Path | None:
+    """The newest checkpoint beside one that is cut short, by its number of steps; None if no other is whole."""
+    steps = {}
+    for other in sorted(path.parent.glob("*.ckpt")):
+        try:
+            step = load_checkpoint(other).get("global_step") if other != path else None
+        except (OSError, ValueError):
+            continue
+        if type(step) is int:
+            steps[other] = step
+    return max(steps, key=lambda other: steps[other], default=None)
+
+
+def _unreadable(path: str | Path, error: BaseException) -> ValueError:
+    return ValueError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:300]}")
 
 
 def _check_archive(path: Path) -> None:
@@ -74,7 +104,7 @@ def _check_archive(path: Path) -> None:
         _check_length(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
         damaged = archive.testzip()
         if damaged is not None:
-            raise ValueError(f"{damaged} in it is damaged: copy the file again")
+            raise zipfile.BadZipFile(f"{damaged} in it is damaged: copy the file again")
 
 
 def _check_names(data: bytes) -> None:
@@ -124,7 +154,17 @@ def _values(content: Any) -> Iterator[Any]:
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """How a trainer reads and removes checkpoints: as data, and files alone."""
+    """How a trainer writes, reads and removes checkpoints: whole or not at all, as data, and files alone."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a file beside its place, bring it to the disk and rename it: the one before stays until then.
+
+        Lightning's own way goes through the folder of temporary files. From there a file is copied to another file
+        system, and a kill leaves a part of it in the place of the one before.
+        """
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with new_opened(Path(path)) as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None

@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from train.checkpoint import MAX_PICKLE_BYTES, CheckpointFiles, load_checkpoint
+from train.checkpoint import MAX_PICKLE_BYTES, CheckpointFiles, CutShort, find_whole, load_checkpoint
+
+ROOT = Path(__file__).parents[2]
 
 
 class Call:
@@ -162,3 +167,46 @@ def test_a_trainer_removes_files_alone(tmp_path: Path, whole: Path) -> None:
     for path in (tmp_path / "folder", tmp_path / "not there", whole):
         CheckpointFiles().remove_checkpoint(path)
     assert (tmp_path / "folder" / "file").exists() and not whole.exists()
+
+
+SAVES_TWICE = """
+import os, signal, sys
+import cache_schema.files
+from train.checkpoint import CheckpointFiles
+
+class Kills:
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+path, moment = sys.argv[1:]
+CheckpointFiles().save_checkpoint({"global_step": 1, "values": [0] * 10**5}, path)
+if moment == "before it is on the disk":
+    cache_schema.files.sync_file = kill
+if moment == "before it has its name":
+    os.replace = kill
+CheckpointFiles().save_checkpoint({"global_step": 2, "last": Kills() if moment == "while it is written" else 0}, path)
+"""
+
+
+@pytest.mark.parametrize("moment", ["while it is written", "before it is on the disk", "before it has its name"])
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(moment: str, tmp_path: Path) -> None:
+    last = tmp_path / "run" / "last.ckpt"
+    done = subprocess.run([sys.executable, "-c", SAVES_TWICE, str(last), moment], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert load_checkpoint(last)["global_step"] == 1
+    assert [path.name for path in last.parent.glob("*.ckpt")] == ["last.ckpt"]
+
+
+def test_of_several_checkpoints_the_newest_whole_one_is_found(tmp_path: Path) -> None:
+    for name, step in (("last", 5), ("best", 3), ("older", 2)):
+        torch.save({"global_step": step}, tmp_path / f"{name}.ckpt")
+    assert find_whole(tmp_path / "last.ckpt") == tmp_path / "best.ckpt"
+    for name in ("last", "best", "older"):
+        path = tmp_path / f"{name}.ckpt"
+        os.truncate(path, path.stat().st_size - 1)
+        with pytest.raises(CutShort, match=r"cannot be read as a checkpoint.*It was cut short or damaged"):
+            load_checkpoint(path)
+    assert find_whole(tmp_path / "last.ckpt") is None

@@ -1,6 +1,7 @@
 """The commands that Lightning runs: fit, validate, test and predict, with one output folder and its provenance."""
 
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from cache_schema import base_names, write_json
 from cache_schema.program import expand_home
 from train.backbone import WrongImageSize
-from train.checkpoint import CheckpointFiles, load_checkpoint
+from train.checkpoint import CheckpointFiles, CutShort, find_whole, load_checkpoint
 from train.commands.prediction_writer import PredictionWriter
 from train.commands.run_log import METRICS_NAME, choose_progress_bar, go_on_with_metrics, say_once
 from train.commands.scoring import COMMANDS
@@ -27,6 +28,8 @@ from train.hyperparameters import read_precision, read_settings, read_view
 from train.model import LareClassifier
 from train.record import TRAINED_ON, describe_code, describe_features
 from train.task import LareTask
+
+logger = logging.getLogger(__name__)
 
 CONFIG_NAME = "config.yaml"
 _FROM_DATA = {"image_size", "map_channels"}
@@ -66,6 +69,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it is not there.
+        CutShort: If it is there in part, or damaged.
         ValueError: If it cannot be read, or lacks what a fit writes.
     """
     content = load_checkpoint(path)
@@ -106,6 +110,20 @@ def describe_inputs(detector: Mapping[str, Any], trained_on: Any) -> dict[str, A
     )
 
 
+def tell_batch_size(num_devices: int, batch_size: int, learning_rate: float) -> None:
+    """Say how many images a step of several devices takes: the recipes' rate was chosen for one."""
+    if num_devices > 1:
+        logger.warning(
+            "%d devices take %d images a step, %d each, at the learning rate %g, which recipes choose for one device. "
+            "The same steps as there: --data.batch_size=%d. Larger ones: choose --model.learning_rate on validation.",
+            num_devices,
+            num_devices * batch_size,
+            batch_size,
+            learning_rate,
+            max(1, batch_size // num_devices),
+        )
+
+
 class LareCLI(LightningCLI):
     """Settings from YAML and flags; everything a run writes lies below `--out`."""
 
@@ -126,7 +144,8 @@ class LareCLI(LightningCLI):
         ckpt = self.config[command].get("ckpt_path")
         if not ckpt or ckpt in ("best", "last", "hpc"):
             return
-        content = read_checkpoint(str(ckpt))
+        content = self._read_whole(str(ckpt))
+        ckpt = self.config[command].ckpt_path
         self._num_steps = content["global_step"] if type(content.get("global_step")) is int else 0
         try:
             detector = read_settings(content["hyper_parameters"], LareTask, LareClassifier, others=False)
@@ -140,6 +159,20 @@ class LareCLI(LightningCLI):
             self.config[command].model[name] = detector[name]
         if command != "fit":  # its weights are those of the checkpoint
             self.config[command].model.pretrained = False
+
+    def _read_whole(self, ckpt: str) -> dict[str, Any]:
+        """Read a checkpoint; a fit whose own one is cut short goes on from the newest other one of its run."""
+        config, path = self.config[self.config.subcommand], Path(ckpt)
+        try:
+            return read_checkpoint(ckpt)
+        except CutShort as error:
+            is_own = self.config.subcommand == "fit" and path.resolve().is_relative_to(Path(config.out).resolve())
+            other = find_whole(path) if is_own else None
+            if other is None:
+                raise
+            rank_zero_only(logger.warning)("%s. It is passed over: the fit goes on from %s", error, other)
+        config.ckpt_path = str(other)
+        return read_checkpoint(str(other))
 
     def _parse(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
@@ -211,6 +244,7 @@ class LareCLI(LightningCLI):
             if path.is_symlink():  # Lightning writes what it leads to
                 raise FileExistsError(f"{path} is a symbolic link, which a fit does not follow: remove it first")
         go_on_with_metrics(self.trainer, self._num_steps)
+        tell_batch_size(self.trainer.world_size, self.datamodule.batch_size, self.model.learning_rate)
 
 
 def run_lightning(args: Sequence[str] | None = None) -> None:

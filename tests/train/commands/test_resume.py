@@ -1,6 +1,7 @@
 """A fit that is killed and resumed equals the uninterrupted one to the bit; random streams in checkpoints."""
 
 import csv
+import os
 import random
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import torch
 import yaml
 
 from cache_schema import Dataset
+from tests.train.commands.conftest import Strange
 from tests.train.commands.test_lightning import _create_cache
 from train.data.random_state import RandomState
 
@@ -38,6 +40,15 @@ def test_random_streams_go_on_where_they_were_saved(tmp_path: Path) -> None:
     assert _draw() == expected
     restored.on_train_start(None, None)  # only once
     assert _draw() != expected
+
+
+def test_states_of_checkpoints_that_hold_the_first_ranks_alone_are_restored() -> None:
+    state = {**RandomState().state_dict()["ranks"][0], "cuda": []}
+    expected = _draw()
+    restored = RandomState()
+    restored.load_state_dict(state)
+    restored.on_train_start(None, None)
+    assert _draw() == expected
 
 
 def _fit(settings: Path, *arguments: object) -> int:
@@ -135,3 +146,17 @@ def test_a_killed_and_resumed_fit_equals_the_uninterrupted_one(
     assert len(resumed_log) == EPOCHS * STEPS_AN_EPOCH + EPOCHS
     assert resumed_log == logged
     assert len((pieces / "metrics.csv").read_text().splitlines()) == len(logged) + 1  # each step once
+
+
+@pytest.mark.filterwarnings("ignore:.*dirpath has changed from")
+def test_a_checkpoint_that_is_cut_short_is_passed_over_for_another_of_its_run(
+    strange: Strange, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.truncate(strange.last, strange.last.stat().st_size // 2)
+    assert strange.run(*strange.command("fit")) == 0
+    assert "It was cut short or damaged. It is passed over: the fit goes on from" in caplog.text
+    assert torch.load(strange.last, weights_only=True)["global_step"] == 2 * STEPS_AN_EPOCH
+    for path in (strange.last, strange.best):
+        os.truncate(path, path.stat().st_size // 2)
+    assert strange.run(*strange.command("fit")) == 1
+    assert "last.ckpt cannot be read as a checkpoint" in capsys.readouterr().err

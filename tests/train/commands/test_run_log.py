@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
 from tests.train.packed import CANVAS_PX, extract, pack
+from train.commands.lightning import tell_batch_size
 from train.commands.run_log import choose_progress_bar, go_on_with_metrics
 from workflow.code_hash import ROOT
 
@@ -42,6 +43,14 @@ def test_metrics_go_on_without_the_rows_that_are_repeated(tmp_path: Path, name: 
     lines = (tmp_path / "metrics.csv").read_text().split()
     assert lines == ["epoch,step,train_loss,val_auroc", "0,0,3.5,", "0,1,2.5,", "1,2,,0.5"]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_several_devices_tell_how_many_images_a_step_takes(caplog: pytest.LogCaptureFixture) -> None:
+    tell_batch_size(1, 48, 1e-4)
+    assert caplog.text == ""
+    tell_batch_size(8, 48, 1e-4)
+    assert "8 devices take 384 images a step, 48 each, at the learning rate 0.0001" in caplog.text
+    assert "--data.batch_size=6" in caplog.text
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Two processes over gloo against one: the same predictions, and the same weights after the same global batches."""
+"""Two processes over gloo: the predictions and weights of one, and of a fit that was never stopped."""
 
 import os
 import subprocess
@@ -64,3 +64,19 @@ def test_two_ranks_train_what_one_does(tmp_path: Path) -> None:
     for name, value in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], value, rtol=1e-7, atol=1e-9, msg=name)
     assert (one["weights"]["head.weight"] - start["head.weight"]).abs().max() > 1e-3
+
+
+def test_each_rank_of_a_resumed_fit_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
+    _run("tests.train.ranks_resumed", tmp_path)
+    found = {
+        (name, rank): torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True)
+        for name in ("whole", "resumed")
+        for rank in range(2)
+    }
+    assert len(found["whole", 0]["kept"]) == 4
+    assert not torch.equal(found["whole", 0]["kept"][3], found["whole", 1]["kept"][3])  # streams of their own
+    for rank in range(2):
+        whole, resumed = found["whole", rank], found["resumed", rank]
+        assert len(resumed["kept"]) == 2
+        assert all(map(torch.equal, whole["kept"][2:], resumed["kept"]))
+        assert all(torch.equal(whole["weights"][name], value) for name, value in resumed["weights"].items())
