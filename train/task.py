@@ -16,6 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 from cache_schema import base_names, check_choice
 from train import resuming
 from train.data.loader import Batch
+from train.losses import FiniteLosses
 from train.model import LareClassifier
 from train.record import TRAINED_ON, check_same_features, describe_features, describe_training
 from train.scoring import metrics
@@ -109,6 +110,7 @@ class LareTask(LightningModule):
         self.allow_difference = frozenset(allow_difference or ())
         self.model = LareClassifier(**classifier)
         self.collected = LogitsAndLabels()
+        self._losses = FiniteLosses()
         self.register_buffer("class_weights", None, persistent=False)  # goes to the device with the weights, once
         self.calibration = Calibration()
         self.allowed_differences: list[str] = []
@@ -164,17 +166,24 @@ class LareTask(LightningModule):
         """Loss of a batch.
 
         Raises:
-            ValueError: If it is not finite.
+            ValueError: If it is not finite, or that of one of the steps before.
         """
         loss = self._shared_step(batch, "train")[1]
-        if not torch.isfinite(loss):
-            raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate")
+        self._losses.add(loss, self.global_step)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Refuse an epoch with a loss that is not finite."""
+        self._losses.check()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Leave out a validation that only a stop within an epoch asks for."""
         if resuming.leave_out_validation(self.trainer):
             self._limit_val_batches, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
+
+    def on_validation_epoch_start(self) -> None:
+        """Tell of a loss that is not finite before scores are."""
+        self._losses.check()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect a batch."""
@@ -261,6 +270,7 @@ class LareTask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store with the weights what they were trained on."""
         if self.trainer.state.fn == TrainerFn.FITTING:
+            self._losses.check()  # or weights that are not finite would take the place of the last good ones
             trained_on = describe_training(self.trainer.datamodule)  # type: ignore[attr-defined]
             checkpoint[TRAINED_ON] = trained_on | {"precision": str(self.trainer.precision)}
             for log in self.trainer.loggers:  # or a fit that is killed now would have no metrics of these steps

@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,10 +13,12 @@ import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.nn import BatchNorm2d, LayerNorm
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from cache_schema import FingerprintMismatch
 from train.commands.prediction_writer import PredictionWriter
+from train.losses import CHECK_EVERY
 from train.record import describe_code
 from train.scoring import metrics
 from train.scoring.calibration import Calibration, fit_calibration
@@ -250,8 +253,48 @@ def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
     data = TinyDataModule()
     data.maps[5, 0, 0, 0] = float("nan")
     trainer = _trainer(tmp_path, max_epochs=1, num_sanity_val_steps=0, enable_checkpointing=False, log_every_n_steps=1)
-    with pytest.raises(ValueError, match="the loss is nan at step 1"):
+    with pytest.raises(ValueError, match="the loss is not finite at step 1"):
         trainer.fit(LareTask(**TINY, image=False, schedule="constant"), datamodule=data)
+
+
+class _HostReads(TorchDispatchMode):
+    """Counts where a tensor's value is asked for, which waits for a GPU."""
+
+    num = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.num += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **kwargs or {})
+
+
+def test_a_training_step_asks_the_device_for_no_value() -> None:
+    data = TinyDataModule()
+    task = LareTask(**TINY, balance_classes=True)
+    batch = next(iter(data._loader(range(4))))
+    task._trainer = SimpleNamespace(global_step=0, datamodule=data)
+    task.setup("fit")
+    task.log = lambda *_, **__: None
+    task.training_step(batch, 0)
+    reads = {}
+    for step in range(1, 2 * CHECK_EVERY + 1):
+        task._trainer.global_step = step
+        with _HostReads() as counted:
+            task.training_step(batch, step)
+        if counted.num:
+            reads[step] = counted.num
+    assert reads == {CHECK_EVERY: 1, 2 * CHECK_EVERY: 1}
+
+
+def test_weights_after_a_loss_that_is_not_finite_replace_no_checkpoint(tmp_path: Path) -> None:
+    data = TinyDataModule()
+    data.maps[5, 0, 0, 0] = float("nan")
+    last = ModelCheckpoint(dirpath=tmp_path, filename="last", every_n_train_steps=1, enable_version_counter=False)
+    trainer = _trainer(tmp_path, max_epochs=1, num_sanity_val_steps=0, callbacks=[last], log_every_n_steps=1)
+    with pytest.raises(ValueError, match="the loss is not finite at step 1"):
+        trainer.fit(LareTask(**TINY, image=False, schedule="constant"), datamodule=data)
+    weights = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert weights["global_step"] == 1
+    assert all(value.isfinite().all() for name, value in weights["state_dict"].items() if "model." in name)
 
 
 def test_a_frozen_backbone_is_the_same_after_a_fit(tmp_path: Path) -> None:

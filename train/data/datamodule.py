@@ -69,7 +69,8 @@ class LareDataModule(LightningDataModule):
             null: all samples. Test and prediction score every source whatever is named here.
         predict_split: Split that test and prediction score.
         block_tars: Tars that are shuffled together; a worker holds their maps (about 33 MB a tar for 4 × 32 × 32).
-        start_method: How workers start: `fork`, `spawn` or `forkserver`; null: the platform's way.
+        start_method: How workers start: `fork`, `spawn` or `forkserver`; null: `forkserver` on
+            several GPUs, as their communication has threads, which a fork leaves out; otherwise the platform's way.
         allow_divided_groups: Train although groups lie in several splits, so that what is trained on is also scored.
 
     Raises:
@@ -238,7 +239,7 @@ class LareDataModule(LightningDataModule):
 
         drawn = {"seed": self.seed, "flip": self.flip, "changes": self.changes}
         reader = self._reader(samples, open_tars=self.block_tars, **self._choose_maps(samples), **drawn)
-        loader = TrainingLoader(reader, plan, steps, num_workers=self.num_workers, start_method=self.start_method)
+        loader = TrainingLoader(reader, plan, steps, num_workers=self.num_workers, start_method=self._how_to_start())
         if self._resume:
             check_same_plan(self._resume, self._plan_identity(samples))
             loader.load_state_dict(self._resume)
@@ -293,6 +294,12 @@ class LareDataModule(LightningDataModule):
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
+    def _how_to_start(self) -> str | None:
+        trainer = self.trainer
+        if self.start_method is not None or trainer is None or trainer.world_size == 1:
+            return self.start_method
+        return "forkserver" if trainer.strategy.root_device.type == "cuda" else None
+
     def make_view(self, samples: Samples) -> View:
         """How image and map of these samples are cut; raises as `setup` does."""
         _, height, width = self._map_shape
@@ -329,7 +336,7 @@ class LareDataModule(LightningDataModule):
             lambda _, start: plan[start:],
             len(plan),
             num_workers=self.num_workers,
-            start_method=self.start_method,
+            start_method=self._how_to_start(),
         )
         self._loaders.append(loader)
         return loader

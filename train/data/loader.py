@@ -1,6 +1,7 @@
 """From a plan to tensors: any worker builds any batch, and the cursor counts the batches that were handed out."""
 
 import importlib.metadata
+import multiprocessing
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -248,6 +249,8 @@ class PlannedLoader:
         if self._loader is None:
             if self._num_workers > 0:
                 share_turns()
+            if self._start_method == "forkserver":  # imports once what each worker would import for itself
+                multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
             self._loader = DataLoader(
                 self.reader,
                 batch_size=None,

@@ -40,6 +40,13 @@ def test_a_recipe_differs_from_ours_in_the_settings_that_the_table_names(name: s
     assert f"train/configs/{name}.yaml" in (CONFIGS / f"{name}.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["lare2", "lare2_paper", *(name for name, _ in TABLE)])
+def test_a_recipes_progress_bar_asks_for_the_loss_rarely(name: str) -> None:
+    callbacks = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["trainer"]["callbacks"]
+    (bar,) = [each for each in callbacks if each["class_path"].endswith("TQDMProgressBar")]
+    assert bar["init_args"]["refresh_rate"] >= 20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, _ in TABLE])
 def test_a_recipe_is_trained_and_scored(strange: Strange, name: str) -> None:

@@ -46,8 +46,9 @@ def cache(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return extract(dataset, tmp_path_factory.mktemp("cache") / "t200")
 
 
-def on_rank(data: LareDataModule, rank: int, ranks: int) -> LareDataModule:
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)  # type: ignore[assignment]
+def on_rank(data: LareDataModule, rank: int, ranks: int, device: str = "cpu") -> LareDataModule:
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks, strategy=strategy)  # type: ignore[assignment]
     return data
 
 
@@ -267,7 +268,25 @@ def assert_same_batches(batches: list[dict[str, Tensor]], others: list[dict[str,
         assert all(torch.equal(batch[name], other[name]) for name in ("image", "lare", "label", "row"))
 
 
-@pytest.mark.parametrize("start_method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("device", "ranks", "given", "expected"),
+    [
+        ("cuda", 2, None, "forkserver"),
+        ("cuda", 1, None, None),
+        ("cpu", 2, None, None),
+        ("cuda", 2, "spawn", "spawn"),
+    ],
+)
+def test_workers_of_several_gpus_are_not_forked_from_a_process_with_their_communication(
+    device: str, ranks: int, given: str | None, expected: str | None, dataset: Dataset, cache: Cache
+) -> None:
+    data = on_rank(module(dataset, cache, num_workers=1, start_method=given), 0, ranks, device)
+    assert data.train_dataloader()._start_method == data.val_dataloader()._start_method == expected
+
+
+@pytest.mark.parametrize(
+    "start_method", ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spawn", "forkserver"))]
+)
 def test_batches_do_not_depend_on_workers(dataset: Dataset, cache: Cache, start_method: str) -> None:
     alone = module(dataset, cache)
     helped = module(dataset, cache, num_workers=2, start_method=start_method)
