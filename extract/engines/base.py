@@ -36,6 +36,16 @@ class Engine(ABC):
         """Tasks that the work is divided into at least, so that nothing that was asked for stands idle."""
         return 1
 
+    @property
+    def devices_a_task(self) -> int:
+        """Devices that share a task's tars."""
+        return 1
+
+    @property
+    def resources(self) -> str:
+        """What each task is lent, in words; "" where it takes what this machine has."""
+        return ""
+
     @abstractmethod
     def describe(self, flags: Sequence[str], tasks: Sequence[str]) -> str:
         """What a dry run shows besides the plan; "" for nothing. Arguments as in `run`."""

@@ -48,8 +48,8 @@ class LaunchConfig(ExtractConfig):
     among them."""
     cpus_per_task: int | None = None
     """CPUs of a task; num_workers and two more, for each GPU, if not given."""
-    memory_gb: float = 32
-    """Memory of a task."""
+    memory_gb: float | None = None
+    """Memory of a task. If not given: 16 GB, and for each GPU 8 GB and 1 GB a worker: 32 GB for one with 8 workers."""
     time_limit: int = 120
     """Minutes after which SLURM ends a task; 90 s before the limit the task is requeued with what is left."""
     concurrency: int = 64
@@ -84,6 +84,16 @@ class LaunchConfig(ExtractConfig):
                 raise ValueError(f"{name} is {value}: expected more than 0")
 
     @property
+    def num_devices(self) -> int:
+        """Devices that a task computes on: its GPUs, or the CPU."""
+        return max(1, self.gpus_per_task)
+
+    @property
+    def task_memory_gb(self) -> float:
+        """Memory of a task, as given or by what its processes need: a model on its way to the GPU, and pictures."""
+        return self.memory_gb or 16 + (8 + self.num_workers) * self.num_devices
+
+    @property
     def logs_folder(self) -> Path:
         """Where logs and batch files go, absolute."""
         return Path(self.logs or Path(self.cache) / ".logs").absolute()
@@ -91,7 +101,7 @@ class LaunchConfig(ExtractConfig):
     @property
     def num_cpus(self) -> int:
         """CPUs of a task."""
-        return self.cpus_per_task or (self.num_workers + 2) * max(1, self.gpus_per_task)
+        return self.cpus_per_task or (self.num_workers + 2) * self.num_devices
 
     def run_settings(self, device: str) -> dict[str, Any]:
         """Settings of `python -m extract run` for every task, without the tars; paths are absolute.

@@ -49,7 +49,7 @@ class Launch:
         reports = shard_reports(cache, job.dataset) if cache and config.images_per_second is None else ()
         rate = expected_rate(config.images_per_second, reports, macs, engine.device, config.compute_dtype)
         todo = list(job.todo)
-        num_tars = config.tars_per_task or _tars_per_task(job, rate, engine.min_tasks)
+        num_tars = config.tars_per_task or _tars_per_task(job, rate, engine)
         tasks = [format_shards(todo[start : start + num_tars]) for start in range(0, len(todo), num_tars)]
         return cls(config, job, engine, rate, macs, tasks)
 
@@ -100,8 +100,9 @@ class Launch:
             f"{rate:,.1f}",
             self.rate.source,
         )
+        each = f", each with {self.engine.resources}" if self.engine.resources else ""
         at_once = self.engine.max_at_once
-        logger.info("%s tasks, at most %d at a time → %s", f"{len(self.tasks):,}", at_once, config.cache)
+        logger.info("%s tasks, at most %d at a time%s → %s", f"{len(self.tasks):,}", at_once, each, config.cache)
 
 
 def as_flags(settings: Mapping[str, Any]) -> list[str]:
@@ -124,12 +125,13 @@ def _prepare(config: LaunchConfig) -> Job:
         return job
 
 
-def _tars_per_task(job: Job, rate: Rate, num_processes: int) -> int:
-    """Tars that take about half an hour; fewer, if some processes would have none; more, if tasks would be too many."""
+def _tars_per_task(job: Job, rate: Rate, engine: Engine) -> int:
+    """Tars that take about half an hour; fewer, if some devices would have none; more, if tasks would be too many."""
     num_tars = len(job.todo)
     if not num_tars:
         return 1
     images_a_tar = sum(job.dataset.tars[n].num_rows for n in job.todo) / num_tars
-    in_time = int(MINUTES_A_TASK * 60 * rate.images_per_second / images_a_tar)
-    for_all = -(-num_tars // num_processes)
-    return max(1, min(in_time, for_all), -(-num_tars // MAX_TASKS))
+    num_devices = engine.devices_a_task
+    in_time = int(MINUTES_A_TASK * 60 * rate.images_per_second * num_devices / images_a_tar)
+    for_all = -(-num_tars // engine.min_tasks)
+    return max(num_devices, min(in_time, for_all), -(-num_tars // MAX_TASKS))

@@ -56,6 +56,23 @@ class SlurmEngine(Engine):
         """As `concurrency` says."""
         return self.config.concurrency
 
+    @property
+    def min_tasks(self) -> int:
+        """As many as may run at a time: otherwise GPUs that were asked for would have none."""
+        return self.config.concurrency
+
+    @property
+    def devices_a_task(self) -> int:
+        """Its GPUs, or the CPU."""
+        return self.config.num_devices
+
+    @property
+    def resources(self) -> str:
+        """What SLURM is asked for."""
+        config = self.config
+        gpus = f"{config.gpus_per_task} GPU{'s' if config.gpus_per_task > 1 else ''}, " if config.gpus_per_task else ""
+        return f"{gpus}{config.num_cpus} CPUs, {config.task_memory_gb:g} GB"
+
     def describe(self, flags: Sequence[str], tasks: Sequence[str]) -> str:
         """The batch file that would be given to sbatch."""
         return batch_file(self.config, flags, tasks)
@@ -128,7 +145,7 @@ def slurm_options(config: LaunchConfig, num_tasks: int) -> dict[str, object]:
         "job-name": "lare-extract",
         "time": config.time_limit,
         "cpus-per-task": config.num_cpus,
-        "mem": f"{int(config.memory_gb * 1024)}M",
+        "mem": f"{int(config.task_memory_gb * 1024)}M",
         "gpus-per-node": config.gpus_per_task or None,
         "partition": config.partition,
         "account": config.account,

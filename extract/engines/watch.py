@@ -123,7 +123,7 @@ class Watch:
             now: Seconds since 1970.
         """
         self._finished.update()
-        tasks, problems = read_progress(self.config.cache)
+        tasks, problems = read_progress(self.config.cache, now)
         failed = [task for task in tasks if task.error]
         silent = [task for task in tasks if not task.error and now - task.updated > SILENT_SEC]
         running = [task for task in tasks if not task.error and now - task.updated <= SILENT_SEC]

@@ -7,6 +7,7 @@ stays as it was, silent from then on. No work depends on these files: the stores
 import json
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -51,6 +52,7 @@ class Progress:
     started: float = 0.0
     """Seconds since 1970, as `updated`; models are loaded before."""
     updated: float = 0.0
+    """By the clock of the machine that reads it; in the file, by that of the task's."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Kind of reason → images of finished tars."""
     error: str = ""
@@ -173,12 +175,18 @@ def load_progress(cache: str | Path) -> list[Progress]:
     return read_progress(cache)[0]
 
 
-def read_progress(cache: str | Path) -> tuple[list[Progress], list[str]]:
+def read_progress(cache: str | Path, now: float | None = None) -> tuple[list[Progress], list[str]]:
     """What the tasks of a cache say, by name, and a line for each file that cannot be read.
 
     The files may come from strangers: they are plain files of a bounded size, and their values what `Progress` says.
+    Other hosts' clocks are not trusted: how long ago a file was written is told by the file system alone.
+
+    Args:
+        cache: As of `ProgressFile`.
+        now: Seconds since 1970; None: by this machine's clock.
     """
     path = Path(cache, FOLDER)
+    now = time.time() if now is None else now
     found: list[Progress] = []
     problems: list[str] = []
     try:
@@ -188,9 +196,12 @@ def read_progress(cache: str | Path) -> tuple[list[Progress], list[str]]:
         return [], []
     except OSError as error:
         return [], [f"{path} cannot be read ({error})"]
+    clock = _file_system_time(path) if names else now
     for name in names:
         try:
-            found.append(_parse(load_json(path / name, MAX_BYTES)))
+            task = _parse(load_json(path / name, MAX_BYTES))
+            written = now - max(0.0, clock - (path / name).stat().st_mtime)
+            found.append(replace(task, started=task.started + written - task.updated, updated=written))
         except FileNotFoundError:
             continue  # its task has ended meanwhile
         except (OSError, ValueError) as error:
@@ -199,7 +210,7 @@ def read_progress(cache: str | Path) -> tuple[list[Progress], list[str]]:
 
 
 def is_running(task: Progress) -> bool:
-    """Whether a task has written within the last minutes and has not failed; this machine's clock counts."""
+    """Whether a task has written within the last minutes and has not failed."""
     return not task.error and time.time() - task.updated < DEAD_SEC
 
 
@@ -222,9 +233,31 @@ def _parse(content: Any) -> Progress:
     return Progress(**given)
 
 
+def _file_system_time(folder: Path) -> float:
+    """Seconds since 1970 by the clock that times of files in a folder are by, on a network disk its server's.
+
+    Where nothing can be written, this machine's.
+    """
+    name = f".clock.{secrets.token_hex(16)}.tmp"
+    try:
+        with open_folder(folder) as descriptor:
+            file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=descriptor)
+            try:
+                os.write(file, b"\n")
+                os.fsync(file)
+                return os.fstat(file).st_mtime
+            finally:
+                os.close(file)
+                os.unlink(name, dir_fd=descriptor)
+    except OSError:
+        return time.time()
+
+
 def remove_old(cache: str | Path, age_sec: float) -> None:
-    """Remove files of tasks that have not written for so long."""
-    with suppress(OSError), open_folder(Path(cache) / FOLDER) as folder, os.scandir(folder) as entries:
+    """Remove files of tasks that have not written for so long, by the file system's clock."""
+    path = Path(cache) / FOLDER
+    with suppress(OSError), open_folder(path) as folder, os.scandir(folder) as entries:
+        now = _file_system_time(path)
         for entry in entries:
-            if ".json" in entry.name and time.time() - entry.stat(follow_symlinks=False).st_mtime > age_sec:
+            if ".json" in entry.name and now - entry.stat(follow_symlinks=False).st_mtime > age_sec:
                 os.unlink(entry.name, dir_fd=folder)

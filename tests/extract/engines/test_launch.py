@@ -65,7 +65,8 @@ def test_a_dry_run_tells_batch_file_and_costs_and_starts_nothing(
     assert main(["launch", *as_flags(given)]) == 0
     for words in (
         "7 images in 2 tars (0 stores are there), e = 2, 0.0136 GMAC each: 0.00014 GPU-hours at 14.0 images/s (as",
-        "2 tasks, at most 7 at a time",
+        "2 tasks, at most 7 at a time, each with 1 GPU, 2 CPUs, 24 GB → ",
+        "#SBATCH --mem=24576M",
         "#SBATCH --array=0-1%2",
         "#SBATCH --partition=gpu",
         "#SBATCH --account=lab",
@@ -132,6 +133,40 @@ def test_tasks_take_half_an_hour_and_no_process_is_left_without(
     given = settings(engine="local", processes=processes, images_per_second=images_in_half_an_hour / 1800)
     first, _, last = Launch.prepare(LaunchConfig(**given)).tasks[0].partition("-")
     assert int(last or first) + 1 == expected
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "gpus", "minutes", "expected"),
+    [
+        (64, 1, 0.1, 20),  # as many as there are tars
+        (4, 1, 0.1, 4),  # as many as may run at a time, although one would be done in minutes
+        (1, 1, 0.1, 1),
+        (4, 1, 15, 10),  # half an hour each
+        (2, 2, 15, 5),  # two GPUs do twice as much in half an hour
+        (64, 8, 0.1, 3),  # each of eight GPUs has a tar
+    ],
+)
+def test_slurm_has_as_many_tasks_as_may_run_at_a_time(
+    concurrency: int, gpus: int, minutes: float, expected: int, settings: Arguments, tmp_path: Path
+) -> None:
+    pack(tmp_path / "data", list(range(20)), max_rows=1)
+    given = settings(concurrency=concurrency, gpus_per_task=gpus, images_per_second=1 / (60 * minutes))
+    assert len(Launch.prepare(LaunchConfig(**given)).tasks) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "memory"),
+    [
+        ({"num_workers": 8}, 32),
+        ({"num_workers": 8, "gpus_per_task": 8}, 144),
+        ({"num_workers": 2, "gpus_per_task": 0}, 26),
+        ({"gpus_per_task": 8, "memory_gb": 10}, 10),
+    ],
+)
+def test_memory_grows_with_gpus_and_workers(changes: dict[str, Any], memory: float, settings: Arguments) -> None:
+    config = LaunchConfig(**settings(**changes))
+    assert f"#SBATCH --mem={memory * 1024}M" in batch_file(config, [], ["0"])
+    assert make_engine(config).resources.endswith(f" {memory} GB")
 
 
 def test_there_are_never_more_tasks_than_an_array_may_have(

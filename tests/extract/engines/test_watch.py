@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ NOW = 1_800_000_000.0
 def write_progress(cache: Path, task: str, **values: Any) -> None:
     (cache / FOLDER).mkdir(exist_ok=True)
     state = Progress(task, **{"num_tars": 4, "num_images": 20, "started": NOW - 100, "updated": NOW, **values})
-    (cache / FOLDER / f"{task}.json").write_text(json.dumps(asdict(state)))
+    path = cache / FOLDER / f"{task}.json"
+    path.write_text(json.dumps(asdict(state)))
+    written = time.time() - (NOW - state.updated)  # at `NOW` it is so old
+    os.utime(path, (written, written))
 
 
 def test_it_shows_rates_time_left_and_the_slowest_task_first(packed: Dataset, run: Run, tmp_path: Path) -> None:
@@ -43,6 +47,37 @@ def test_it_shows_rates_time_left_and_the_slowest_task_first(packed: Dataset, ru
         "silent for 3 min: dead-3, at train-000004.tar: hangs, or was killed",
         "failed: gone-4, at train-000005.tar: ShardStale: has changed",
     ]
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_clocks_of_other_hosts_are_not_trusted(hours: int, packed: Dataset, run: Run, tmp_path: Path) -> None:
+    assert run(shard=1) == 0
+    cache = tmp_path / "cache"
+    write_progress(cache, "busy-1", images_done=10)
+    write_progress(cache, "dead-2", updated=NOW - 200)
+    for path in (cache / FOLDER).iterdir():  # as hosts write them whose clocks go wrong, at the same moments
+        state = json.loads(path.read_text())
+        written = path.stat()
+        state |= {name: state[name] + 3600 * hours for name in ("started", "updated")}
+        path.write_text(json.dumps(state))
+        os.utime(path, (written.st_atime, written.st_mtime))
+    watch = Watch(WatchConfig(cache=str(cache)))
+    assert "1 tasks at 0.1 images/s" in watch.snapshot(NOW)
+    assert "silent for 3 min: dead-2" in watch.snapshot(NOW)
+    (cache / FOLDER).chmod(0o500)
+    assert "1 tasks at 0.1 images/s" in watch.snapshot(NOW)
+    (cache / FOLDER).chmod(0o700)
+    assert not list((cache / FOLDER).glob(".clock*"))
+
+
+def test_a_servers_clock_is_its_own(packed: Dataset, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(shard=1) == 0
+    cache = tmp_path / "cache"
+    write_progress(cache, "busy-1", images_done=10)
+    for path in (cache / FOLDER).iterdir():  # the server is a day behind, for all files alike
+        os.utime(path, (time.time() - 86400,) * 2)
+    monkeypatch.setattr("extract.run.progress._file_system_time", lambda folder: time.time() - 86400)
+    assert "1 tasks at 0.1 images/s" in Watch(WatchConfig(cache=str(cache))).snapshot(NOW)
 
 
 def test_rejected_images_of_the_stores_are_counted_by_reason(run: Run, tmp_path: Path) -> None:
