@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from extract.rejected import EXIT_TOO_MANY_REJECTED
     from extract.run.canvases import CanvasJob, CanvasRun
     from extract.run.fingerprint import ModelSource, compute_fingerprint
-    from extract.run.images import Batch, RowSettings, collate, load_batches, load_row
+    from extract.run.images import Batch, RowSettings, collate, load_row, scale_pixels
     from extract.run.job import Job
     from extract.run.methods import Inputs, Method, make_method
     from extract.run.noise_study import NoiseStudy
     from extract.run.probe import LoadedProbe, Probe
+    from extract.run.tar_batches import load_batches
 
 __all__ = [
     "EXIT_TOO_MANY_REJECTED",
@@ -84,6 +85,7 @@ __all__ = [
     "reconstruction_error",
     "sample_draws",
     "sample_noise",
+    "scale_pixels",
     "squared_errors",
 ]
 
@@ -125,7 +127,7 @@ _MODULE_OF = {
     "count_macs_by_part": "models.costs",
     "jpeg_quality": "packing.inspecting",
     "lare_map": "lare",
-    "load_batches": "run.images",
+    "load_batches": "run.tar_batches",
     "load_row": "run.images",
     "load_family": "models.registry",
     "load_noising": "models.schedule",
@@ -135,6 +137,7 @@ _MODULE_OF = {
     "reconstruction_error": "lare",
     "sample_draws": "noise",
     "sample_noise": "noise",
+    "scale_pixels": "run.images",
     "squared_errors": "lare",
 }
 """Public name → the module below this package that it comes from; the imports above say it to type checkers."""

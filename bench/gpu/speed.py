@@ -17,8 +17,7 @@ from bench.gpu.outcome import Outcome, judged, needs_cuda
 from bench.gpu.setting import TOY_PICTURE_PX, Setting
 from bench.runner import device_timed
 from cache_schema import open_cache
-from extract import ExtractConfig, Inputs, Job, count_macs
-from extract.run.images import RowSettings, load_batches
+from extract import ExtractConfig, Inputs, Job, RowSettings, count_macs, load_batches
 from extract.run.maps import MapMaker
 from extract.run.methods import Method, make_method
 from extract.run.model import Model
@@ -38,8 +37,7 @@ def check_syncs(setting: Setting) -> list[Outcome]:
     model = job.model.load()
     maker = MapMaker(config, job.method, model)
     settings = RowSettings(config.image_size, job.method.latent_shape, ENSEMBLE_SIZE, config.noise_seed)
-    path = job.dataset.tar_path(0)
-    batches = [*load_batches(path, settings, config.batch_size, 0, pin_memory=True)]
+    batches = [*load_batches(job.dataset, 0, settings, config.batch_size, 0, pin_memory=True)]
 
     def loop() -> None:
         for _ in maker.compute(iter(batches), lambda batch: [config.prompt] * len(batch.keys), config.variants):

@@ -22,7 +22,7 @@ from bench.machine import ROOT
 from bench.measures.extraction import LoadedModel
 from bench.runner import Context, Figure, device_timed, rates, ratio, reading
 from detect import Answer, Detector, Picture
-from extract import Inputs, collate
+from extract import Inputs, collate, scale_pixels
 from extract.run.model import Model
 from train import Detector as TrainedDetector
 from workflow.timing import alternate
@@ -76,7 +76,7 @@ class Comparison:
         for picture in prepared:
             assert not isinstance(picture, Answer)
             batch = collate([picture.rows[0]], 1)
-            tensors = (t.to(device) for t in (batch.images, batch.posterior_noise, batch.noise))
+            tensors = (t.to(device) for t in (scale_pixels(batch.images), batch.posterior_noise, batch.noise))
             inputs.append((Inputs(*tensors, probe.maker.model.condition(["a photo"])), picture))
         config, method, model = probe.probe.config, probe.probe.method, probe.maker.model
 

@@ -13,7 +13,17 @@ from bench.data.pictures import make_jpegs, pack_jpegs, save_jpegs
 from bench.data.sd15 import find_sd15
 from bench.machine import one_core
 from bench.runner import Context, Figure, device_timed, peak_gpu_bytes, rates, ratio, reading
-from extract import Batch, ExtractConfig, Inputs, Job, RowSettings, StableDiffusion, count_macs, load_batches
+from extract import (
+    Batch,
+    ExtractConfig,
+    Inputs,
+    Job,
+    RowSettings,
+    StableDiffusion,
+    count_macs,
+    load_batches,
+    scale_pixels,
+)
 from extract.run.model import Model
 from workflow.timing import alternate
 
@@ -92,6 +102,8 @@ class Comparison:
             config.ensemble_size,
             self.config.prompt,
         )
+        # Once in a process, by running every layer without numbers: before the clock runs.
+        self.job.count_macs()
         self.matrix = torch.randn(config.peak_matmul_size, config.peak_matmul_size).to(
             self.device, _TORCH_DTYPES[config.compute_dtype]
         )
@@ -103,12 +115,12 @@ class Comparison:
         settings = RowSettings(config.image_size, shape, config.ensemble_size, config.noise_seed)
         return [
             batch._replace(
-                images=batch.images.to(self.device),
+                images=scale_pixels(batch.images.to(self.device)),
                 posterior_noise=batch.posterior_noise.to(self.device),
                 noise=batch.noise.to(self.device),
             )
             for n in range(len(dataset.tars))
-            for batch in load_batches(dataset.tar_path(n), settings, config.batch_size, 0, pin_memory=False)
+            for batch in load_batches(dataset, n, settings, config.batch_size, 0, pin_memory=False)
         ]
 
     def run_job(self) -> None:

@@ -93,7 +93,9 @@ class Feed:
 
     def compute(self) -> ShardData:
         """From tar to maps in memory."""
-        return self.extractor.extract(0, self.extract_config.variants, lambda n: None)[0]
+        variants = self.extract_config.variants
+        with self.extractor.open({0: variants}) as batches:
+            return self.extractor.extract(0, variants, batches, lambda n: None)[0]
 
     def write(self, shard: ShardData) -> Path:
         """Maps in memory to store."""
@@ -117,7 +119,7 @@ class Feed:
             sample_draws(settings.noise_seed, key, settings.num_draws, settings.latent_shape)
 
     def load_rows(self) -> None:
-        """Files in memory to what a worker hands over: tensors in [-1, 1], noise and hash, without tar or batches."""
+        """Files in memory to what a worker hands over: pixels, noise and hash, without tar or batches."""
         for key, data in zip(self.keys, self.jpegs, strict=True):
             load_row(key, data, self.settings)
 

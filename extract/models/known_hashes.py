@@ -48,6 +48,10 @@ class KnownHashes:
                 self._write(dict([*known.items()][-MAX_ENTRIES:]))
         return known[identity]
 
+    def peek(self, files: Sequence[Path]) -> str:
+        """As a call, but "" where the files would have to be read."""
+        return self._read().get(json.dumps([_identify(file) for file in files]), "")
+
     def _read(self) -> dict[str, str]:
         try:
             content = load_json(self.path, MAX_BYTES)

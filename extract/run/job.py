@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ from cache_schema import (
 )
 from extract.config import ExtractConfig, Variant
 from extract.models.costs import count_macs
+from extract.models.known_hashes import KnownHashes
 from extract.models.prompts import prompts_sha256
 from extract.rejected import warn_rejected
 from extract.run.canvases import CanvasJob
@@ -39,6 +40,7 @@ from extract.run.methods import Method, make_method, sizes_of_levels
 from extract.run.model import Model
 from extract.run.pipeline import Extractor
 from extract.run.progress import ProgressFile, is_running, load_progress
+from extract.run.tar_batches import TarBatches
 from extract.shards import parse_shards
 
 logger = logging.getLogger(__name__)
@@ -78,7 +80,9 @@ class Job:
         model = Model.prepare(config, dataset, config.needs)
         config = model.config
         method = make_method(config, model.folder)
-        hashes = model.folder.hashes()
+        if done := cls._find_done(config, dataset, selected, model, method):
+            return done
+        hashes = model.folder.hashes(KnownHashes())
         in_use = any(is_running(task) for task in load_progress(config.cache))
         caches = {
             variant: create_cache(
@@ -95,11 +99,15 @@ class Job:
 
     def _with_todo(self, selected: Sequence[int], wanted: Mapping[int, tuple[Variant, ...]]) -> "Job":
         """The job of what is wanted of each selected tar, and of canvases that are missing."""
-        canvases = {n for n in selected if self.canvases is not None and self.canvases.is_unmade(n)}
+        canvases = self._tars_without_canvases(selected)
         todo = {n: variants for n, variants in wanted.items() if variants or n in canvases}
         num_stores = len(selected) * (len(self.config.variants) + (self.canvases is not None))
         num_skipped = num_stores - sum(map(len, todo.values())) - len(canvases)
         return replace(self, num_skipped=num_skipped, todo=todo)
+
+    def _tars_without_canvases(self, tars: Iterable[int]) -> set[int]:
+        """Those of the tars whose canvases are wanted and missing."""
+        return {n for n in tars if self.canvases is not None and self.canvases.is_unmade(n)}
 
     @classmethod
     def plan(cls, config: ExtractConfig) -> "Job":
@@ -127,6 +135,34 @@ class Job:
         job = cls(config, dataset, model, method, caches, 0, {}, canvases)
         missing = tuple(variant for variant in config.variants if variant not in caches)
         return job._with_todo(selected, {n: (*job._unmade(n), *missing) for n in selected})
+
+    @classmethod
+    def _find_done(
+        cls,
+        config: ExtractConfig,
+        dataset: Dataset,
+        selected: Sequence[int],
+        model: Model[ExtractConfig],
+        method: Method,
+    ) -> "Job | None":
+        """The run if every store is there: no weights are hashed then, as to read them takes gigabytes and a minute.
+
+        Hashes that this machine remembers are compared all the same.
+        """
+        folders = {variant: config.cache_folder(variant) for variant in config.variants}
+        if config.overwrite or config.canvases or not all((folder / MANIFEST).is_file() for folder in folders.values()):
+            return None
+        caches = {variant: open_cache(folder) for variant, folder in folders.items()}
+        hashes = model.folder.hashes(KnownHashes().peek)
+        unknown = {name for name, value in hashes.items() if not value}
+        known = {name: value for name, value in hashes.items() if value}
+        for variant, cache in caches.items():
+            there = Fingerprint({name: value for name, value in cache.fields.items() if name not in unknown})
+            here = compute_fingerprint(config, variant, model, method, known, dataset)
+            if cache.dataset_id != dataset.dataset_id or there.difference(here):
+                return None
+        job = cls(config, dataset, model, method, caches, len(selected) * len(caches), {})
+        return None if any(map(job._unmade, selected)) else job
 
     def count_macs(self) -> int:
         """Multiply-accumulate operations for one image, all variants together."""
@@ -202,6 +238,7 @@ class Job:
             ProgressFile(self.config.cache, len(tars), num_images) as progress,
             tqdm(total=num_images, unit="image", disable=None) as bar,
             ThreadPoolExecutor(1) as writer,
+            extractor.open({n: self.todo[n] for n in tars}, self._tars_without_canvases(tars)) as batches,
         ):
 
             def count(num_images: int) -> None:
@@ -216,7 +253,7 @@ class Job:
                     continue
                 progress.start_tar(entry.name)
                 try:
-                    publish = self._extract(extractor, n, variants, count, progress)
+                    publish = self._extract(extractor, n, variants, batches, count, progress)
                 except DatasetError as error:
                     if not self.config.keep_going:
                         raise
@@ -250,6 +287,7 @@ class Job:
         extractor: Extractor,
         n: int,
         variants: tuple[Variant, ...],
+        batches: TarBatches,
         count: Callable[[int], object],
         progress: ProgressFile,
     ) -> Callable[[], bool]:
@@ -257,7 +295,7 @@ class Job:
         with ExitStack() as unpublished:
             wanted = self.canvases is not None and self.canvases.is_unmade(n)
             canvases = unpublished.enter_context(self.canvases.new_store(n)) if self.canvases and wanted else None
-            shards = extractor.extract(n, variants, count, canvases)
+            shards = extractor.extract(n, variants, batches, count, canvases)
             made = dict(zip(variants, shards, strict=True))
             return partial(self._publish, n, made, unpublished.pop_all(), progress)
 

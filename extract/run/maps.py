@@ -12,7 +12,7 @@ from torch import Tensor
 from cache_schema import Status, fits_stored, is_ok, non_finite_reason
 from extract.config import ExtractConfig, Variant
 from extract.models.base import DiffusionModel
-from extract.run.images import Batch
+from extract.run.images import Batch, scale_pixels
 from extract.run.methods import Inputs, Method
 from extract.run.transfer import Transfer
 
@@ -83,7 +83,8 @@ class MapMaker:
         padded = prompts + prompts[-1:] * (size - len(prompts))
         condition = self.model.condition(padded)  # also for `model` in fp32: conditions are float32 anyway
         images, posterior_noise, noise = self.transfer.to_device((batch.images, batch.posterior_noise, batch.noise))
-        return self.method.compute_maps(model, Inputs(images, posterior_noise, noise, condition), variants)
+        inputs = Inputs(scale_pixels(images), posterior_noise, noise, condition)
+        return self.method.compute_maps(model, inputs, variants)
 
     def _settle(
         self, batch: Batch, prompts: list[str], maps: NDArray[np.float32], variants: Sequence[Variant]

@@ -18,7 +18,7 @@ from extract.config import NoiseStudyConfig
 from extract.lare import squared_errors
 from extract.models.base import DiffusionModel
 from extract.needs import LARE
-from extract.run.images import Row, RowSettings, collate, load_row
+from extract.run.images import Row, RowSettings, collate, load_row, scale_pixels
 from extract.run.model import Model
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class NoiseStudy:
             )
             prompts = policy.prompts(part)
             condition = model.condition([prompts[i] for i in usable])
-            latents = model.encode(images, posterior_noise)
+            latents = model.encode(scale_pixels(images), posterior_noise)
             # One draw at a time: as many of them as here, times a batch, would not fit into a GPU.
             errors = [
                 squared_errors(model, latents, draw, self.level, condition) for draw in torch.split(noise, 1, dim=1)

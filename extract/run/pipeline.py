@@ -1,8 +1,7 @@
 """The loop over one tar: its images, their maps, and the shards that hold them."""
 
-import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -17,9 +16,10 @@ from extract.config import ExtractConfig, Variant
 from extract.models.base import DiffusionModel
 from extract.models.prompts import PromptPolicy, prompts_sha256
 from extract.run.canvases import DecodedRows
-from extract.run.images import Batch, RowSettings, load_batches
+from extract.run.images import Batch, RowSettings
 from extract.run.maps import MapMaker
 from extract.run.methods import Method
+from extract.run.tar_batches import TarBatches
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "zarr")
 
@@ -55,10 +55,28 @@ class Extractor:
         self.config, self.dataset, self.policy, self.method, self.model = config, dataset, policy, method, model
         self.maps = MapMaker(config, method, model)
 
+    def open(self, tars: Mapping[int, Sequence[Variant]], canvases: Collection[int] = ()) -> TarBatches:
+        """A loader of tars, whose workers end with its context.
+
+        Args:
+            tars: Position of a tar → what is wanted of it, in the order in which they are extracted.
+            canvases: Those of them whose canvases are wanted too.
+        """
+        config, shape = self.config, self.method.latent_shape
+        settings = {
+            n: RowSettings(
+                config.image_size, shape, max(v.ensemble_size for v in variants), config.noise_seed, n in canvases
+            )
+            for n, variants in tars.items()
+        }
+        is_gpu = self.model.device.type == "cuda"
+        return TarBatches(self.dataset, settings, config.batch_size, config.num_workers, pin_memory=is_gpu)
+
     def extract(
         self,
         n: int,
         variants: Sequence[Variant],
+        batches: TarBatches,
         progress: Callable[[int], object],
         canvases: CanvasWriter | None = None,
     ) -> list[ShardData]:
@@ -66,9 +84,10 @@ class Extractor:
 
         Args:
             n: Position of the tar.
-            variants: What is wanted of it.
+            variants: What is wanted of it; no more draws than its loader was opened for.
+            batches: From `open`.
             progress: Called with the number of images that were finished.
-            canvases: Takes the tar's canvases in the same pass.
+            canvases: Takes the tar's canvases in the same pass; the loader was opened for them.
 
         Raises:
             DatasetError: If the tar is missing, cut short, or holds other images than the index says.
@@ -78,8 +97,8 @@ class Extractor:
         prompts = self.policy.prompts(table)
         results = [_Rows(entry.num_rows, self.method.map_shape) for _ in variants]
         image_sha256 = np.zeros((entry.num_rows, 32), np.uint8)
-        num_draws, decoded = max(v.ensemble_size for v in variants), DecodedRows(entry.num_rows)
-        reading = _TimedIterator(self._read(n, table, num_draws, with_canvases=canvases is not None))
+        decoded = DecodedRows(entry.num_rows)
+        reading = _TimedIterator(self._read(n, table, batches))
 
         def prompts_of(batch: Batch) -> list[str]:
             return prompts[batch.start : batch.start + len(batch.keys)]
@@ -106,36 +125,26 @@ class Extractor:
             canvases.finish(keys, decoded.status, image_sha256, {**attributes, "reasons": decoded.reasons})
         return [ShardData(keys, r.lare, r.status, image_sha256, {**attributes, "reasons": r.reasons}) for r in results]
 
-    def _read(self, n: int, rows: pa.Table, num_draws: int, with_canvases: bool) -> Iterator[Batch]:
+    def _read(self, n: int, rows: pa.Table, batches: TarBatches) -> Iterator[Batch]:
         """Batches of a tar, each compared with its index rows."""
-        entry, path, config = self.dataset.tars[n], local(self.dataset.tar_path(n), "the tar"), self.config
+        entry, path = self.dataset.tars[n], local(self.dataset.tar_path(n), "the tar")
         advice = "Restore the tar, or pack the dataset again."
         if not path.is_file() or path.stat().st_size != entry.num_bytes:
             found = f"has {path.stat().st_size} bytes" if path.is_file() else "is missing"
             raise DatasetError(f"{path} {found}; dataset.json says {entry.num_bytes} bytes. {advice}")
         keys, hashes = rows["key"].to_pylist(), rows["sha256"].to_pylist()
-        shape = self.method.latent_shape
-        settings = RowSettings(config.image_size, shape, num_draws, config.noise_seed, with_canvases)
-        is_gpu = self.model.device.type == "cuda"
-        done = 0
-        try:
-            for batch in load_batches(path, settings, config.batch_size, config.num_workers, pin_memory=is_gpu):
-                found_rows = zip(batch.keys, batch.image_sha256, strict=True)
-                for row, (key, sha256) in enumerate(found_rows, start=batch.start):
-                    if row >= len(keys) or key != keys[row]:
-                        expected = repr(keys[row]) if row < len(keys) else "its end"
-                        raise DatasetError(f"{path}, row {row}: found {key!r}, the index says {expected}. {advice}")
-                    if bytes(sha256).hex() != hashes[row]:
-                        raise DatasetError(
-                            f"{path}, row {row} ({key}): the image's sha256 is {bytes(sha256).hex()}, the index says "
-                            f"{hashes[row]}. {advice}"
-                        )
-                done = batch.start + len(batch.keys)
-                yield batch
-        except tarfile.TarError as error:
-            raise DatasetError(f"{path} cannot be read as a tar ({error}). {advice}") from error
-        if done != len(keys):
-            raise DatasetError(f"{path} has {done} images, the index says {len(keys)}. {advice}")
+        for batch in batches.of(n):
+            found_rows = zip(batch.keys, batch.image_sha256, strict=True)
+            for row, (key, sha256) in enumerate(found_rows, start=batch.start):
+                if key != keys[row]:
+                    here = f"found {key!r}" if key else "no image begins here"
+                    raise DatasetError(f"{path}, row {row}: {here}, the index says {keys[row]!r}. {advice}")
+                if bytes(sha256).hex() != hashes[row]:
+                    raise DatasetError(
+                        f"{path}, row {row} ({key}): the image's sha256 is {bytes(sha256).hex()}, the index says "
+                        f"{hashes[row]}. {advice}"
+                    )
+            yield batch
 
     def _provenance(self) -> dict[str, Any]:
         """What made the maps without being part of their identity."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cache_schema import Fingerprint, FingerprintMismatch, round_mantissa, without_formats
 from extract.config import ExtractConfig
 from extract.run.fingerprint import ModelSource, compute_fingerprint, config_of
-from extract.run.images import Batch, Row, RowSettings, add_noise, scale_canvas
+from extract.run.images import Batch, Row, RowSettings, add_noise, canvas_pixels
 from extract.run.maps import MapMaker, Settled
 from extract.run.methods import Method, make_method
 from extract.run.model import Model
@@ -97,7 +97,7 @@ class Probe:
             canvas: `cache_schema.resize_canvas` of it, (S, S, 3), uint8.
             sha256: Of its bytes, 32 of them.
         """
-        return add_noise(key, scale_canvas(canvas), sha256, self.row_settings)
+        return add_noise(key, canvas_pixels(canvas), sha256, self.row_settings)
 
     def shares_model(self, other: "Probe") -> bool:
         """Whether both use the same parts of the same model in the same number format."""

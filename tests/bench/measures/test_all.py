@@ -22,6 +22,7 @@ from bench.measures.memory import measure_memory
 from bench.measures.operations import count_parts, folder_shapes, measure_operations, sd15_shapes
 from bench.registry import MEASURES, select_measures
 from bench.runner import Context, Figure
+from extract.models import costs
 from extract.models.costs import count_macs_by_part
 from extract.models.folder import ModelFolder
 from extract.models.schedule import load_noising
@@ -97,6 +98,14 @@ def test_work_of_the_models_counts_padded_batches_whole(context: Context, tiny_m
     # Two tars of two and one image.
     assert both.model_flop == 2 * 4 * (parts["vae_encoder"] + 2 * parts["unet"])
     assert both.matmul_flop == 2 * 8 * 16**3
+
+
+def test_operations_are_counted_before_the_clock_runs(context: Context, tiny_model: Path):
+    costs._count_parts.cache_clear()
+    both = Comparison(context, Setting("toy", tiny_model, 64, 64, num_images=2, batch_size=2, is_one_core=False))
+    counted = costs._count_parts.cache_info().misses
+    both.run_job()
+    assert costs._count_parts.cache_info().misses == counted == 1
 
 
 def test_map_bytes_of_both_kinds_of_maps(context: Context):

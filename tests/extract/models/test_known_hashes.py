@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from cache_schema import Dataset
 from extract.models import known_hashes
 from extract.models.known_hashes import KnownHashes, cache_folder
+from tests.extract.conftest import Run
 
 
 @pytest.fixture
@@ -62,3 +65,32 @@ def test_it_lies_where_caches_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "lare2"
+
+
+def test_a_run_with_nothing_to_do_reads_no_weights_and_another_reads_them_once(
+    packed: Dataset, run: Run, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    read = known_hashes.hash_files
+    monkeypatch.setattr(known_hashes, "hash_files", lambda paths: (reads.extend(paths), read(paths))[1])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
+    assert run(shard=0) == 0 and len(reads) == 3  # UNet, autoencoder, text encoder
+    assert run() == 0 and len(reads) == 3  # they are remembered
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))  # as on another machine
+    assert run() == 0 and len(reads) == 3  # nothing is to do
+    assert run(overwrite="stale") == 0 and len(reads) == 6
+
+
+def test_weights_that_changed_are_refused_where_nothing_is_to_do_too(
+    packed: Dataset, run: Run, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(models["sd"], tmp_path / "model")
+    assert run(model=model) == 0
+    (weights,) = (model / "unet").glob("*.safetensors")
+    content, times = bytearray(weights.read_bytes()), weights.stat()
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    KnownHashes()([weights])  # remembered, by another command
+    assert run(model=model) == 1
+    assert "unet_sha256: " in capsys.readouterr().err
