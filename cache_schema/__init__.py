@@ -51,7 +51,7 @@ from cache_schema.parquet import parse_footer, read_columns
 from cache_schema.places import base_names, is_path
 from cache_schema.plain_files import NotPlain, load_json, open_folder, open_in_place, open_plain, own_folder, read_plain
 from cache_schema.png_chunks import walk_chunks
-from cache_schema.reaching import why_unreachable
+from cache_schema.reaching import why_download_failed, why_unreachable
 from cache_schema.reasons import commonest_reasons
 from cache_schema.rejected import REJECTED_SCHEMA, read_rejected, write_rejected
 from cache_schema.report import (
@@ -200,6 +200,7 @@ __all__ = [
     "unguard_cell",
     "update_index",
     "walk_chunks",
+    "why_download_failed",
     "why_unreachable",
     "without_formats",
     "write_bytes",

@@ -25,6 +25,14 @@ DEBUG = "LARE_DEBUG"
 OUR_FOLDER = Path(__file__).resolve().parents[1]
 _NAMES_OF_LIBRARIES = {"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
 
+_OF_DEVICES = ("OutOfMemoryError", "AcceleratorError", "RuntimeError")
+"""What torch raises where a GPU's memory is full: by its allocator, a kernel's start, or a library's."""
+_DEVICE_IS_FULL = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC",
+)
 _NO_UTF_8 = "its name is not UTF-8, which settings cannot hold: rename it, or make a link to it (ln -s) and name that"
 
 T = TypeVar("T")
@@ -160,6 +168,11 @@ def explain(error: BaseException) -> str | None:
         name = (error.name or "").partition(".")[0]
         library = _NAMES_OF_LIBRARIES.get(name, name)
         return f"{text}. Install it first: pip install {library}" if name else text
+    if type(error).__name__ in _OF_DEVICES and any(words in text for words in _DEVICE_IS_FULL):
+        return (
+            "the GPU has not enough memory: try a smaller --batch_size (in training and prediction --data.batch_size), "
+            f"and see with nvidia-smi what else is on it ({text[:200]})"
+        )
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"there is not enough memory: try a smaller --batch_size, or fewer --num_workers ({text[:200]})"
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):

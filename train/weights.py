@@ -7,10 +7,12 @@ import timm
 from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-from cache_schema import why_unreachable
+from cache_schema import why_download_failed, why_unreachable
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of weights in timm's repositories, the better first."""
+_FAILURES: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
+"""Of a download. The bases: what the library of transfers raises, httpx or requests, that the hub's is built on."""
 
 
 def fetch_backbone(name: str) -> Path:
@@ -40,8 +42,8 @@ def fetch_backbone(name: str) -> Path:
     if why is None:
         try:
             return _download(repository, names)
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            why = " ".join(str(error).split())[:200]
+        except _FAILURES as error:
+            why = why_download_failed(error)
     raise ValueError(
         f"the weights of {name} ({repository}) are not in the local hub cache {constants.HF_HUB_CACHE}, and cannot be "
         f"downloaded ({why}). Run lare prefetch --backbone {name} where there is internet, or name a file of weights "

@@ -7,8 +7,11 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from cache_schema import why_unreachable
+from cache_schema import why_download_failed, why_unreachable
 from extract.models.weights import STEMS, MissingFile
+
+_FAILURES: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, HFValidationError, OSError)
+"""Of a download. The bases: what the library of transfers raises, httpx or requests, that the hub's is built on."""
 
 
 def find_folder(name: str, revision: str | None, patterns: list[str], local_files_only: bool) -> Path:
@@ -38,8 +41,8 @@ def find_folder(name: str, revision: str | None, patterns: list[str], local_file
         folder = huggingface_hub.snapshot_download(
             name, revision=revision, allow_patterns=patterns, local_files_only=local_files_only
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else " ".join(str(error).split())[:300]
+    except _FAILURES as error:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why_download_failed(error)
         raise MissingFile(
             f"{name} at {revision} is neither a folder, nor in the local hub cache {constants.HF_HUB_CACHE}, nor can "
             f"it be downloaded ({why}). Run lare prefetch where there is internet, or name a folder."

@@ -20,6 +20,10 @@ def fail(error: BaseException) -> Callable[[], int]:
     return work
 
 
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's, which is a RuntimeError too."""
+
+
 class SIGTERMException(SystemExit):
     """Named as Lightning's, and as that one without a status."""
 
@@ -35,6 +39,13 @@ class SIGTERMException(SystemExit):
         (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
         (ModuleNotFoundError("No module named 'skimage'", name="skimage"), 1, "pip install scikit-image"),
         (MemoryError(), 1, "not enough memory"),
+        (
+            OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 10 GiB"),
+            1,
+            "the GPU has not enough memory: try a smaller --batch_size (in training and prediction --data.batch_size)",
+        ),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), 1, "smaller --batch_size"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), 1, "smaller --batch_size"),
         (
             RuntimeError("DataLoader worker (pid 1) is killed."),
             1,

@@ -1,23 +1,30 @@
 """`lare prefetch` against a hub on this machine, and what a machine without internet then finds, or is told."""
 
+import importlib
 import os
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 
 from cache_schema import why_unreachable
+from extract.models.hub import find_folder
+from extract.models.weights import MissingFile
 from tests.models import save_tiny_sd
 from tests.workflow.prefetch.local_hub import Hub, serve
 from tests.workflow.prefetch.tiny_backbone import NAME, REPOSITORY
+from train.weights import fetch_backbone
 from workflow.prefetch.models import Backbone, DiffusionModel, find_models
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -154,6 +161,68 @@ def test_a_hub_that_never_answers_costs_seconds() -> None:
         start = time.monotonic()
         why = why_unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_sec=0.5)
         assert why == "timed out" and time.monotonic() - start < 5
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A proxy that wants a password."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(407)
+        self.end_headers()
+
+    def do_CONNECT(self) -> None:
+        self.do_HEAD()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_refuses_is_named_without_its_password(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    where = f"127.0.0.1:{server.server_port}"
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://me:secret@{where}")
+    try:
+        why = why_unreachable(f"{scheme}://hub.invalid", timeout_sec=5)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    reason = "the proxy asks for a name and a password" if scheme == "http" else "407"
+    assert why is not None and reason in why and f"through the proxy {where} of the environment" in why
+    assert "secret" not in why
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("ReadTimeout", "HF_HUB_DOWNLOAD_TIMEOUT=60 waits longer"),
+        ("ProxyError", "see the proxy in HTTPS_PROXY"),
+        ("RemoteProtocolError", "the server went away"),
+    ],
+)
+def test_a_download_that_breaks_off_is_a_sentence(kind: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    transfers = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+    error = getattr(transfers, kind)("the server went away")
+    assert not isinstance(error, OSError | ValueError)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    for module in ("extract.models.hub", "train.weights"):
+        monkeypatch.setattr(f"{module}.why_unreachable", lambda address: None)
+        monkeypatch.setattr(f"{module}.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(MissingFile, match=f"nor can it be downloaded .*{words}"):
+        find_folder("a/b", "0" * 40, ["*"], local_files_only=False)
+    with pytest.raises(ValueError, match=f"cannot be downloaded .*{words}"):
+        fetch_backbone(NAME)
 
 
 def test_settings_name_models(tmp_path: Path) -> None:
