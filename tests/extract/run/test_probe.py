@@ -107,7 +107,7 @@ def test_maps_that_are_not_finite_have_a_status(
     assert run(stored_dtype="float16") == 0
     probe = Probe.prepare(open_cache(tmp_path / "cache").fields, ModelSource(str(models["sd"])))
     row = probe.make_row("key", np.zeros((64, 64, 3), np.uint8), bytes(32))
-    broken = row._replace(image=row.image * np.float32(np.nan))
+    broken = row._replace(noise=row.noise * np.float32(np.nan))
     ((_, settled),) = probe.load().compute(iter([collate([row, broken], 2)]))
     assert settled.status.tolist() == [Status.OK, Status.NON_FINITE] and settled.reasons[0] == ""
     assert np.isnan(settled.maps[1]).all() and settled.reasons[1].startswith("the map is not finite")
