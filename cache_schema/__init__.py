@@ -64,6 +64,7 @@ from cache_schema.report import (
     summarize,
 )
 from cache_schema.shown import as_markdown, guard_cell, shown, shown_lines, unguard_cell
+from cache_schema.stacking import stack_maps, stacked_shape
 from cache_schema.status import Status, is_ok
 from cache_schema.store import (
     FULL_MANTISSA_BITS,
@@ -194,6 +195,8 @@ __all__ = [
     "shown",
     "shown_lines",
     "source_path",
+    "stack_maps",
+    "stacked_shape",
     "store_name",
     "summarize",
     "tar_name",

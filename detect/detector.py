@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import ImageRejected, Status, check_least
+from cache_schema import ImageRejected, Status, check_least, stacked_shape
 from detect.decide import Rule
 from detect.domain import Domain
 from detect.folder import DetectorFolder
@@ -119,13 +119,12 @@ class Detector:
             Probe.prepare(probe.fields, found.find_model(n, model), known, **changes)
             for n, probe in enumerate(description.probes)
         ]
-        _check_one_grid(probes)
-        grid = probes[0].map_shape[1:]
+        _, *grid = _check_one_canvas(probes)
         if description.method == "classifier":
             canvas_px, device_used = probes[0].config.image_size, probes[0].model.device
             scorer: Scorer = ClassifierScorer.load(found.folder, description, canvas_px, grid[-1], device_used)
         else:
-            scorer = MeanScorer.of(found.folder, description, grid)
+            scorer = MeanScorer.of(found.folder, description, (grid[0], grid[1]))
         return cls(
             description,
             load_probes(probes),
@@ -204,10 +203,12 @@ class Detector:
         }
 
 
-def _check_one_grid(probes: Sequence[Probe]) -> None:
-    sizes = {(probe.config.image_size, *probe.map_shape[1:]) for probe in probes}
+def _check_one_canvas(probes: Sequence[Probe]) -> tuple[int, int, int]:
+    """Channels, height and width of the stacked maps; a ValueError where they cannot be stacked."""
+    sizes = {probe.config.image_size for probe in probes}
     if len(sizes) > 1:
-        raise ValueError(f"the detector reads maps of several sizes ({sorted(sizes)}), which cannot be stacked")
+        raise ValueError(f"the detector reads maps of several image sizes ({sorted(sizes)}), which cannot be stacked")
+    return stacked_shape([probe.map_shape for probe in probes])
 
 
 def _calibration_notes(description: DetectorFile) -> tuple[Note, ...]:

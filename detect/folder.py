@@ -46,26 +46,44 @@ class DetectorFolder:
 
         Args:
             probe: Number of the probe.
-            named: Folder or hub id that a person named; None: the one in the folder, or on the hub.
+            named: Folder or hub id that a person named, or several with commas between, one for each probe; None: the
+                one in the folder, or on the hub.
 
         Raises:
-            ValueError: If nobody knows.
+            ValueError: If nobody knows, or several are named and not one for each probe.
         """
         known = self.description.probes[probe].model
         vae = {"vae": known.vae, "vae_revision": known.vae_revision}
         included = self.folder / INCLUDED_MODEL
         if named is not None:
+            named = self._name_of(probe, str(named))
             revision = known.revision if str(named) == known.hub_id else None
             return ModelSource(str(Path(named).expanduser()), revision, **vae)
         if included.is_dir():
             return ModelSource(str(included), None, **vae)
         if known.hub_id is not None:
             return ModelSource(known.hub_id, known.revision, **vae)
-        unet = str(self.description.probes[probe].fields.get("unet_sha256", "unknown"))
         raise ValueError(
-            f"{self.folder} does not say where the diffusion model of its maps is (SHA-256 of the UNet's weights: "
-            f"{unet}). Name its folder with --model."
+            f"{self.folder} does not say where the diffusion model of its maps is ({self.describe_probe(probe)}). Name "
+            "its folder with --model."
         )
+
+    def describe_probe(self, probe: int) -> str:
+        """Which diffusion model a probe needs: its family, and the SHA-256 of its network's weights."""
+        fields = self.description.probes[probe].fields
+        name, kind = ("unet", "UNet") if "unet_sha256" in fields else ("transformer", "transformer")
+        family = str(fields.get("model_family", "stable_diffusion"))
+        return f"{family}, SHA-256 of the {kind}'s weights: {fields.get(f'{name}_sha256', 'unknown')}"
+
+    def _name_of(self, probe: int, named: str) -> str:
+        """What a person named for a probe."""
+        if "," not in named or Path(named).expanduser().exists():
+            return named
+        names, num_probes = [name.strip() for name in named.split(",")], len(self.description.probes)
+        if len(names) != num_probes:
+            needed = "; ".join(self.describe_probe(n) for n in range(num_probes))
+            raise ValueError(f"model names {len(names)} models, the detector has {num_probes} probes ({needed})")
+        return names[probe]
 
 
 def _download(name: str, revision: str | None) -> Path:

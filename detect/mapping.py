@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema import stack_maps
 from detect.picture import Picture
 from detect.prepare import Prepared
 from detect.verdict import Answer
@@ -92,7 +93,7 @@ def map_batches(probes: Sequence[LoadedProbe], batches: Iterator[list[Item]]) ->
         settled = [result for _, result in results]
         status = np.max([one.status for one in settled], axis=0)
         reasons = [next(filter(None, texts), "") for texts in zip(*(one.reasons for one in settled), strict=True)]
-        yield Mapped(waiting.popleft(), np.concatenate([one.maps for one in settled], axis=1), status, reasons)
+        yield Mapped(waiting.popleft(), stack_maps([one.maps for one in settled]), status, reasons)
     yield from _without_pictures(waiting)
 
 

@@ -11,11 +11,15 @@ from extract.engines.base import Engine
 from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.engines.registry import make_engine
 from extract.models.costs import Rate, expected_rate
+from extract.models.memory import count_parameters, estimate
 from extract.models.weights import MissingFile
 from extract.run.job import Job
 from extract.run.progress import DEAD_SEC, load_progress, remove_old
 
 logger = logging.getLogger(__name__)
+
+SIZES_TOLD = (256, 512, 1024)
+"""Sides in px at which a dry run tells what an image costs."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Launch:
             return False
         flags = as_flags(config.run_settings(self.engine.device))
         if config.dry_run:
+            self._log_model()
             logger.info("dry run: nothing is started\n%s", self.engine.describe(flags, self.tasks))
             return False
         remove_old(config.cache, DEAD_SEC)
@@ -103,6 +108,23 @@ class Launch:
         each = f", each with {self.engine.resources}" if self.engine.resources else ""
         at_once = self.engine.max_at_once
         logger.info("%s tasks, at most %d at a time%s → %s", f"{len(self.tasks):,}", at_once, each, config.cache)
+
+    def _log_model(self) -> None:
+        """The model's weights, and what an image and a batch cost at several sizes."""
+        config, folder = self.job.config, self.job.model.folder
+        parts = {name: count for name, count in count_parameters(folder).items() if name != "vae_encoder"}
+        logger.info("weights: %s", ", ".join(f"{name} {count / 1e6:,.3g} M" for name, count in parts.items()))
+        sizes = sorted({config.image_size, *SIZES_TOLD})
+        calls = self.job.method.count_calls()
+        for each in estimate(folder, sizes, calls, config.batch_size, config.compute_dtype):
+            logger.info(
+                "%d px: %.3g GMAC an image, about %.2g GB of memory for %d images at a time in %s",
+                each.image_size,
+                each.gmac,
+                each.memory_bytes / 1e9,
+                config.batch_size,
+                config.compute_dtype,
+            )
 
 
 def as_flags(settings: Mapping[str, Any]) -> list[str]:

@@ -9,11 +9,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import ShardReport
+from extract.models.latent_diffusion import LatentDiffusion
 from extract.models.loading import build_without_numbers, settings_of
 from extract.models.parts import ModelParts
 from extract.models.registry import load_family
 from extract.models.schedule import load_noising
-from extract.noising import DdpmNoising, NoiseLevel
+from extract.noising import NoiseLevel
 
 ASSUMED_MACS_PER_SECOND = {
     "cuda": {"bf16": 40e12, "fp16": 40e12, "tf32": 20e12, "fp32": 2.4e12},
@@ -56,6 +57,14 @@ def count_macs_by_part(folder: ModelParts, image_size: int) -> dict[str, int]:
     return dict(_count_parts(_Counted(key, image_size, folder)))
 
 
+def model_without_numbers(folder: ModelParts) -> LatentDiffusion:
+    """A model of shapes alone, on the meta device, with its decoder."""
+    noising = None if folder.network is None else load_noising(folder)
+    guidance = 1.0 if folder.takes_guidance else None
+    meta = torch.device("meta")
+    return load_family(folder, noising, "fp32", meta, False, True, guidance, load=build_without_numbers)
+
+
 @dataclass(frozen=True)
 class _Counted:
     """A model's configuration as a key."""
@@ -69,17 +78,15 @@ class _Counted:
 def _count_parts(counted: _Counted) -> dict[str, int]:
     # Kept, since every layer is run without numbers: that takes longer than extraction by a tiny model.
     folder, image_size, meta = counted.folder, counted.image_size, torch.device("meta")
-    noising = None if folder.network is None else load_noising(folder)
-    guidance = 1.0 if folder.takes_guidance else None
-    model = load_family(folder, noising, "fp32", meta, False, True, guidance, load=build_without_numbers)
+    model = model_without_numbers(folder)
     macs = dict.fromkeys(("vae_encoder", "vae_decoder", "unet"), 0)
     images = torch.empty(1, 3, image_size, image_size, device=meta)
     latents = torch.empty(1, *folder.latent_shape(image_size), device=meta)
     if folder.vae is not None:
         macs |= {"vae_encoder": _count(lambda: model.vae.encode(images))}
         macs |= {"vae_decoder": _count(lambda: model.vae.decode(latents))}
-    if noising is not None:
-        level = NoiseLevel(0 if isinstance(noising, DdpmNoising) else 0.0, torch.ones(()), torch.zeros(()))
+    if folder.network is not None:
+        level = NoiseLevel(0.0 if folder.is_flow else 0, torch.ones(()), torch.zeros(()))
         condition = model.empty_condition() if folder.has_text else None
         macs["unet"] = _count(lambda: model.predict(latents, level, condition))
     return macs

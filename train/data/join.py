@@ -33,6 +33,8 @@ from cache_schema import (
     open_canvases,
     open_plain,
     read_image_bytes,
+    stack_maps,
+    stacked_shape,
     store_name,
 )
 
@@ -169,18 +171,20 @@ class Join:
 
         Raises:
             ShardMissing: If a cache has no stores.
-            CacheError: If the variants' maps differ in size.
+            CacheError: If the variants' maps have no grid in common.
         """
         shapes = []
         for cache in self.caches:
             names = cache.stores_of(self.dataset.tars)
             if not names:
                 raise ShardMissing(f"{cache.folder} has no stores. Extract first: {self.command('all', cache)}")
-            shapes.append(cache.read(names[0]).lare.shape[1:])
-        if len({shape[1:] for shape in shapes}) > 1:
-            sizes = ", ".join(f"{c.folder}: {s[1]} × {s[2]}" for c, s in zip(self.caches, shapes, strict=True))
-            raise CacheError(f"maps of different sizes cannot be stacked ({sizes}). Name variants of one size.")
-        return sum(shape[0] for shape in shapes), *shapes[0][1:]
+            _, channels, height, width = cache.read(names[0]).lare.shape
+            shapes.append((channels, height, width))
+        try:
+            return stacked_shape(shapes)
+        except ValueError as error:
+            folders = ", ".join(str(cache.folder) for cache in self.caches)
+            raise CacheError(f"{folders}: {error}. Name other caches.") from error
 
     def load_image_sizes(self, rows: np.ndarray) -> list[tuple[int, int]]:
         """The different (height, width), in px, of some rows of the index, sorted."""
@@ -266,7 +270,7 @@ class Join:
             offsets=rows["offset"].to_numpy(),
             sizes=rows["size"].to_numpy(),
             sha256=rows["sha256"].to_pylist(),
-            lare=None if not variants else variants[0] if len(variants) == 1 else np.concatenate(variants, axis=1),
+            lare=stack_maps(variants) if variants else None,
             canvases=self._open_canvases(rows, entry) if images and self.canvases is not None else None,
         )
 

@@ -36,6 +36,10 @@ def test_a_dry_run_without_weights_plans_the_same_and_makes_no_cache(
     launch = settings(tars_per_task=1, dry_run="true", model=configurations)
     assert main(["launch", *as_flags(launch)]) == 0
     without = plan(caplog)
+    assert "weights: unet " in caplog.text and "text_encoder " in caplog.text
+    told = [line for line in caplog.messages if "GMAC an image, about" in line]
+    assert [line.split()[0] for line in told] == ["64", "256", "512", "1024"]
+    assert all(line.endswith("GB of memory for 4 images at a time in fp32") for line in told), told
     assert len(without) == 2 and "planned without the model's weights, which a launch needs" in caplog.text
     assert "diffusion_pytorch_model.safetensors" in caplog.text and not (tmp_path / "cache").exists()
     caplog.clear()
