@@ -25,7 +25,7 @@ from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs, make_cache, parse_config
 from experiments.study.study import Study
-from train.scoring.metrics import mean_interval
+from train.scoring.intervals import share_interval
 from train.scoring.pairs import choose_roundtrip, list_roundtrips, match_pairs
 from train.scoring.scores import Reading
 
@@ -161,7 +161,8 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
         images, partners = match_pairs(table, source, choose_roundtrip(source, roundtrips))
         if len(images):
             is_lower = errors[images] < errors[partners]
-            shares[source] = Share(float(is_lower.mean()), mean_interval(is_lower, groups[images]), len(images))
+            found = share_interval(is_lower, groups[images])
+            shares[source] = Share(found.value, found.interval or (0.0, 1.0), len(images))
     return shares
 
 

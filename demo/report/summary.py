@@ -148,6 +148,8 @@ def _pairs(pairs: Mapping[str, Any]) -> list[Finding]:
     findings = []
     for source, pair in pairs.items():
         photo, reconstruction = pair["lower_than_photo"], pair.get("lower_than_roundtrip")
+        if photo is None:  # all were copies of their photographs
+            continue
         share = describe_share(pair, "lower_than_photo")
         text = f"In {share} of {pair['n']:,} pairs {source} has a lower mean LaRE than its own photograph."
         if reconstruction is not None:
@@ -160,7 +162,7 @@ def _pairs(pairs: Mapping[str, Any]) -> list[Finding]:
 
 
 def _pairs_of_controls(pairs: Mapping[str, Any], sources: set[str]) -> list[Finding]:
-    share = {name: pair["lower_than_photo"] for name, pair in pairs.items()}
+    share = {name: pair["lower_than_photo"] for name, pair in pairs.items() if pair["lower_than_photo"] is not None}
     best = max(share.keys() & sources, key=lambda name: share[name], default=None)
     controls = sorted(name for name in share.keys() - sources if best and share[name] > share[best] - CLOSE)
     if not (best and controls):

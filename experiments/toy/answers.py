@@ -20,6 +20,7 @@ from experiments.toy.telling import (
     finding,
 )
 from train.scoring.evaluate import evaluate
+from train.scoring.intervals import share_interval
 from train.scoring.metrics import mean_interval
 from train.scoring.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
 from train.scoring.prediction_file import COLUMNS
@@ -102,7 +103,7 @@ def compare_with_roundtrips(lare: Reading, energy: Reading, makings: Mapping[str
 
     Returns:
         Generated image source that is derived from photographs → "all", "strength …", and those that are, and are not,
-        smoother than their VAE reconstruction → n, lower_than_roundtrip (share), interval (by photograph), and
+        smoother than their VAE reconstruction → n, n_groups, lower_than_roundtrip (share), interval (by scene), and
         smoother_than_roundtrip (share). A part without images is left out.
     """
     table = lare.table
@@ -123,7 +124,8 @@ def compare_with_roundtrips(lare: Reading, energy: Reading, makings: Mapping[str
             name: {
                 "n": int(part.sum()),
                 "lower_than_roundtrip": float(lower[part].mean()),
-                "interval": list(mean_interval(lower[part], groups[images][part])),
+                "interval": list(share_interval(lower[part], groups[images][part]).interval or (0.0, 1.0)),
+                "n_groups": len(np.unique(groups[images][part])),
                 "smoother_than_roundtrip": float(smoother[part].mean()),
             }
             for name, part in parts.items()

@@ -79,7 +79,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     check_dataset(cache, dataset.dataset_id)
     allowed = settings.allow_divided_groups
     divided = check_whole_groups(dataset, allowed=allowed, flag="--allow_divided_groups true")
-    index = dataset.table([*COLUMNS])
+    index = dataset.table([*COLUMNS, "sha256"])
     for path in (path for named in (files, validation) for paths in named.values() for path in paths):
         check_origin(path, dataset.dataset_id, cache.fingerprint)
     origins = {name: [read_origin(path) for path in paths] for name, paths in files.items()}

@@ -18,7 +18,7 @@ from train.scoring.intervals import (
     share_interval,
     standard_error,
 )
-from train.scoring.pairs import compare_pairs
+from train.scoring.pairs import compare_pairs, find_copies, match_pairs
 from train.scoring.scores import Reading
 from train.scoring.weighted import METRICS, weighted_metrics
 
@@ -106,6 +106,8 @@ def select_sources(
 ) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np.int64]]]:
     """Each generated source (label 1) or control (None) with the reals of its subsets: name, positions, labels.
 
+    Controls that are byte for byte the photographs that they were made from are left out, see `compare_pairs`.
+
     Raises:
         ValueError: If a source has no reals.
     """
@@ -114,6 +116,11 @@ def select_sources(
     is_fake = labels == (-1 if label is None else label)
     for name in sorted(set(source[is_fake])):
         fake = is_fake & (source == name)
+        if label is None and "sha256" in reading.table.column_names:
+            images, photos = match_pairs(reading.table, name)
+            fake[images[find_copies(reading.table, images, photos)]] = False
+            if not fake.any():
+                continue
         real = (labels == 0) & np.isin(subset, np.unique(subset[fake]).tolist())
         if not real.any():
             raise ValueError(f"{name} has no real images in its subset {', '.join(sorted(set(subset[fake])))}")

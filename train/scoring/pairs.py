@@ -24,7 +24,8 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
         Image source or control → lower_than_photo (share), n (images whose photograph was scored) of n_groups,
         lower_than_roundtrip (share of the images whose photograph has a scored VAE reconstruction, see
         `choose_roundtrip`; null without any, and for reconstructions themselves). Each share has its interval by the
-        images' groups, "…_interval", null without.
+        images' groups, "…_interval", null without. A copy, byte for byte its photograph, says nothing: n_copies counts
+        them, where the table tells `sha256`, and they are in no share and in no other number.
     """
     table, mean_lare = reading.table, -reading.scores.mean(axis=0)
     groups = table["group"].to_numpy()
@@ -35,15 +36,35 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
         images, photos = match_pairs(table, name)
         if not len(images):
             continue
+        is_copy = find_copies(table, images, photos)
+        copies, images, photos = images[is_copy], images[~is_copy], photos[~is_copy]
         roundtrip = None if name in roundtrips else choose_roundtrip(name, roundtrips)
         ours, theirs = match_pairs(table, name, roundtrip) if roundtrip else (images[:0], images[:0])
+        is_other = ~np.isin(ours, copies)
+        ours, theirs = ours[is_other], theirs[is_other]
         result[name] = {
             **_describe_share("lower_than_photo", mean_lare[images] < mean_lare[photos], groups[images]),
             **_describe_share("lower_than_roundtrip", mean_lare[ours] < mean_lare[theirs], groups[ours]),
             "n": len(images),
+            "n_copies": len(copies),
             "n_groups": count_groups(groups[images]),
         }
     return result
+
+
+def find_copies(table: pa.Table, images: NDArray[np.intp], photos: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which images are byte for byte the photographs that they were made from, (pairs,).
+
+    Args:
+        table: Of the scored samples; without `sha256` none is known to be a copy.
+        images: Positions in it, (pairs,).
+        photos: Of their photographs, (pairs,).
+    """
+    if "sha256" not in table.column_names:
+        return np.zeros(len(images), dtype=bool)
+    hashes = table["sha256"].to_numpy()
+    same: NDArray[np.bool_] = np.asarray(hashes[images] == hashes[photos], dtype=bool)
+    return same
 
 
 def list_roundtrips(table: pa.Table) -> list[str]:

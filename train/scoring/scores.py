@@ -29,7 +29,7 @@ class Reading:
     """Scores of samples under one or more seeds.
 
     Attributes:
-        table: `COLUMNS` of the index for each sample.
+        table: `COLUMNS` of the index for each sample, and `sha256` where the index was read with it.
         scores: (seeds, samples), float64, higher for generated.
         calibrations: What was fitted on validation for each seed, or None where nothing was.
         is_probability: Whether scores are probabilities; otherwise accuracy at 0.5 would mean nothing.
@@ -69,7 +69,7 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
     """Read the predictions of a reading.
 
     Args:
-        index: The dataset's index, at least `COLUMNS`.
+        index: The dataset's index, at least `COLUMNS`, and `sha256` if copies are to be known.
         paths: A prediction file for each seed, all of one list of samples.
         validation: Predictions on validation samples for each seed, to fit its calibration on. Without them a file's
             own is used: the one stored with the weights.
@@ -87,7 +87,7 @@ def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Pa
             raise ValueError(f"{path} and {paths[0]} hold different samples: seeds must score the same ones")
     fitted = [_fit_calibration(index, path) for path in validation]
     return Reading(
-        table=index.select(COLUMNS).take(rows),
+        table=index.select([*COLUMNS, *({"sha256"} & set(index.column_names))]).take(rows),
         scores=np.stack([file["score"].to_numpy() for file in files]),
         calibrations=tuple(fitted or [stored_calibration(file) for file in files]),
         is_probability=all(map(is_probability, files)),

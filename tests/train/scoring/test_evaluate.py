@@ -1,6 +1,7 @@
 """results.json from saved predictions: small cases by hand, and files that do not belong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,16 @@ def test_pairs_compare_with_the_own_photograph_and_its_round_trip() -> None:
     assert [pairs["vae-roundtrip"][name] for name in figures] == [1.0, None, 2, 2]
     assert pairs["blur"]["lower_than_photo_interval"] is None  # one scene
     assert "gan" not in pairs
+
+
+def test_controls_that_are_copies_of_their_photographs_are_left_out() -> None:
+    reading = _reading(PHOTOS + FAKES + CONTROLS)
+    hashes = ["r0" if key in ("v0", "b0") else key for key in reading.table["key"].to_pylist()]
+    told = replace(reading, table=reading.table.append_column("sha256", pa.array(hashes)))
+    controls = evaluate({"x": told})["readings"]["x"]["controls"]
+    assert {name: block["n_generated"] for name, block in controls.items()} == {"vae-roundtrip": 1}
+    assert evaluate({"x": told})["readings"]["x"]["sources"] == evaluate({"x": reading})["readings"]["x"]["sources"]
+    assert set(evaluate({"x": reading})["readings"]["x"]["controls"]) == {"vae-roundtrip", "blur"}
 
 
 def test_shares_of_pairs_have_intervals_by_scene() -> None:

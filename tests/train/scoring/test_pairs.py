@@ -1,5 +1,6 @@
 """Pairs of images of one photograph, by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,15 @@ def test_round_trip_is_chosen_by_name() -> None:
     assert choose_roundtrip("blurred-real", names) == "vae-roundtrip-a"
     assert choose_roundtrip("sd", ["vae-roundtrip"]) == "vae-roundtrip"
     assert choose_roundtrip("sd", []) is None
+
+
+def test_copies_of_a_photograph_are_left_out_and_counted(reading: Reading) -> None:
+    hashes = [key if key not in ("fa1", "x0") else {"fa1": "p1", "x0": "p0"}[key] for key, *_ in ROWS]
+    told = replace(reading, table=reading.table.append_column("sha256", pa.array(hashes)))
+    plain, pairs = compare_pairs(reading), compare_pairs(told)
+    assert (plain["toy-a-img2img"]["n"], plain["toy-a-img2img"]["n_copies"]) == (2, 0)
+    assert (pairs["toy-a-img2img"]["n"], pairs["toy-a-img2img"]["n_copies"]) == (1, 1)
+    assert pairs["toy-a-img2img"]["lower_than_roundtrip"] == 1.0 != plain["toy-a-img2img"]["lower_than_roundtrip"]
+    alone = pairs["blurred-real"]
+    assert (alone["n"], alone["n_copies"], alone["n_groups"], alone["lower_than_photo"]) == (0, 1, 0, None)
+    assert pairs["toy-b-img2img"] == plain["toy-b-img2img"]
