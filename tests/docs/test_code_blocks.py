@@ -1,7 +1,8 @@
 """Every code block of the documentation: it runs, or says why not, and every command in it exists with its flags.
 
 Paths of the pages stand for small things that `prepare` makes in an empty folder: `photos`, `data/mine`, its cache
-`cache/mine/sd15-t200-e4`, and the repository's own `demo`. What a page's own commands make is not prepared.
+`cache/mine/sd15-t200-e4`, its canvases, and the repository's own `demo`. What a page's own commands make is not
+prepared.
 """
 
 import json
@@ -17,14 +18,16 @@ import yaml
 from PIL import Image
 
 from cache_schema import Fingerprint, create_cache, store_name, write_dataset
+from extract import CanvasConfig, CanvasRun
 from tests.docs.blocks import LANGUAGES, ROOT, Block, Command, collect, commands_of, inline_commands, shell_lines
 from tests.samples import make_sample, make_shard
 from workflow.cli.verbs import VERBS
 
 BLOCKS = collect()
-NUM_NOT_RUN = 55
+NUM_NOT_RUN = 56
 """How many blocks carry a mark: a new one is a decision, not an accident."""
 CACHE = "cache/mine/sd15-t200-e4"
+CANVASES = "cache/mine/canvas-256"
 TUTORIAL = "docs/genimage.md"
 """Its blocks are run by test_genimage."""
 
@@ -47,6 +50,7 @@ def prepare(folder: Path, made_by_page: str = "") -> None:
     cache = create_cache(folder / CACHE, dataset.dataset_id, Fingerprint(fields))
     for n, entry in enumerate(dataset.tars):
         cache.write(store_name(entry.name), make_shard(dataset.rows(n), entry))
+    CanvasRun.prepare(CanvasConfig(data=str(dataset.folder), cache=str(folder / CANVASES), num_workers=1)).run()
 
 
 def of_language(*languages: str) -> list[Block]:

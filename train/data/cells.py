@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 from cache_schema import Dataset
 
+MAX_KEYS = 5_000_000
+"""Samples whose keys are compared with each other before training; of more, `verify` compares them."""
 MAX_PRODUCT = 2**22
 """Combinations of values that are counted in an array; more are sorted."""
 
@@ -49,9 +51,11 @@ class Cells:
         Raises:
             DatasetError: If the index cannot be read.
         """
+        if (num_rows := sum(tar.num_rows for tar in dataset.tars)) <= MAX_KEYS:
+            dataset.table(["key"])  # refuses a sample that stands in two tars: it would be trained on twice
         names = Cell._fields if with_sources else Cell._fields[:2]
         numbers: dict[Cell, int] = {}
-        of_row = np.empty(sum(tar.num_rows for tar in dataset.tars), np.uint8)
+        of_row = np.empty(num_rows, np.uint8)
         at = 0
         for _, table in dataset.scan(names):
             codes, found = _encode(table, names)

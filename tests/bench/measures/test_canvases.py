@@ -61,7 +61,7 @@ def test_the_loader_is_measured_with_canvases(tmp_path: Path, monkeypatch: pytes
         "loader.authors_500px_w0",
         "loader.ours_500px_w0",
         "loader.ours_canvases_w0",
-        "loader.ours_canvases_w0_normalised",
+        "loader.ours_canvases_w0_uint8",
     }
     assert all(value > 0 for value in figures.values())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache_schema import Dataset, write_dataset
+from cache_schema import Dataset, DatasetError, write_dataset
 from tests.samples import make_sample
 from tests.train.packed import extract, pack
 from train.data.cells import Cell, Cells
@@ -122,3 +122,18 @@ def test_an_index_is_gone_through_once_for_all_splits(tmp_path: Path, monkeypatc
     data.setup("fit")
     data.setup("test")
     assert len(scans) == 1
+
+
+def test_a_sample_in_two_tars_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    dataset = pack(tmp_path / "data")
+    tables = [dataset.rows(n) for n in range(len(dataset.tars))]
+    keys = tables[1]["key"].to_pylist()
+    tables[1] = tables[1].set_column(0, tables[1].schema.field(0), pa.array([tables[0]["key"][0].as_py(), *keys[1:]]))
+    with pq.ParquetWriter(dataset.index_path, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=len(table))
+    with pytest.raises(DatasetError, match="stand in several rows"):
+        Cells.read(Dataset.open(dataset.folder), with_sources=False)
