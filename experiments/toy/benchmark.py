@@ -1,9 +1,10 @@
 """The toy benchmark: does LaRE tell generated from real, beyond smoothness and beyond the decoder's trace?
 
-Two toy diffusion models make images from photographs and from class prompts; detectors are trained on the first one's
-only. The same images serve two tasks. *plain*: photographs against generated images. *decoder-matched*: the VAE
-reconstruction of each photograph, by the model whose images it meets, so that both classes have the decoder's trace.
-All LaRE maps come from the first model, whatever made an image.
+Four toy diffusion models make images from photographs and from class prompts; detectors are trained on the first one's
+only. The second is of its kind, the third is a flow-matching transformer, the fourth works in pixel space. The same
+images serve two tasks. *plain*: photographs against generated images. *decoder-matched*: the VAE reconstruction of each
+photograph, by the model whose images it meets, so that both classes have the decoder's trace; without a decoder it is
+the photograph as it is. All LaRE maps come from the first model, whatever made an image.
 """
 
 import json
@@ -17,7 +18,7 @@ from cache_schema import Dataset, check_least, write_json, write_text
 from demo.run import CONFIGS, IMAGE_CODE, MODELS, check_model, model_parts
 from demo.toy.config import SourceConfig
 from demo.toy.crops import SHORT_SIDES_PX, list_photographs
-from demo.toy.loading import load_models
+from demo.toy.loading import load_model
 from demo.toy.photos import ROLES
 from experiments.answers.markdown import as_section
 from experiments.answers.rule import MIN_SEEDS
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 CODE = (*IMAGE_CODE, "experiments.toy.photos", "experiments.toy.data")
 """What decides the images besides settings, photographs and models."""
-MEASURED = "With 1,849 photographs, 3 seeds and 14 epochs it took 75 minutes on two cores"
+MEASURED = "With 1,849 photographs, two models, 3 seeds and 14 epochs it took 75 minutes on two cores"
 """As docs/experiments.md says."""
 DIFFERENCES = tuple(f"full:{other}" for other in (*CONTROLS, "image_only"))
 
@@ -62,6 +63,10 @@ class ToyBenchmarkConfig:
     """Diffusers folder of the toy model that detectors are trained on and that all maps come from."""
     model_b: Path = MODELS / "toy-b"
     """Diffusers folder of the toy model whose images are in the test only."""
+    model_c: Path | None = MODELS / "toy-c"
+    """Likewise, the flow-matching transformer; null leaves its images out."""
+    model_d: Path | None = MODELS / "toy-d"
+    """Likewise, the model in pixel space; null leaves its images out."""
     tiles_per_photo: int = 2
     """Tiles that are cut from each photograph."""
     num_seeds: int = MIN_SEEDS
@@ -79,13 +84,19 @@ class ToyBenchmarkConfig:
 
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
-        check_model("model", self.model)
-        check_model("model_b", self.model_b)
+        for letter, folder in self.models.items():
+            check_model("model" if letter == "a" else f"model_{letter}", folder)
         for name in ("tiles_per_photo", "num_seeds", "num_epochs", "num_jobs"):
             check_least(name, getattr(self, name), 1)
         list_photographs(self.photos)
         if self.generator_photos is not None:
             check_disjoint(self.photos, self.generator_photos)
+
+    @property
+    def models(self) -> dict[str, Path]:
+        """The folders of the models by letter, the one that detectors are trained on first."""
+        folders = {"a": self.model, "b": self.model_b, "c": self.model_c, "d": self.model_d}
+        return {letter: folder for letter, folder in folders.items() if folder is not None}
 
 
 class ToyBenchmark:
@@ -135,7 +146,7 @@ class ToyBenchmark:
         """Photo tiles and the images made from them, packed for both tasks."""
         config = self.config
         folders = {task: stages.data for task, stages in self.stages.items()}
-        parts = [*model_parts(config.model), *model_parts(config.model_b)]
+        parts = [part for folder in config.models.values() for part in model_parts(folder)]
         inputs = [config.photos, config.generator_photos, *parts]
         settings = [
             asdict(config.sources),
@@ -148,7 +159,7 @@ class ToyBenchmark:
             seed = config.sources.seed
             tiles = load_photo_tiles(config.photos, config.tiles_per_photo, seed)
             test = [tile for tile in tiles if tile.role == "test"]
-            models = load_models(config.sources, config.model, config.model_b)
+            models = [load_model(letter, folder, config.sources) for letter, folder in config.models.items()]
             about = {
                 **asdict(config.sources),
                 "short_side_px": SHORT_SIDES_PX,

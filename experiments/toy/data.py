@@ -32,7 +32,8 @@ def matched_task(models: Sequence[ToyModel]) -> Task:
     """Photographs that have been through a model's autoencoder against that model's images.
 
     The decoder's trace stands on both sides. Photographs as they are become a control, which like the other controls
-    meets the first model's VAE reconstructions.
+    meets the first model's VAE reconstructions. Images of a model without an autoencoder have no such trace: they stay
+    as they are, and meet copies of the photographs as they are.
     """
     classes: dict[str, tuple[int, str]] = {}
     for model in models:

@@ -1,4 +1,4 @@
-"""A dozen photographs of a class that the toy models know and one that they do not, and two tiny models."""
+"""A dozen photographs of a class that the toy models know and one that they do not, and four tiny models."""
 
 from pathlib import Path
 
@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from cache_schema import RULES, Dataset, Fingerprint, create_cache, store_name
-from demo.toy.images import SourceConfig, ToyModel
+from demo.toy import flow_model, pixel_model
+from demo.toy.config import SourceConfig
+from demo.toy.images import CLASS_NAMES, ToyModel
+from demo.toy.loading import load_model
 from demo.toy.photos import Tile
 from experiments.study import study as study_module
 from experiments.study.config import StudyConfig
@@ -46,13 +49,19 @@ def generator_photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two of Stable Diffusion's kind, a flow-matching transformer on the first one's autoencoder, one of pixels."""
     root = tmp_path_factory.mktemp("models")
-    return {letter: save_tiny_sd(root / letter, seed=seed) for seed, letter in enumerate("ab")}
+    folders = {letter: save_tiny_sd(root / letter, seed=seed) for seed, letter in enumerate("ab")}
+    flow = flow_model.FlowConfig(num_layers=2, num_heads=2, head_dim=8, patch_size=2)
+    flow_model.build_pipeline(folders["a"], flow).save_pretrained(root / "c")
+    pixel = pixel_model.PixelConfig(channels=(8, 16))
+    pixel_model.build_pipeline(len(CLASS_NAMES), pixel).save_pretrained(root / "d")
+    return folders | {letter: root / letter for letter in "cd"}
 
 
 @pytest.fixture(scope="session")
 def models(model_folders: dict[str, Path]) -> list[ToyModel]:
-    return [ToyModel.load(letter, folder, SOURCES) for letter, folder in model_folders.items()]
+    return [load_model(letter, folder, SOURCES) for letter, folder in model_folders.items()]
 
 
 @pytest.fixture(scope="session")

@@ -15,15 +15,23 @@ from train.scoring.titles import TITLES
 from workflow import stages
 from workflow.code_hash import ROOT
 
-SOURCES = {"toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"}
+SOURCES = {f"toy-{letter}{suffix}" for letter in "abcd" for suffix in ("", "-img2img")}
+
+
+def settings_of(model_folders: dict[str, Path]) -> dict[str, Path]:
+    return {"model" if letter == "a" else f"model_{letter}": folder for letter, folder in model_folders.items()}
 
 
 def test_wrong_settings_are_refused_before_the_work(
     photographs: Path, model_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models = {"model": model_folders["a"], "model_b": model_folders["b"]}
+    models = settings_of(model_folders)
     with pytest.raises(ValueError, match=r"model_b is .*, which holds no model_index.json"):
-        ToyBenchmarkConfig(photographs, model=model_folders["a"], model_b=tmp_path)
+        ToyBenchmarkConfig(photographs, **models | {"model_b": tmp_path})
+    with pytest.raises(ValueError, match=r"model_d is .*, which holds no model_index.json"):
+        ToyBenchmarkConfig(photographs, **models | {"model_d": tmp_path})
+    without_c = ToyBenchmarkConfig(photographs, **models | {"model_c": None})
+    assert without_c.models == {letter: model_folders[letter] for letter in "abd"}
     with pytest.raises(ValueError, match="num_seeds is 0: expected 1 or more"):
         ToyBenchmarkConfig(photographs, num_seeds=0, **models)
     with pytest.raises(ValueError, match=r"12 photographs of .* are in .* too"):
@@ -38,7 +46,7 @@ def test_a_dry_run_tells_what_is_trained_and_makes_nothing(
 ) -> None:
     caplog.set_level("INFO")
     out = tmp_path / "out"
-    models = (f"--model={model_folders['a']}", f"--model_b={model_folders['b']}")
+    models = [f"--{name}={folder}" for name, folder in settings_of(model_folders).items()]
     assert main(["toy-benchmark", f"--photos={photographs}", *models, f"--out={out}", "--dry_run=true"]) == 0
     assert "12 photographs × 2 tiles" in caplog.text and not out.exists()
     assert f"2 tasks × {len(stages.DETECTORS)} detectors × 5 seeds × 14 epochs: 50 fits, 50 of them left" in caplog.text
@@ -58,7 +66,7 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     monkeypatch.setattr(stages, "run_module", run_here)
     out = tmp_path / "out"
     arguments = ["toy-benchmark", f"--photos={photographs}", f"--generator_photos={generator_photographs}"]
-    arguments += [f"--model={model_folders['a']}", f"--model_b={model_folders['b']}", f"--out={out}"]
+    arguments += [*(f"--{name}={folder}" for name, folder in settings_of(model_folders).items()), f"--out={out}"]
     arguments += ["--sources.num_steps=4", "--num_seeds=1", "--num_epochs=1", "--num_jobs=1"]
     arguments.append(
         '--overrides=["--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1", "--data.batch_size=8"]'
@@ -72,13 +80,13 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     first = escape(answers["verdict"].splitlines()[0])
     assert text.startswith(f"## {escape(TELLING.question)}\n\n{first}\n\n") and shown.finding == answers["verdict"]
     assert answers["verdict"] in capfd.readouterr().out and str(tmp_path) not in text
-    assert set(answers["pairs"]) == {"toy-a-img2img", "toy-b-img2img"}
+    assert set(answers["pairs"]) == {f"toy-{letter}-img2img" for letter in "abcd"}
     for task in TASKS:
         results = json.loads((out / task / "results.json").read_text())
         assert list(results["readings"]) == list(TITLES)
         negatives = "vae-roundtrip-a" if task == "plain" else "real"
         for reading in results["readings"].values():
-            assert set(reading["sources"]) == SOURCES and len(reading["controls"]) == 8 - (task != "plain")
+            assert set(reading["sources"]) == SOURCES and len(reading["controls"]) == (10 if task == "plain" else 7)
             assert negatives in reading["controls"] and f"| ({negatives}) |" in text
         assert set(results["differences"]["full − permuted_maps"]) == SOURCES
         shared = hash_predictions(out / "plain/predictions/test/mean_lare.parquet")

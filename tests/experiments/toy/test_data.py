@@ -16,10 +16,11 @@ from train.scoring.evaluate import evaluate, select_sources
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
 
-GENERATED = ("toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img")
+GENERATED = tuple(f"toy-{letter}{suffix}" for letter in "abcd" for suffix in ("", "-img2img"))
+ROUNDTRIPS = {"a": "vae-roundtrip-a", "b": "vae-roundtrip-b", "c": "vae-roundtrip-c", "d": "real-d"}
 GUIDED = tuple(f"toy-a-guidance-{g:g}" for g in GUIDANCES)
 CONTROLS = {
-    "plain": {"vae-roundtrip-a", "vae-roundtrip-b", "blurred-real", "real-other-domain", "generator-real", *GUIDED},
+    "plain": {*ROUNDTRIPS.values(), "blurred-real", "real-other-domain", "generator-real", *GUIDED},
     "decoder-matched": {"real", "blurred-real", "real-other-domain", "generator-real", *GUIDED},
 }
 
@@ -67,7 +68,7 @@ def test_both_tasks_have_the_same_images_in_the_same_rows(datasets: dict[str, Da
 
 
 def test_labels_of_each_task(datasets: dict[str, Dataset]) -> None:
-    real = {"plain": {"real"}, "decoder-matched": {"vae-roundtrip-a", "vae-roundtrip-b"}}
+    real = {"plain": {"real"}, "decoder-matched": {*ROUNDTRIPS.values()}}
     for task, dataset in datasets.items():
         sources = defaultdict(set)
         for row in rows_of(dataset):
@@ -83,7 +84,7 @@ def test_each_source_meets_its_own_negatives(datasets: dict[str, Dataset]) -> No
             for name, chosen, labels in select_sources(reading, label):
                 met[name] = set(reading.table["image_source"].take(chosen[labels == 0]).to_pylist())
         for name in (*GENERATED, *CONTROLS[task]):
-            own = "vae-roundtrip-b" if "toy-b" in name else "vae-roundtrip-a"
+            own = ROUNDTRIPS[name[4]] if name in GENERATED else "vae-roundtrip-a"
             assert met[name] == ({"real"} if task == "plain" else {own})
 
 
@@ -93,7 +94,15 @@ def test_negatives_of_the_matched_task_are_of_the_same_photographs(datasets: dic
         of_source[row["image_source"], row["split"]].add(row["derived_from"])
     for split in ("train", "validation", "test"):
         assert of_source["toy-a-img2img", split] == of_source["vae-roundtrip-a", split] != set()
-    assert of_source["toy-b-img2img", "test"] == of_source["vae-roundtrip-b", "test"] != set()
+    for letter in "bcd":
+        assert of_source[f"toy-{letter}-img2img", "test"] == of_source[ROUNDTRIPS[letter], "test"] != set()
+
+
+def test_photographs_stay_as_they_are_for_a_model_of_pixels(datasets: dict[str, Dataset]) -> None:
+    rows = rows_of(datasets["decoder-matched"])
+    hashes = {row["key"]: row["sha256"] for row in rows if row["image_source"] == "real"}
+    copies = [row for row in rows if row["image_source"] == "real-d"]
+    assert copies and all(row["sha256"] == hashes[row["derived_from"]] for row in copies)
 
 
 def test_no_photograph_is_in_two_splits(datasets: dict[str, Dataset]) -> None:
