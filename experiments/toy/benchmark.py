@@ -51,7 +51,7 @@ def default_sources() -> SourceConfig:
 
 @dataclass(frozen=True)
 class ToyBenchmarkConfig:
-    """The whole benchmark: photo tiles, images of two toy models, LaRE maps, detectors for two tasks, answers."""
+    """The whole benchmark: photo tiles, images of toy models, LaRE maps, detectors for two tasks, answers."""
 
     photos: Path
     """Folder of <class>/<photograph>, with a short side of 144 px or more. None of them may have trained a model."""
