@@ -8,7 +8,7 @@ import pytest
 from cache_schema import Dataset, read_image_bytes
 from demo.toy.images import ToyModel
 from demo.toy.photos import Tile
-from demo.toy.sources import load_makings
+from demo.toy.sources import classes_of, load_makings
 from experiments.toy.data import GUIDANCES, TASKS, build_datasets
 from experiments.toy.photos import load_generator_tiles
 from tests.experiments.conftest import SOURCES
@@ -131,12 +131,14 @@ def test_controls_are_in_no_mean(datasets: dict[str, Dataset]) -> None:
         assert block["mean"]["n_generated"] == sum(dataset.counts["test"][source] for source in GENERATED)
 
 
-def test_class_samples_are_in_the_proportions_of_the_photographs(datasets: dict[str, Dataset]) -> None:
+def test_class_samples_are_in_the_proportions_of_the_photographs(
+    datasets: dict[str, Dataset], tiles: list[Tile]
+) -> None:
+    test = [tile for tile in tiles if tile.role == "test"]
+    assert {tile.class_name for tile in test} == {"daisy", None}  # of the unknown ones, other classes in turn
     rows = [row for row in rows_of(datasets["plain"]) if row["split"] == "test"]
-    daisies = {
-        s: Counter(r["class_name"] == "daisy" for r in rows if r["image_source"] == s) for s in ("real", "toy-b")
-    }
-    assert daisies["real"] == daisies["toy-b"]
+    for source in ("toy-a", "toy-b"):
+        assert Counter(r["class_name"] for r in rows if r["image_source"] == source) == Counter(classes_of(test))
 
 
 def test_strengths_and_guidances_can_be_told_of_every_image(datasets: dict[str, Dataset]) -> None:
