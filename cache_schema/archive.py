@@ -3,7 +3,9 @@
 The file may come from strangers. It is opened without waiting, and its directory is bounded before it is read.
 """
 
+import struct
 import zipfile
+import zlib
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -17,6 +19,8 @@ MAX_DIRECTORY_BYTES = 2**24
 _END, _END_64, _LOCATOR = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _END_BYTES, _LOCATOR_BYTES, _END_64_BYTES = 22, 20, 56
 _ENCRYPTED = 1
+_ENTRY, _ENTRY_SIGN = struct.Struct("<4s6H3I5H2I"), b"PK\1\2"
+"""Of a directory, before a member's name: checksum at 7, length of the name at 10, place in the file last."""
 _LOCAL, _LOCAL_BYTES = b"PK\3\4", 30
 """Header of a member, before its name and what else is told of it: "extra", whose length stands last."""
 _USUAL_EXTRA_BYTES = 32
@@ -101,6 +105,43 @@ class Archive:
         if len(data) < at + size:
             raise ValueError(f"the file ends inside {name}")
         return data[at : at + size]
+
+
+def read_outermost(path: Place, name: str, max_bytes: int, tail_bytes: int) -> bytes | None:
+    """A member that is the first or the last of a file's directory, without parsing the directory; else None.
+
+    Args:
+        path: The file, or object.
+        name: Of the member.
+        max_bytes: Of the member, at most.
+        tail_bytes: Of the file's end that are read. A member whose place they do not tell is not found.
+
+    Raises:
+        OSError: As `Archive`.
+        zipfile.BadZipFile: If the member is damaged.
+    """
+    with open_plain(path, tail_bytes=tail_bytes) as file:
+        num_bytes, named = size_of(file), name.encode()
+        tail = read_at(file, tail_bytes, max(0, num_bytes - tail_bytes))
+        end = len(tail) - _END_BYTES
+        size, offset = (int.from_bytes(tail[end + at : end + at + 4], "little") for at in (12, 16))
+        if end < 0 or not tail[end:].startswith(_END) or offset + size != num_bytes - _END_BYTES:
+            return None
+        for at in (end - size, end - _ENTRY.size - len(named)):
+            entry = _ENTRY.unpack_from(tail, at) if end - size <= at and 0 <= at <= end - _ENTRY.size else (b"",)
+            if entry[0] != _ENTRY_SIGN or tail[at + _ENTRY.size : at + _ENTRY.size + entry[10]] != named:
+                continue
+            flags, method, checksum, packed, length, start = (entry[i] for i in (3, 4, 7, 8, 9, 16))
+            if flags & _ENCRYPTED or method or packed != length or length > max_bytes:
+                return None
+            header = _LOCAL_BYTES + len(named)
+            data = read_at(file, header + length, start)
+            if data[:4] != _LOCAL or data[_LOCAL_BYTES:header] != named or data[28:30] != b"\0\0":
+                return None
+            if zlib.crc32(data[header:]) != checksum or len(data) != header + length:
+                raise zipfile.BadZipFile(f"{name} fails its checksum")
+            return data[header:]
+    return None
 
 
 def _check_directory(file: BinaryIO, num_bytes: int) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from cache_schema.addresses import Place
-from cache_schema.archive import Archive
 from cache_schema.errors import FormatVersionError
 from cache_schema.plain_files import check_depth
 from cache_schema.shown import shown
@@ -26,14 +25,18 @@ def complete_attributes(attributes: Mapping[str, Any], status: np.ndarray, finge
     return {**attributes, "format_version": FORMAT_VERSION, "fingerprint": fingerprint, "counts": counted}
 
 
-def parse_attributes(archive: Archive, path: Place) -> dict[str, Any]:
-    """Attributes of an open store, checked.
+def parse_attributes(data: bytes, path: Place) -> dict[str, Any]:
+    """Attributes of a store, checked.
+
+    Args:
+        data: The member `zarr.json` of its file.
+        path: The store, for messages.
 
     Raises:
         ValueError, KeyError, TypeError: If they are not those of a store.
         FormatVersionError: If another version of the format wrote it.
     """
-    metadata = json.loads(archive.read("zarr.json", MAX_ATTRIBUTES_BYTES))
+    metadata = json.loads(data)
     if metadata.get("zarr_format") != 3 or metadata.get("node_type") != "group":
         raise ValueError("expected a group in Zarr format 3")
     attributes = metadata["attributes"]

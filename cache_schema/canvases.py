@@ -20,7 +20,7 @@ from zarr.storage import MemoryStore
 
 from cache_schema.addresses import Place
 from cache_schema.archive import Archive
-from cache_schema.attributes import complete_attributes, parse_attributes
+from cache_schema.attributes import MAX_ATTRIBUTES_BYTES, complete_attributes, parse_attributes
 from cache_schema.cache import Cache, formats_identity
 from cache_schema.chunks import CRC_BYTES, decode_chunk, most_bytes, read_array
 from cache_schema.errors import CacheError, ShardCorrupt, ShardStale
@@ -107,8 +107,10 @@ class CanvasWriter:
             dimension_names=FORMS[CANVASES].dimensions,
         )
         write_rows(group, keys, status, image_sha256)
+        group_metadata = members.pop("zarr.json")
         for name, buffer in members.items():
             self._write(name, buffer.to_bytes())
+        self._write("zarr.json", group_metadata.to_bytes())  # last, where attributes are found without the directory
         self._is_finished = True
 
     def _write(self, name: str, data: bytes) -> None:
@@ -174,7 +176,7 @@ class CanvasStore:
         with telling_damage(path):
             self._archive = Archive(path)
             try:
-                self.attributes = parse_attributes(self._archive, path)
+                self.attributes = parse_attributes(self._archive.read("zarr.json", MAX_ATTRIBUTES_BYTES), path)
                 layouts = read_layouts(self._archive, CANVASES)
                 self._layout = layouts[CANVASES]
                 self._check_shape(num_rows)

@@ -7,8 +7,9 @@ tars are being appended the index may have more row groups than `dataset.json` l
 
 import json
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -181,15 +182,24 @@ class Dataset:
         Raises:
             DatasetError: As `table`.
         """
-        for first in range(0, len(self.tars), SCANNED_TARS):
-            tars = range(first, min(first + SCANNED_TARS, len(self.tars)))
-            try:
-                with open_plain(self.index_path) as opened:
-                    table = read_columns(opened, _load_footer(opened).footer, columns, tars, as_dictionaries=True)
-                check_values(table, sum(self.tars[n].num_rows for n in tars))
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
-            yield first, table
+        firsts = range(0, len(self.tars), SCANNED_TARS)
+        with ThreadPoolExecutor(1) as reader:  # reads on while the rows are made use of
+            ahead = deque(reader.submit(self._scan, first, columns) for first in firsts[:1])
+            for first, following in zip(firsts, [*firsts[1:], None], strict=True):
+                table = ahead.popleft().result()
+                if following is not None:
+                    ahead.append(reader.submit(self._scan, following, columns))
+                yield first, table
+
+    def _scan(self, first: int, columns: Sequence[str]) -> pa.Table:
+        tars = range(first, min(first + SCANNED_TARS, len(self.tars)))
+        try:
+            with open_plain(self.index_path) as opened:
+                table = read_columns(opened, _load_footer(opened).footer, columns, tars, as_dictionaries=True)
+            check_values(table, sum(self.tars[n].num_rows for n in tars))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
+        return table
 
     def _read(self, tars: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Rows of some tars. Their places are read too, whatever is asked for: labels of another tar would be lies."""

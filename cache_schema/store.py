@@ -19,8 +19,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import ZipStore
 
 from cache_schema.addresses import Place
-from cache_schema.archive import Archive
-from cache_schema.attributes import complete_attributes, parse_attributes
+from cache_schema.archive import Archive, read_outermost
+from cache_schema.attributes import MAX_ATTRIBUTES_BYTES, complete_attributes, parse_attributes
 from cache_schema.chunks import read_array
 from cache_schema.errors import CacheError, ShardCorrupt, ShardMissing, ShardStale, StorageError
 from cache_schema.files import new_file
@@ -201,7 +201,7 @@ def read_store(path: Place, num_rows: int | None = None) -> ShardData:
         FormatVersionError: If another version of the format wrote it.
     """
     with _opened(path, WHOLE_BYTES) as archive:
-        attributes = parse_attributes(archive, path)
+        attributes = parse_attributes(archive.read("zarr.json", MAX_ATTRIBUTES_BYTES), path)
         layouts = read_layouts(archive)
         if num_rows is not None and layouts["lare"].shape[0] != num_rows:
             raise ShardStale(
@@ -222,13 +222,17 @@ def read_store(path: Place, num_rows: int | None = None) -> ShardData:
 
 
 def read_attributes(path: Place) -> dict[str, Any]:
-    """Attributes of a store, from its metadata alone: about 0.2 ms, no arrays are opened.
+    """Attributes of a store, from its metadata alone: about 0.1 ms, no arrays are opened.
 
     Raises:
         ShardMissing, ShardCorrupt, FormatVersionError: As `read_store`.
     """
+    with telling_damage(path):
+        found = read_outermost(path, "zarr.json", MAX_ATTRIBUTES_BYTES, DIRECTORY_BYTES)
+        if found is not None:
+            return parse_attributes(found, path)
     with _opened(path) as archive:
-        return parse_attributes(archive, path)
+        return parse_attributes(archive.read("zarr.json", MAX_ATTRIBUTES_BYTES), path)
 
 
 def read_array_layouts(path: Place, content: str = MAPS) -> dict[str, Layout]:

@@ -293,3 +293,29 @@ def test_another_dataset_is_refused(canvases: Cache, dataset: Dataset) -> None:
     with pytest.raises(DatasetError, match="belongs to dataset"):
         create_cache(canvases.folder, "f" * 64, canvas_fingerprint(SIZE, dataset))
     assert open_cache(canvases.folder).has_canvases
+
+
+def test_attributes_are_found_without_the_directory(
+    canvases: Cache, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store of canvases has thousands of members, and `status` reads the attributes of every store."""
+    maps = fill_cache(tmp_path / "maps", dataset)
+    expected = [(cache, name, cache.attributes(name)) for cache in (maps, canvases) for name in cache.shards()]
+    slow: list[object] = []
+    monkeypatch.setattr("cache_schema.store.Archive", slow.append)
+    for cache, name, attributes in expected:
+        assert cache.attributes(name) == attributes and attributes["tar"] == name.replace(".zarr.zip", ".tar")
+    assert slow == []
+    monkeypatch.undo()
+    rewrite(canvases.path(NAME), lambda entries: entries.update({"zz": b"last"}))
+    rewrite(maps.path(NAME), lambda entries: None)
+    assert canvases.attributes(NAME)["tar"] == maps.attributes(NAME)["tar"] == "train-000000.tar"
+
+
+def test_a_flipped_bit_of_the_attributes_is_found(canvases: Cache) -> None:
+    path = canvases.path(NAME)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"rows_sha256") + 20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ShardCorrupt, match=r"zarr\.json fails its checksum"):
+        canvases.attributes(NAME)

@@ -300,7 +300,7 @@ def test_a_zip_file_that_names_its_bytes_again_and_again_is_refused(tmp_path: Pa
     path = tmp_path / NAME
     hostile_stores.overlapping_zip(path, "zarr.json", 100)
     with pytest.raises(ShardCorrupt, match="lie over one another"):
-        read_attributes(path)
+        read_store(path)
 
 
 def test_a_member_that_stands_twice_is_refused(cache: Cache) -> None:
