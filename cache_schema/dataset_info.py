@@ -23,7 +23,7 @@ _FROM = {
     "dataset": "a packed dataset",
 }
 """Layout of the source → what it is."""
-_TOLD = ("method", "timestep", "ensemble_size", "image_size")
+_TOLD = ("method", "timestep", "sigma", "ensemble_size", "image_size")
 """Fields of a fingerprint that most caches of a folder differ in."""
 Rows = list[tuple[str, str]]
 

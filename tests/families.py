@@ -9,6 +9,8 @@ from diffusers import (
     AutoencoderKL,
     DDPMPipeline,
     DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -36,6 +38,11 @@ from tests.models import scheduler
 TEXTS = ["a photo", "a photo of a rose", "a photo of a tench"]
 CLIP_WIDTH = 16
 T5_WIDTH = 32
+T5_PIECES = [
+    *[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁a", -2.5)],
+    *[(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz"],
+]
+"""Texts and scores of a tokenizer's pieces."""
 
 
 def vae(channels: int, *, shift: float | None = None, scale: float = 0.13) -> AutoencoderKL:
@@ -75,9 +82,7 @@ def clip(kind: Any, seed: int) -> tuple[Any, Any]:
 
 def t5() -> tuple[Any, Any]:
     """A T5 encoder of two layers, and a tokenizer of letters."""
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁a", -2.5)]
-    pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz"]
-    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)
+    tokenizer = T5Tokenizer(vocab=T5_PIECES, extra_ids=0)
     config = T5Config(
         vocab_size=len(tokenizer), d_model=T5_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
         feed_forward_proj="gated-gelu",
@@ -188,6 +193,21 @@ def save_flux(folder: Path, *, is_dev: bool) -> None:
     ).save_pretrained(folder)
 
 
+def save_dit(folder: Path) -> None:
+    """DiT of seven classes."""
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        num_embeds_ada_norm=7,
+    )
+    schedule = DDPMScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
+    DiTPipeline(transformer, vae(4), schedule, {i: f"class {i}" for i in range(7)}).save_pretrained(folder)
+
+
 def save_pixels(folder: Path, *, num_classes: int | None) -> None:
     """A UNet of 64 px images, of classes or none."""
     unet = UNet2DModel(
@@ -212,6 +232,7 @@ SAVE: dict[str, Callable[[Path], None]] = {
     "sd3_without_t5": lambda folder: save_sd3(folder, with_t5=False),
     "flux_dev": lambda folder: save_flux(folder, is_dev=True),
     "flux_schnell": lambda folder: save_flux(folder, is_dev=False),
+    "dit": save_dit,
     "pixels": lambda folder: save_pixels(folder, num_classes=None),
     "pixels_of_classes": lambda folder: save_pixels(folder, num_classes=6),
 }

@@ -81,10 +81,11 @@ def write_card(description: DetectorFile, *, has_model: bool) -> str:
 def _what_it_is(description: DetectorFile) -> str:
     probe = description.probes[0]
     fields, model = probe.fields, probe.model
-    name = f"{model.hub_id} at {model.revision}" if model.hub_id else f"UNet {str(fields.get('unet_sha256'))[:12]}…"
-    settings = (
-        f"{fields['image_size']} px, timestep {fields.get('timestep')}, {fields.get('ensemble_size')} noise draws"
-    )
+    network = "UNet" if "unet_sha256" in fields else "transformer"
+    sha256 = str(fields.get(f"{network.lower()}_sha256"))
+    name = f"{model.hub_id} at {model.revision}" if model.hub_id else f"{network} {sha256[:12]}…"
+    level = f"σ {fields['sigma']}" if "sigma" in fields else f"timestep {fields.get('timestep')}"
+    settings = f"{fields['image_size']} px, {level}, {fields.get('ensemble_size')} noise draws"
     if description.method == "classifier":
         what = "A network that reads the picture and its latent reconstruction error (LaRE)."
     else:

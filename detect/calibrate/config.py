@@ -13,6 +13,7 @@ ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
 _OF_THE_MAPS = (
     *("model", "revision", "variant", "vae", "vae_revision", "image_size", "timestep", "ensemble_size", "noise_seed"),
+    *("sigma", "snr_of_timestep", "guidance", "error_space", "map_cell"),
     *("prompt_policy", "prompt", "compute_dtype", "stored_dtype", "batch_size", "device", "channels_last"),
 )
 """Settings that `lare extract` has too, under the same names and defaults."""
@@ -51,6 +52,16 @@ class CalibrateConfig:
     """Side in px of the square that every picture is resized to before encoding."""
     timestep: int = 200
     """Scheduler index of the noised latents."""
+    sigma: float | None = None
+    """Noise level of a flow matching model in place of `timestep`, between 0 and 1."""
+    snr_of_timestep: int | None = None
+    """In place of `timestep`: the noise level that Stable Diffusion 1.5 has at this timestep."""
+    guidance: float | None = None
+    """Guidance that a guidance-distilled model is told of."""
+    error_space: Literal["native", "epsilon"] = "native"
+    """Error of the model's own prediction, or of the noise that it implies."""
+    map_cell: int | None = None
+    """Side of the squares of latents over which a map is averaged; 8 for a model of pixels."""
     ensemble_size: int = 4
     """Number of noise draws that are averaged."""
     noise_seed: int = 0

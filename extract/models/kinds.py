@@ -47,6 +47,7 @@ KINDS: dict[str, Kind] = {
     "FluxTransformer2DModel": Kind(
         "diffusers", ("in_channels", "patch_size", "joint_attention_dim", "pooled_projection_dim")
     ),
+    "DiTTransformer2DModel": Kind("diffusers", ("in_channels", "out_channels", "patch_size", "num_embeds_ada_norm")),
     "PixArtTransformer2DModel": Kind(
         "diffusers", ("in_channels", "out_channels", "patch_size", "sample_size", "caption_channels")
     ),

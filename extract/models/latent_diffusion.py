@@ -80,26 +80,26 @@ class LatentDiffusion(ABC):
         return {"model_family": cls.layout.family}
 
     @abstractmethod
-    def encode_text(self, text: Text, tokenizer: Any, encoder: Any, prompt: str) -> Encoded:
-        """What a text encoder makes of a text, as the family's own pipeline calls it."""
-
-    @abstractmethod
-    def combine(self, encoded: Mapping[str, Encoded]) -> Condition:
-        """A text's condition, without batch axis, of what its encoders made of it, by their folders."""
-
-    @abstractmethod
     def call(self, noisy_latents: Tensor, timesteps: Tensor, condition: Condition | None) -> Tensor:
         """The network's prediction.
 
         Args:
             noisy_latents: (n, c, h, w), in the network's dtype.
             timesteps: (n,), whole numbers, or float32 under flow matching.
-            condition: Of all n, in the network's dtype.
+            condition: Of all n, in the network's dtype; None for a model without text.
         """
 
-    @abstractmethod
+    def encode_text(self, text: Text, tokenizer: Any, encoder: Any, prompt: str) -> Encoded:
+        """What a text encoder makes of a text, as the family's own pipeline calls it. Families with texts say it."""
+        raise NotImplementedError
+
+    def combine(self, encoded: Mapping[str, Encoded]) -> Condition:
+        """A text's condition, without batch axis, of what its encoders made of it, by their folders."""
+        raise NotImplementedError
+
     def empty_condition(self) -> Condition:
         """A text's condition of the usual shape, with batch axis, on the model's device: to count operations."""
+        raise NotImplementedError
 
     # What is the same for all
 

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from extract.models.kinds import KINDS, config_class, network_class, tokenizer_class
-from extract.models.parts import Component
+from extract.models.parts import SENTENCEPIECE, Component
+from extract.models.sentencepiece import read_pieces
 from extract.models.settings import (
     TOKENIZER_FILES,
     TOKENIZER_SETTINGS,
@@ -132,15 +133,25 @@ def load_tokenizer(folder: Path, encoder: str) -> Any:
         for name in TOKENIZER_FILES:
             if (folder / name).is_file():
                 Path(shown, name).symlink_to((folder / name).resolve())
-        config = folder / "tokenizer_config.json"
+        config, settings = folder / "tokenizer_config.json", dict[str, Any]()
         if config.is_file():
             settings = {name: value for name, value in read_settings(config).items() if name in TOKENIZER_SETTINGS}
             Path(shown, config.name).write_text(json.dumps(settings | {"tokenizer_class": kind.__name__}))
         try:
+            if kind.__name__ == "T5Tokenizer" and not (folder / "tokenizer.json").is_file():
+                return _t5_tokenizer(kind, folder, settings)
             return kind.from_pretrained(shown, local_files_only=True)
         except Exception as error:  # its Rust library raises Exception itself
             reason = " ".join(str(error).replace(shown, folder.name).split())[:300]
             raise ValueError(f"{folder} holds no {kind.__name__} ({type(error).__name__}: {reason})") from error
+
+
+def _t5_tokenizer(kind: Any, folder: Path, settings: dict[str, Any]) -> Any:
+    """T5's tokenizer of a SentencePiece file, whose library is not needed for it."""
+    pieces, table = read_pieces(folder / SENTENCEPIECE)
+    special = {name: settings[name] for name in ("eos_token", "unk_token", "pad_token") if name in settings}
+    named = {name: token["content"] if isinstance(token, dict) else token for name, token in special.items()}
+    return kind(vocab=pieces, _spm_precompiled_charsmap=table or None, extra_ids=0, **named)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from extract.models.weights import MissingFile, check_no_pointer, check_weights,
 
 VAE = "vae"
 """Folder of the autoencoder."""
+_RENAMED = {"ada_norm_single": "PixArtTransformer2DModel", "ada_norm_zero": "DiTTransformer2DModel"}
+"""Kind of normalisation → class, for transformers that were saved before 2024, as diffusers understands them."""
 SENTENCEPIECE = "spiece.model"
 """Vocabulary of a T5 tokenizer, where there is no tokenizer.json."""
 
@@ -75,8 +77,8 @@ def name_class(config: Mapping[str, Any]) -> Any:
     """The class that a configuration is of, as it says itself; "unknown" where it says nothing."""
     named = config.get("architectures")
     class_name = config.get("_class_name") or (named[0] if named and isinstance(named, list) else "unknown")
-    if class_name == "Transformer2DModel" and config.get("norm_type") == "ada_norm_single":
-        return "PixArtTransformer2DModel"  # as it was called before 2024, and as diffusers understands it
+    if class_name == "Transformer2DModel" and isinstance(norm := config.get("norm_type"), str):
+        return _RENAMED.get(norm, class_name)
     return class_name
 
 

@@ -1,15 +1,12 @@
 """UNets of pixels, without an autoencoder: latents are the image itself, in [-1, 1]."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from extract.lare import Condition
 from extract.models.fitting import check_channels, check_off, unet_divides
-from extract.models.latent_diffusion import Encoded, LatentDiffusion
-from extract.models.parts import Layout, ModelParts, Text
+from extract.models.latent_diffusion import LatentDiffusion
+from extract.models.parts import Layout, ModelParts
 
 
 def _check(parts: ModelParts) -> None:
@@ -36,18 +33,6 @@ class PixelDiffusion(LatentDiffusion):
         """Which class the network is told, where it has classes."""
         num_classes = parts.of_network("num_class_embeds")
         return super().identity(parts) | ({} if num_classes is None else {"class_label": num_classes - 1})
-
-    def encode_text(self, text: Text, tokenizer: Any, encoder: Any, prompt: str) -> Encoded:
-        """There is no text."""
-        raise NotImplementedError
-
-    def combine(self, encoded: Mapping[str, Encoded]) -> Condition:
-        """There is no text."""
-        raise NotImplementedError
-
-    def empty_condition(self) -> Condition:
-        """There is no text."""
-        raise NotImplementedError
 
     def call(self, noisy_latents: Tensor, timesteps: Tensor, condition: Condition | None) -> Tensor:
         """One UNet call."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from extract.models.dit import Dit
 from extract.models.flux import Flux
 from extract.models.latent_diffusion import LatentDiffusion
 from extract.models.parts import Layout, ModelParts
@@ -12,7 +13,7 @@ from extract.models.stable_diffusion_3 import StableDiffusion3
 from extract.models.stable_diffusion_xl import StableDiffusionXL
 
 FAMILIES: tuple[type[LatentDiffusion], ...] = (
-    *(StableDiffusion, StableDiffusionXL, PixArtAlpha, PixArtSigma, StableDiffusion3, Flux, PixelDiffusion),
+    *(StableDiffusion, StableDiffusionXL, PixArtAlpha, PixArtSigma, StableDiffusion3, Flux, Dit, PixelDiffusion),
 )
 _BY_NAME = {family.layout.family: family for family in FAMILIES}
 

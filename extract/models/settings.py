@@ -30,7 +30,14 @@ _LAYERS = ("layers_per_block", "transformer_layers_per_block", "reverse_transfor
 _WHOLE = (
     *("in_channels", "out_channels", "latent_channels", "hidden_size", "max_position_embeddings", "vocab_size"),
     *("patch_size", "joint_attention_dim", "pooled_projection_dim", "caption_channels", "d_model", "projection_dim"),
-    *("addition_time_embed_dim", "num_class_embeds", "num_layers", "num_single_layers", "pos_embed_max_size"),
+    *(
+        "addition_time_embed_dim",
+        "num_class_embeds",
+        "num_embeds_ada_norm",
+        "num_layers",
+        "num_single_layers",
+        "pos_embed_max_size",
+    ),
 )
 _SCALES = ("scaling_factor", "shift_factor")
 _WIDTHS = ("block_out_channels", "encoder_block_out_channels")

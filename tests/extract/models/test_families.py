@@ -24,6 +24,8 @@ from extract.models.loading import check_part
 from extract.models.registry import load_family
 from extract.models.schedule import load_noising
 from extract.noise import sample_noise
+from extract.run.fingerprint import ModelSource, config_of
+from extract.run.probe import Probe
 from tests.extract.conftest import Run, assert_same_maps, pack, read_maps
 from tests.extract.models.test_loading import change_json
 from tests.families import SAVE, save_family
@@ -84,6 +86,9 @@ def by_hand(name: str, folder: Path) -> tuple[Any, Predict]:
             return pipe._unpack_latents(velocity, 64, 64, 8)
 
         return pipe, predict
+    if name == "dit":
+        condition = {"timestep": torch.tensor([200]), "class_labels": torch.tensor([7])}
+        return pipe, lambda z: pipe.transformer(z, **condition).sample.chunk(2, dim=1)[0]
     labels = torch.tensor([5]) if name == "pixels_of_classes" else None
     return pipe, lambda z: pipe.unet(z, 200, labels).sample
 
@@ -203,6 +208,7 @@ def test_the_class_that_a_network_of_classes_is_told_is_in_the_fingerprint(
     families: Callable[[str], Path], run: Run, tmp_path: Path
 ) -> None:
     assert fields_of(run, tmp_path, families("pixels_of_classes"))["class_label"] == 5
+    assert fields_of(run, tmp_path, families("dit"), batch_size=1)["class_label"] == 7
 
 
 @pytest.mark.parametrize(("name", "factor"), [("sd3", (1 - SIGMA) ** 2), ("sdxl", 1.0)])
@@ -336,7 +342,7 @@ def test_other_weights_are_refused(copy: Callable[[str], Path], part: str) -> No
 def test_a_folder_of_another_kind_is_told_with_what_is_supported(copy: Callable[[str], Path]) -> None:
     folder = copy("sd3")
     change_json(folder / "model_index.json", _class_name="KandinskyV22Pipeline")
-    message = r"model is a KandinskyV22Pipeline: supported are StableDiffusionPipeline, .*FluxPipeline, DDPMPipeline"
+    message = "model is a KandinskyV22Pipeline: supported are StableDiffusionPipeline, .*DiTPipeline, DDPMPipeline"
     with pytest.raises(ValueError, match=message):
         ModelFolder.open(str(folder))
 
@@ -373,3 +379,28 @@ def test_settings_that_a_family_has_no_use_for_are_refused(
     with pytest.raises(SystemExit):
         run(model=families(name), **settings)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sd3", {"sigma": 0.5, "error_space": "epsilon"}),
+        ("flux_dev", {"guidance": 1.5}),
+        ("pixels_of_classes", {"map_cell": 4}),
+        ("dit", {"snr_of_timestep": 100}),
+    ],
+)
+def test_settings_are_read_back_from_a_cache_for_single_pictures(
+    name: str, settings: dict[str, Any], families: Callable[[str], Path], run: Run, tmp_path: Path
+) -> None:
+    fields = fields_of(run, tmp_path, families(name), **settings)
+    probe = Probe.prepare(fields, ModelSource(str(families(name))))
+    assert dict(probe.fields) == fields
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("sigma", "nan"), ("sigma", 1), ("sigma", "1.5"), ("guidance", "1e300"), ("map_cell", 10**9)]
+)
+def test_a_stranger_s_fields_are_held_to_bounds(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{field} "):
+        config_of({"method": "lare", field: value}, ModelSource("model"))

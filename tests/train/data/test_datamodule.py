@@ -112,6 +112,20 @@ def test_variants_are_stacked_along_channels(dataset: Dataset, cache: Cache, tmp
     torch.testing.assert_close(lare[:, :3], -lare[:, 3:])
 
 
+def test_a_finer_variant_is_averaged_over_the_cells_of_the_coarsest(
+    dataset: Dataset, cache: Cache, tmp_path: Path
+) -> None:
+    def refine(_: int, shard: ShardData) -> ShardData:
+        finer = shard.lare.repeat(2, axis=2).repeat(2, axis=3)
+        finer[:, :, ::2, ::2] *= 2
+        return replace(shard, lare=finer)
+
+    data = module(dataset, cache, extract(dataset, tmp_path / "t300", refine, timestep=300))
+    lare = next(iter(data.test_dataloader()))["lare"]
+    assert data.map_channels == 6
+    torch.testing.assert_close(lare[:, 3:], lare[:, :3] * 1.25, rtol=1e-3, atol=1e-6)
+
+
 def test_single_modes_leave_out_their_input_and_keep_the_samples(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
