@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from typing import Any
 
-import pyarrow.compute as pc
-
 from cache_schema.addresses import ObjectPath, Place, place
 from cache_schema.attributes import FORMAT_VERSION
 from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError
@@ -158,8 +156,8 @@ class Cache:
 
 def formats_identity(dataset: Dataset) -> dict[str, str]:
     """Fingerprint fields of the formats that a dataset holds and that older versions did not read."""
-    formats = pc.unique(dataset.table(["format"])["format"]).to_pylist()
-    return {"formats": AVIF_RULE} if "AVIF" in formats else {}
+    has_avif = any("AVIF" in table["format"].unique().to_pylist() for _, table in dataset.scan(["format"]))
+    return {"formats": AVIF_RULE} if has_avif else {}
 
 
 def create_cache(folder: str | Place, dataset_id: str, fingerprint: Fingerprint, *, in_use: bool = False) -> Cache:

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from cache_schema.index import Dataset
+import pyarrow as pa
+
+from cache_schema.index import INDEX_SCHEMA, Dataset
 from cache_schema.keys import SPLITS
 from cache_schema.shown import shown
 
@@ -25,8 +27,12 @@ def count_images(dataset: Dataset) -> Counter[Cell]:
         DatasetError: If the index cannot be read.
     """
     names = ["subset", "image_source", "label", "split"]
-    counted = dataset.table(names).group_by(names).aggregate([([], "count_all")])
-    return Counter({tuple(row[name] for name in names): row["count_all"] for row in counted.to_pylist()})
+    counts: Counter[Cell] = Counter()
+    for _, table in dataset.scan(names):
+        plain = table.cast(pa.schema([INDEX_SCHEMA.field(name) for name in names]))
+        for row in plain.group_by(names).aggregate([([], "count_all")]).to_pylist():
+            counts[row["subset"], row["image_source"], row["label"], row["split"]] += row["count_all"]
+    return counts
 
 
 def contents_table(counts: Counter[Cell]) -> str:
