@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
+from functools import cached_property
 from typing import Any
 
 from cache_schema.addresses import ObjectPath, Place, place
@@ -45,7 +46,7 @@ class Cache:
     fields: Mapping[str, int | str]
     """The settings that made it (`cache_schema.fingerprint.FIELDS`)."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of the settings, 64 hexadecimal digits."""
         return Fingerprint(self.fields).hexdigest

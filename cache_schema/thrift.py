@@ -60,7 +60,12 @@ def skip(data: bytes, at: int, kind: int, depth: int = 0) -> int:
         if of <= 3:
             return at + number
         for _ in range(number):
-            at = skip(data, at, of, depth + 1)
+            if 4 <= of <= 6:  # the commonest, without another call
+                while data[at] > 127:
+                    at += 1
+                at += 1
+            else:
+                at = _skip_struct(data, at, depth + 1) if of == STRUCT else skip(data, at, of, depth + 1)
         return at
     if kind in (1, 2, 3, 7):
         return at + (0, 0, 0, 1, 0, 0, 0, 8)[kind]
@@ -81,6 +86,8 @@ def _skip_struct(data: bytes, at: int, depth: int) -> int:
             while data[at] > 127:
                 at += 1
             at += 1
+        elif kind == 8 and data[at] < 128:  # a short text
+            at += 1 + data[at]
         elif kind > 2:
             at = skip(data, at, kind, depth + 1)
     return at + 1
