@@ -109,6 +109,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         **describe_code(),
     }
     results = {"settings": record, **evaluate(readings)}
+    for source, pair in results["pairs"].items():
+        if pair["n_copies"]:
+            logger.info("%s: %d images are byte for byte their photographs, and are left out", source, pair["n_copies"])
     if pairs:
         differences = {f"{a} − {b}": compare_readings(readings[a], readings[b]) for a, b in pairs}
         results["differences"] = differences
