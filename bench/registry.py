@@ -17,6 +17,7 @@ from bench.measures.loader import measure_loader
 from bench.measures.map_bytes import measure_map_bytes
 from bench.measures.memory import measure_memory
 from bench.measures.operations import measure_operations
+from bench.measures.precision import measure_precision
 from bench.measures.reconstruction import measure_reconstruction
 from bench.runner import Context, Figure
 
@@ -45,6 +46,7 @@ MEASURES = (
     Measure(("canvas_bytes_over_raw", "canvas_codecs"), measure_canvas_codecs),
     Measure(("job_canvases_over_job_toy",), measure_canvas_extraction),
     Measure(("operations",), measure_operations),
+    Measure(("precision",), measure_precision),
     Measure(("memory_20_over_2",), measure_memory),
     Measure(("detect_over_stages", "detect_over_models", "serve_over_detect"), measure_detect),
     Measure(("detect_memory",), measure_detect_memory),

@@ -20,8 +20,8 @@ from cache_schema.store import FULL_MANTISSA_BITS, ShardData, fits_stored, non_f
 from cache_schema.workers import run_tasks
 
 _LIBRARIES = ("numpy", "numcodecs", "zarr")
-_RETRIED = ("tf32", "bf16", "fp16")
-"""Compute dtypes whose maps an extraction computes again in fp32 where they are not finite once stored."""
+_NOT_RETRIED = (None, "fp32", "unknown")
+"""Compute dtypes whose maps no extraction computes again in fp32 where they are not finite once stored."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _reject_overflows(shard: ShardData, source: Cache, target: Cache, name: str)
     reasons = dict(shard.attributes.get("reasons", {}))
     too_large = np.flatnonzero(is_ok(status) & ~fits_stored(lare, dtype, bits))
     for row in too_large:
-        if status[row] == Status.OK and source.fields.get("compute_dtype") in _RETRIED:
+        if status[row] == Status.OK and source.fields.get("compute_dtype") not in _NOT_RETRIED:
             raise CacheError(
                 f"{source.path(name)}, row {row} ({shard.keys[row]}): the map does not fit {dtype}. An extraction in "
                 f"{source.fields['compute_dtype']} would compute it again in fp32, which needs the model: extract this "

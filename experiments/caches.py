@@ -26,7 +26,7 @@ from experiments.study.config import StudyTask
 from experiments.study.stage_1 import check_model, open_model, parse_config
 from experiments.study.study import Study
 from extract import count_macs_by_part
-from extract.models.costs import expected_rate
+from extract.models.costs import count_macs_by_format, expected_rate
 from train.runs import choose_numbers, format_time
 from workflow.steps import do_at_once
 
@@ -96,7 +96,8 @@ def tell_costs(study: Study, passes: Sequence[Pass], images_per_second: float | 
         tars = [tar for tar in dataset.tars if not all(_has(study, name, tar) for name in each.caches)]
         num_images = sum(tar.num_rows for tar in tars)
         dtype = parse_config(study, each.arguments).compute_dtype
-        rate = expected_rate(images_per_second, _list_reports(study, each, dataset), cost, device, dtype)
+        by_format = count_macs_by_format(open_model(settings), settings.image_size, (each.num_unet_calls, 0), dtype)
+        rate = expected_rate(images_per_second, _list_reports(study, each, dataset), by_format, device)
         logger.info(
             "%s: %d tars × %s images × %d UNet calls, %.3g GMAC an image: %s at %s images/s (%s)",
             each.title,

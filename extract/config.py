@@ -9,7 +9,7 @@ from cache_schema import FULL_MANTISSA_BITS, check_choice, check_least
 from extract.needs import NEEDS, MethodName, Needs
 from extract.shards import parse_shards
 
-ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
+ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16", "tf32/fp32", "bf16/tf32", "bf16/fp32", "fp16/tf32"]
 StoredDtype = Literal["float16", "float32"]
 ErrorSpace = Literal["native", "epsilon"]
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -96,7 +96,8 @@ class ModelConfig:
     allow_label_dependent_prompts: bool = False
     """Allow fallback texts to be more frequent for one label, although the prompt then gives the label away."""
     compute_dtype: ComputeDtype = "fp32"
-    """Number format of the models; fp32 means TF32 off. Under fp16 the autoencoder stays in fp32."""
+    """Number format of the models, or a pair: of the UNet, then of the autoencoder, whose rounding moves a map most.
+    fp32 means TF32 off. fp16 alone leaves the autoencoder in fp32."""
     batch_size: int = 16
     """Images at a time; the UNet sees as many times that as there are noise draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

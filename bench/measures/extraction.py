@@ -1,7 +1,7 @@
 """Our job beside the authors' way and beside the bare models, on the same images with the same weights."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -24,11 +24,11 @@ from extract import (
     load_batches,
     scale_pixels,
 )
+from extract.models.number_formats import TORCH_DTYPES, split_formats, tf32
 from extract.run.model import Model
 from workflow.timing import alternate
 
 MATMUL_REPEATS = 8
-_TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Comparison:
         # Once in a process, by running every layer without numbers: before the clock runs.
         self.job.count_macs()
         self.matrix = torch.randn(config.peak_matmul_size, config.peak_matmul_size).to(
-            self.device, _TORCH_DTYPES[config.compute_dtype]
+            self.device, TORCH_DTYPES[split_formats(config.compute_dtype)[0]]
         )
 
     def _load_batches(self) -> list[Batch]:
@@ -140,7 +140,7 @@ class Comparison:
 
     def run_matmul(self) -> None:
         """The product of two large square matrices, `MATMUL_REPEATS` times."""
-        with _tf32_if(self.config.compute_dtype == "tf32"):
+        with tf32(split_formats(self.config.compute_dtype)[0] == "tf32"):
             for _ in range(MATMUL_REPEATS):
                 torch.mm(self.matrix, self.matrix)
 
@@ -154,16 +154,6 @@ class Comparison:
     def matmul_flop(self) -> float:
         """Floating-point operations of `run_matmul`."""
         return 2.0 * MATMUL_REPEATS * len(self.matrix) ** 3
-
-
-@contextmanager
-def _tf32_if(allowed: bool) -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def compare(context: Context, setting: Setting) -> list[Figure]:

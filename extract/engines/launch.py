@@ -51,7 +51,7 @@ class Launch:
         macs = job.count_macs()
         cache = next(iter(job.caches.values()), None)
         reports = shard_reports(cache, job.dataset) if cache and config.images_per_second is None else ()
-        rate = expected_rate(config.images_per_second, reports, macs, engine.device, config.compute_dtype)
+        rate = expected_rate(config.images_per_second, reports, job.macs_by_format(), engine.device)
         todo = list(job.todo)
         num_tars = config.tars_per_task or _tars_per_task(job, rate, engine)
         tasks = [format_shards(todo[start : start + num_tars]) for start in range(0, len(todo), num_tars)]

@@ -1,7 +1,8 @@
 """What an extraction costs: operations an image by the model's configuration alone, and images a second."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -9,8 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import ShardReport
+from extract.config import ComputeDtype
 from extract.models.latent_diffusion import LatentDiffusion
 from extract.models.loading import build_without_numbers, settings_of
+from extract.models.number_formats import split_formats
 from extract.models.parts import ModelParts
 from extract.models.registry import load_family
 from extract.models.schedule import load_noising
@@ -98,17 +101,36 @@ def _count(call: Callable[[], object]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def expected_rate(
-    given: float | None, reports: Iterable[ShardReport], macs: int, device: str, compute_dtype: str
-) -> Rate:
+def count_macs_by_format(
+    folder: ModelParts, image_size: int, calls: tuple[int, int], compute_dtype: ComputeDtype
+) -> dict[str, int]:
+    """Multiply-accumulate operations for one image, by the number format that they are done in.
+
+    Args:
+        folder: The model.
+        image_size: Side of the canvas in px.
+        calls: Noise predictions and reconstructions an image.
+        compute_dtype: The networks' number formats.
+    """
+    macs, (network, autoencoder) = count_macs_by_part(folder, image_size), split_formats(compute_dtype)
+    found = Counter({autoencoder: macs["vae_encoder"] + calls[1] * macs["vae_decoder"]})
+    found[network] += calls[0] * macs["unet"]
+    return {name: count for name, count in found.items() if count}
+
+
+def seconds_on(device: str, macs: Mapping[str, int]) -> float:
+    """Assumed seconds of an image by its operations in each number format."""
+    return sum(count / ASSUMED_MACS_PER_SECOND[device][name] for name, count in macs.items())
+
+
+def expected_rate(given: float | None, reports: Iterable[ShardReport], macs: Mapping[str, int], device: str) -> Rate:
     """Images a second of one device: as given, else as the finished stores took, else from the operations.
 
     Args:
         given: The user's figure.
         reports: What is known of the stores.
-        macs: Operations an image.
+        macs: Operations an image, from `count_macs_by_format`.
         device: `cuda` or `cpu`.
-        compute_dtype: The models' number format.
     """
     if given is not None:
         return Rate(given, "as given")
@@ -116,6 +138,7 @@ def expected_rate(
     if timed:
         rate = sum(report.num_rows for report in timed) / sum(report.seconds for report in timed)
         return Rate(rate, f"the mean of {len(timed)} finished stores")
-    assumed = ASSUMED_MACS_PER_SECOND[device][compute_dtype]
-    rests_on = f"assuming {assumed / 1e12:g} TMAC/s in {compute_dtype}; pass --images_per_second if you know better"
-    return Rate(assumed / max(macs, 1), rests_on)
+    assumed = " and ".join(f"{ASSUMED_MACS_PER_SECOND[device][name] / 1e12:g} TMAC/s in {name}" for name in macs)
+    return Rate(
+        1 / max(seconds_on(device, macs), 1e-12), f"assuming {assumed}; pass --images_per_second if you know better"
+    )

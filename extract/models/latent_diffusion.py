@@ -1,8 +1,7 @@
 """A diffusion model on one device: its networks, loaded and called. A family adds its conditions and its call."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,11 +12,11 @@ from transformers.utils import logging as transformers_logging
 from extract.config import ComputeDtype
 from extract.lare import Condition, check_prediction
 from extract.models.loading import load_part, load_tokenizer
+from extract.models.number_formats import TORCH_DTYPES, split_formats, tf32
 from extract.models.parts import Component, Layout, ModelParts, Text
 from extract.models.prompts import PromptTable
 from extract.noising import DdpmNoising, FlowNoising, NoiseLevel
 
-_TORCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Encoded = tuple[Tensor, ...]
 """What one text encoder makes of one text, without a batch axis."""
 
@@ -28,8 +27,8 @@ class LatentDiffusion(ABC):
     Args:
         folder: The model.
         noising: How its latents are noised; None without a network.
-        compute_dtype: Number format of network and autoencoder. Under `fp16` the autoencoder stays in fp32, where its
-            activations do not overflow; text encoders are always fp32, as they run once a text.
+        compute_dtype: Number formats of network and autoencoder; text encoders are always fp32, as they run once a
+            text.
         device: Where it runs.
         channels_last: Whether tensors are kept in channels-last order.
         with_decoder: Whether latents can be decoded; LaRE needs no decoder, which is half of the autoencoder's memory.
@@ -60,14 +59,15 @@ class LatentDiffusion(ABC):
         self._kept: dict[str, tuple[Any, Any]] = {}
         if prompts:
             self.condition(prompts)
-        dtype, load = _TORCH_DTYPES[compute_dtype], load or load_part
+        self._network_format, self._vae_format = split_formats(compute_dtype)
+        load = load or load_part
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network: Any = None
         if folder.network is not None:
-            self.network = load(folder.network, dtype).to(device, memory_format=layout)
+            self.network = load(folder.network, TORCH_DTYPES[self._network_format]).to(device, memory_format=layout)
         self.vae: Any = None
         if folder.vae is not None:
-            vae = load(folder.vae, torch.float32 if compute_dtype == "fp16" else dtype)
+            vae = load(folder.vae, TORCH_DTYPES[self._vae_format])
             if not with_decoder:
                 vae.decoder = nn.Identity()
             self.vae = vae.to(device, memory_format=layout)
@@ -178,7 +178,7 @@ class LatentDiffusion(ABC):
         if self.vae is None:
             return images
         images = images.to(self.vae.dtype)
-        with tf32(self.compute_dtype == "tf32"):
+        with tf32(self._vae_format == "tf32"):
             if self.folder.parts["vae"].class_name == "AutoencoderTiny":
                 latents = self.vae.encode(images).latents.float()
             else:
@@ -204,7 +204,7 @@ class LatentDiffusion(ABC):
         if self.vae is not None:
             config = self.vae.config
             unscaled = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
-            with tf32(self.compute_dtype == "tf32"):
+            with tf32(self._vae_format == "tf32"):
                 pixels = self.vae.decode(unscaled.to(self.vae.dtype)).sample.float()
         # Clamping, and AutoencoderTiny's tanh, would make an innocent number of an infinity.
         is_finite = latents.isfinite().all(dim=(1, 2, 3)) & pixels.isfinite().all(dim=(1, 2, 3))
@@ -221,7 +221,7 @@ class LatentDiffusion(ABC):
         kind = torch.long if isinstance(level.timestep, int) else torch.float32
         timesteps = torch.full((num_rows,), level.timestep, dtype=kind, device=noisy_latents.device)
         given = None if condition is None else condition.map(lambda tensor: tensor.to(dtype)).for_draws(num_rows)
-        with tf32(self.compute_dtype == "tf32"):
+        with tf32(self._network_format == "tf32"):
             prediction = self.call(noisy_latents.to(dtype), timesteps, given).float()
         check_prediction(prediction, noisy_latents)
         return prediction
@@ -233,15 +233,3 @@ class LatentDiffusion(ABC):
     def denoise(self, noisy_latents: Tensor, prediction: Tensor, level: NoiseLevel) -> Tensor:
         """The clean latents that a prediction implies."""
         return self.noising.denoise(noisy_latents, prediction, level)
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Switch TF32 for matrix products and convolutions; torch's default differs between the two."""
-    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, conv.allow_tf32
-    matmul.allow_tf32 = conv.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, conv.allow_tf32 = before

@@ -13,11 +13,12 @@ from torch.utils._pytree import tree_leaves
 
 from extract.models.costs import count_macs, model_without_numbers
 from extract.models.loading import build_without_numbers
+from extract.models.number_formats import TORCH_DTYPES, split_formats
 from extract.models.parts import VAE, ModelParts
 from extract.noising import NoiseLevel
 
-BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
-"""Of a number by compute dtype."""
+BYTES = {name: dtype.itemsize for name, dtype in TORCH_DTYPES.items()}
+"""Of a number by number format."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def estimate(
         image_sizes: Sides in px; those that do not suit the model are left out.
         calls: Of network and decoder for an image.
         batch_size: Images at a time; all their draws are one call of the network.
-        compute_dtype: Number format.
+        compute_dtype: Number formats, as of an extraction.
     """
     found, parameters = [], count_parameters(folder)
     for size in image_sizes:
@@ -83,8 +84,7 @@ def _memory(
 ) -> int:
     """Bytes of the largest moment: a text encoder alone, which is fp32, or network and autoencoder in a call."""
     model, meta = model_without_numbers(folder), torch.device("meta")
-    width = BYTES[compute_dtype]
-    vae_width = 4 if compute_dtype == "fp16" else width
+    width, vae_width = (BYTES[name] for name in split_formats(compute_dtype))
     images = torch.empty(batch_size, 3, image_size, image_size, device=meta)
     rows = torch.empty(batch_size * max(calls[0], 1), *folder.latent_shape(image_size), device=meta)
     # Counted in fp32: what a call holds has the width of its numbers.

@@ -30,7 +30,7 @@ from cache_schema import (
     store_name,
 )
 from extract.config import ExtractConfig, Variant
-from extract.models.costs import count_macs
+from extract.models.costs import count_macs, count_macs_by_format
 from extract.models.known_hashes import KnownHashes
 from extract.models.prompts import prompts_sha256
 from extract.rejected import warn_rejected
@@ -167,6 +167,13 @@ class Job:
     def count_macs(self) -> int:
         """Multiply-accumulate operations for one image, all variants together."""
         return count_macs(self.model.folder, self.config.image_size, *self.method.count_calls())
+
+    def macs_by_format(self) -> dict[str, int]:
+        """The same by number format."""
+        config = self.config
+        return count_macs_by_format(
+            self.model.folder, config.image_size, self.method.count_calls(), config.compute_dtype
+        )
 
     def _unmade(self, n: int) -> tuple[Variant, ...]:
         """The variants whose store of tar n is missing, or is to be replaced."""

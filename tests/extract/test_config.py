@@ -75,7 +75,7 @@ def test_the_papers_settings_are_a_valid_configuration() -> None:
         settings = yaml.safe_load(f)
     config = ExtractConfig(data="data", cache="cache", **settings)
     assert (config.image_size, config.timestep, config.ensemble_size, config.prompt) == (256, 200, 4, "a photo")
-    assert config.compute_dtype == "bf16"
+    assert config.compute_dtype == "fp16/tf32"
 
 
 def test_revision_of_the_default_model_is_not_another_s(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from bench.measures.feed import Feed, gamma_maps, measure_feed
 from bench.measures.map_bytes import measure_map_bytes
 from bench.measures.memory import measure_memory
 from bench.measures.operations import count_parts, folder_shapes, measure_operations, sd15_shapes
+from bench.measures.precision import assumed_time, list_formats, measure_precision
 from bench.registry import MEASURES, select_measures
 from bench.runner import Context, Figure
 from extract.models import costs
@@ -106,6 +107,18 @@ def test_operations_are_counted_before_the_clock_runs(context: Context, tiny_mod
     counted = costs._count_parts.cache_info().misses
     both.run_job()
     assert costs._count_parts.cache_info().misses == counted == 1
+
+
+def test_precision_tells_error_and_cost_of_each_format_that_the_device_has(context: Context):
+    figures = by_name(measure_precision(context))
+    names = ("bf16", "fp16", "bf16/fp32")
+    assert set(figures) == {f"precision.{name}{part}" for name in names for part in ("", ".worst", ".time")}
+    assert all(0 < figures[f"precision.{n}"].value <= figures[f"precision.{n}.worst"].value < 0.5 for n in names)
+    assert figures["precision.fp16"].value < figures["precision.bf16/fp32"].value < figures["precision.bf16"].value
+    assert [name for name in list_formats("cuda") if "tf32" in name] == ["tf32", "tf32/fp32", "bf16/tf32", "fp16/tf32"]
+    assert figures["precision.bf16.time"].value == 1
+    vae, unets = 136.0, 4 * 90.05
+    assert assumed_time("fp16/tf32") == pytest.approx((vae / 20 + unets / 40) / ((vae + unets) / 40), rel=1e-2)
 
 
 def test_map_bytes_of_both_kinds_of_maps(context: Context):

@@ -20,7 +20,7 @@ from extract.engines.launch import Launch
 from extract.engines.registry import ENGINES, make_engine
 from extract.engines.slurm import batch_file, task_command
 from extract.lare import squared_errors
-from extract.models.costs import count_macs, expected_rate
+from extract.models.costs import count_macs, count_macs_by_format, count_macs_by_part, expected_rate
 from extract.models.folder import ModelFolder
 from extract.models.schedule import load_noising
 from extract.models.stable_diffusion import StableDiffusion
@@ -183,7 +183,21 @@ def test_the_rate_is_given_or_measured_or_assumed(packed: Dataset, settings: Arg
     assert run() == 0
     rate = Launch.prepare(LaunchConfig(**settings())).rate
     assert rate.source == "the mean of 2 finished stores" and rate.images_per_second > 0
-    assert expected_rate(None, [], 496 * 10**9, "cuda", "bf16").images_per_second == pytest.approx(40e12 / 496e9)
+    assert expected_rate(None, [], {"bf16": 496 * 10**9}, "cuda").images_per_second == pytest.approx(40e12 / 496e9)
+
+
+def test_a_pair_of_formats_costs_what_both_do(models: dict[str, Path]) -> None:
+    folder = ModelFolder.open(str(models["sd"]))
+    parts = count_macs_by_part(folder, 64)
+    for compute_dtype, expected in (
+        ("bf16", {"bf16": parts["vae_encoder"] + 4 * parts["unet"]}),
+        ("fp16", {"fp32": parts["vae_encoder"], "fp16": 4 * parts["unet"]}),
+        ("fp16/tf32", {"tf32": parts["vae_encoder"], "fp16": 4 * parts["unet"]}),
+    ):
+        assert count_macs_by_format(folder, 64, (4, 0), compute_dtype) == expected
+    rate = expected_rate(None, [], {"tf32": 136 * 10**9, "fp16": 360 * 10**9}, "cuda")
+    assert rate.images_per_second == pytest.approx(1 / (136e9 / 20e12 + 360e9 / 40e12))
+    assert rate.source.startswith("assuming 20 TMAC/s in tf32 and 40 TMAC/s in fp16; pass")
 
 
 @pytest.mark.parametrize("name", ["sd", "unconditional", "tiny_vae"])

@@ -48,6 +48,17 @@ def test_weights_and_calls_grow_as_they_do(families: Callable[[str], Path]) -> N
     assert one[0].memory_bytes < one[1].memory_bytes < four[1].memory_bytes and one[1].gmac == four[1].gmac
 
 
+def test_memory_of_a_pair_is_that_of_its_parts(families: Callable[[str], Path]) -> None:
+    folder = ModelFolder.open(str(families("sd3")), with_weights=False)
+
+    def memory(compute_dtype: str) -> int:
+        (each,) = estimate(folder, [64], (4, 0), 4, compute_dtype)
+        return each.memory_bytes
+
+    assert memory("fp16/tf32") == memory("fp16")  # whose autoencoder is in fp32
+    assert memory("bf16") < memory("bf16/tf32") < memory("fp32") == memory("tf32/fp32")
+
+
 def test_published_models_have_their_known_weights_and_operations() -> None:
     costs = {name: cost(name) for name in ("Stable Diffusion 1.5", "Stable Diffusion XL")}
     assert [each.network_parameters for each in costs.values()] == [859_520_964, 2_567_463_684]

@@ -97,6 +97,9 @@ def test_prediction_type_and_timestep_are_checked(models: dict[str, Path]) -> No
         ("fp32", torch.float32, torch.float32),
         ("bf16", torch.bfloat16, torch.bfloat16),
         ("fp16", torch.float16, torch.float32),
+        ("bf16/fp32", torch.bfloat16, torch.float32),
+        ("fp16/tf32", torch.float16, torch.float32),
+        ("tf32/fp32", torch.float32, torch.float32),
     ],
 )
 def test_compute_dtype(
@@ -123,6 +126,16 @@ def test_tf32_is_off_in_fp32_and_left_as_it_was(models: dict[str, Path]) -> None
         squared_errors(diffusion, latents, noise[None], 200, diffusion.condition([""]))
         assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
     assert seen == {"fp32": (False, False), "tf32": (True, True)}
+
+
+def test_a_pair_has_tf32_in_the_part_that_is_to_have_it(models: dict[str, Path]) -> None:
+    for compute_dtype, expected in (("bf16/tf32", [True, False]), ("tf32/fp32", [False, True])):
+        diffusion, seen = load(models["sd"], compute_dtype), list[bool]()
+        for part in (diffusion.vae.encoder, diffusion.network):
+            part.register_forward_pre_hook(lambda *_, seen=seen: seen.append(torch.backends.cuda.matmul.allow_tf32))
+        noise = torch.zeros(1, *LATENT_SHAPE)
+        squared_errors(diffusion, diffusion.encode(images(1), noise), noise[None], 200, diffusion.condition([""]))
+        assert seen == expected
 
 
 def test_macs_grow_with_the_draws_by_the_unets(models: dict[str, Path]) -> None:
