@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _MAX_CONFIG_BYTES = 2**20
 _MODEL_FILES = (".json", ".txt", ".safetensors")
 """What a diffusers folder needs; pickles and images stay behind."""
+_VOCABULARY = "spiece.model"
+"""Of a T5 tokenizer without tokenizer.json."""
 
 
 def export_checkpoint(
@@ -123,7 +125,7 @@ def copy_model(source: Path, target: Path) -> None:
     # A snapshot of the hub is made of links to the files beside it.
     roots = (inside, inside.parents[1] / "blobs") if inside.parent.name == "snapshots" else (inside,)
     for path in sorted(source.rglob("*")):
-        if path.is_file() and path.suffix in _MODEL_FILES:
+        if path.is_file() and (path.suffix in _MODEL_FILES or path.name == _VOCABULARY):
             if not any(path.resolve().is_relative_to(root) for root in roots):
                 raise ValueError(f"{path} is a link that leads out of {source}: remove it, or put the file there")
             place = target / path.relative_to(source)

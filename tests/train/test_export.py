@@ -144,3 +144,13 @@ def test_a_private_file_is_not_handed_on_with_a_diffusion_model(tmp_path: Path) 
     (snapshot / "notes.json").symlink_to(private)
     with pytest.raises(ValueError, match="leads out of"):
         copy_model(snapshot, tmp_path / "third")
+
+
+def test_all_that_loads_a_diffusion_model_is_copied_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["model_index.json", "tokenizer/spiece.model", "tokenizer/merges.txt", "transformer/x.safetensors"]
+    for name in (*kept, "transformer/x.bin", "tokenizer/other.model", "samples.png"):
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_text("{}")
+    copy_model(tmp_path / "model", tmp_path / "copy")
+    copied = [str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert sorted(copied) == sorted(kept)

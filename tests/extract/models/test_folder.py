@@ -162,6 +162,9 @@ def test_every_file_that_is_read_is_downloaded() -> None:
     needed += ["vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "tokenizer/vocab.json"]
     needed += ["scheduler/scheduler_config.json", "unet/diffusion_pytorch_model-00001-of-00002.safetensors"]
     needed += ["config.json", "diffusion_pytorch_model.safetensors"]  # an autoencoder's own repository
+    needed += ["model_index.json", "transformer/diffusion_pytorch_model-00003-of-00003.safetensors"]
+    needed += ["transformer/config.json", "text_encoder_3/model-00001-of-00002.safetensors", "tokenizer_2/spiece.model"]
+    needed += ["text_encoder_2/model.safetensors.index.json", "tokenizer_3/tokenizer.json", "tokenizer_2/merges.txt"]
     assert list(filter_repo_objects(needed, allow_patterns=patterns)) == needed
     others = [
         "v1-5-pruned.safetensors",
