@@ -47,7 +47,7 @@ def test_a_store_that_exists_is_skipped_without_loading_the_models(
     caplog.set_level("INFO")
     assert run() == 0
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
-    monkeypatch.delattr("extract.run.model.StableDiffusion")
+    monkeypatch.delattr("extract.run.model.load_family")
     assert run() == 0
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == before
     assert "2 stores are there already (--overwrite true makes them again)" in caplog.text
