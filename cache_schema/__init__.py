@@ -15,6 +15,7 @@ from cache_schema.canvases import (
 )
 from cache_schema.checks import check_choice, check_least
 from cache_schema.contents import contents_table, count_images
+from cache_schema.copies import Original
 from cache_schema.derive import Derived, derive_cache
 from cache_schema.errors import (
     CacheError,
@@ -39,11 +40,13 @@ from cache_schema.files import (
 )
 from cache_schema.fingerprint import AVIF_RULE, Fingerprint, without_formats
 from cache_schema.groups import GROUP_COLUMNS, DividedGroups, check_whole_groups, find_divided
+from cache_schema.growing import Ahead
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.joining import check_join
 from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
+from cache_schema.listing import file_size, list_files, list_names, map_files
 from cache_schema.locks import claim, lock_folder
 from cache_schema.near_duplicates import MAX_DISTANCE, NO_HASH, NearDuplicates, find_near_duplicates, perceptual_hash
 from cache_schema.opening import open_image
@@ -63,6 +66,7 @@ from cache_schema.report import (
     shard_reports,
     summarize,
 )
+from cache_schema.room import state_folder
 from cache_schema.shown import as_markdown, guard_cell, shown, shown_lines, unguard_cell
 from cache_schema.stacking import stack_maps, stacked_shape
 from cache_schema.status import Status, is_ok
@@ -95,6 +99,7 @@ __all__ = [
     "RULES",
     "SPLITS",
     "UPDATABLE",
+    "Ahead",
     "Cache",
     "CacheError",
     "CanvasStore",
@@ -111,6 +116,7 @@ __all__ = [
     "NearDuplicates",
     "NotPlain",
     "ObjectPath",
+    "Original",
     "Place",
     "Sample",
     "SampleFields",
@@ -146,6 +152,7 @@ __all__ = [
     "encode_canvas",
     "end_with_parent",
     "file_name",
+    "file_size",
     "find_divided",
     "find_near_duplicates",
     "fits_stored",
@@ -158,9 +165,12 @@ __all__ = [
     "is_avif",
     "is_ok",
     "is_path",
+    "list_files",
+    "list_names",
     "load_json",
     "local",
     "lock_folder",
+    "map_files",
     "media_brands",
     "most_scans",
     "new_canvases",
@@ -197,6 +207,7 @@ __all__ = [
     "source_path",
     "stack_maps",
     "stacked_shape",
+    "state_folder",
     "store_name",
     "summarize",
     "tar_name",

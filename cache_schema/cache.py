@@ -3,21 +3,24 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
 from functools import cached_property
 from typing import Any
 
 from cache_schema.addresses import ObjectPath, Place, place
 from cache_schema.attributes import FORMAT_VERSION
-from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError
+from cache_schema.copies import Original, forget
+from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardCorrupt
 from cache_schema.files import ABANDONED_SEC, write_text
 from cache_schema.fingerprint import AVIF_RULE, CANVAS_METHOD, Fingerprint
+from cache_schema.growing import temporary_link
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
-from cache_schema.listing import list_names
+from cache_schema.listing import list_files, list_names
+from cache_schema.object_store import is_usable_here
 from cache_schema.plain_files import load_json
 from cache_schema.shown import shown
 from cache_schema.store import (
@@ -45,6 +48,8 @@ class Cache:
     dataset_id: str
     fields: Mapping[str, int | str]
     """The settings that made it (`cache_schema.fingerprint.FIELDS`)."""
+    stores: Mapping[str, Original] | None = field(default=None, compare=False, repr=False)
+    """Its stores in object storage as they were listed once, of which copies are read; None: the folder is asked."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -61,8 +66,19 @@ class Cache:
             raise ValueError(f"{name!r} is no store name: expected <split>-<six digits>{STORE_SUFFIX}")
         return self.folder / name
 
+    def with_copies(self) -> "Cache":
+        """The same, whose stores in object storage are listed now and read as copies on this machine from now on."""
+        folder = self.folder
+        if not isinstance(folder, ObjectPath):
+            return self
+        listed = [each for each in list_files(folder) if is_store_name(each.name)]
+        stores = {each.name: Original(folder / each.name, each.version, each.num_bytes) for each in listed}
+        return with_changes(self, stores=stores)
+
     def shards(self) -> list[str]:
         """Names of the stores that were published, sorted; copies that other programs made lie beside them unread."""
+        if self.stores is not None:
+            return sorted(self.stores)
         try:
             return [name for name in list_names(self.folder) if is_store_name(name)]
         except (FileNotFoundError, NotADirectoryError):
@@ -74,7 +90,7 @@ class Cache:
 
     def has(self, name: str) -> bool:
         """Whether a store was published: done means this and nothing else."""
-        return self.path(name).exists()
+        return self.path(name).exists() if self.stores is None else name in self.stores
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Attributes of a store without its arrays, checked for the fingerprint.
@@ -82,7 +98,8 @@ class Cache:
         Raises:
             ShardMissing, ShardCorrupt, FormatVersionError, FingerprintMismatch: As `read`.
         """
-        attributes = read_attributes(self.path(name))
+        with self._source(name, whole=False) as path:
+            attributes = read_attributes(path)
         self.check_fingerprint(name, attributes)
         return attributes
 
@@ -101,7 +118,8 @@ class Cache:
             FingerprintMismatch: If its features were made with other settings than the folder's.
         """
         self.check_maps()
-        shard = read_store(self.path(name), num_rows)
+        with self._source(name, whole=True) as path:
+            shard = read_store(path, num_rows)
         self.check_fingerprint(name, shard.attributes)
         return shard
 
@@ -117,6 +135,21 @@ class Cache:
                 f"{self.folder} holds canvases, not maps: name the cache of maps here. Training takes canvases by "
                 "--data.canvases."
             )
+
+    @contextmanager
+    def _source(self, name: str, *, whole: bool) -> Iterator[Place]:
+        """Where a store is read from: its copy on this machine, where copies are kept. Errors name the store itself."""
+        path, original = self.path(name), (self.stores or {}).get(name)
+        if original is None or not (whole or original.copy.exists() or not is_usable_here()):
+            yield path
+            return
+        with temporary_link(original) as copy:
+            try:
+                yield copy
+            except CacheError as error:
+                if isinstance(error, ShardCorrupt):
+                    forget(original)  # the next reading asks for it anew
+                raise type(error)(str(error).replace(str(copy), str(path))) from error
 
     def check_fingerprint(self, name: str, attributes: Mapping[str, Any]) -> None:
         """Raise FingerprintMismatch if a store's attributes name other settings than the folder's."""

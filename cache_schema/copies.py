@@ -13,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Self
 
-from cache_schema.addresses import ObjectPath
+from cache_schema.addresses import ObjectPath, Place
 from cache_schema.errors import StorageError
 from cache_schema.files import naming
+from cache_schema.object_file import ObjectFile
 from cache_schema.object_store import PART_BYTES, find, read_range
-from cache_schema.plain_files import open_in_place, open_plain
+from cache_schema.plain_files import open_in_place, open_plain, size_of
 from cache_schema.room import FOLDER, PART, folder, lock_of, make_room, remove_oldest
 from cache_schema.syncing import sync_file
 
@@ -35,6 +36,13 @@ class Original:
     version: str
     """What tells its content from another under the same address: an entity tag, a hash."""
     num_bytes: int
+
+    @classmethod
+    def of(cls, path: Place, file: BinaryIO) -> Self | None:
+        """What an open file reads, if it is an object."""
+        if isinstance(path, ObjectPath) and isinstance(file, ObjectFile):
+            return cls(path, file.version, size_of(file))
+        return None
 
     @property
     def name(self) -> str:

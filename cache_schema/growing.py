@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
 from cache_schema.addresses import ObjectPath, place
 from cache_schema.copies import Original, find_copy, make_copy
@@ -19,6 +20,10 @@ from cache_schema.plain_files import open_plain
 from cache_schema.program import explain
 
 POLL_SEC = 0.02
+NUM_MAKERS = 2
+"""Processes that copy ahead of a reader."""
+TO_THE_END_BYTES = 2**20
+"""A reader that has come so near to the end lets the copy become whole."""
 CLAIM_AFTER_SEC = 1.0
 """Nothing new for so long: perhaps the process that copies was killed."""
 
@@ -42,6 +47,13 @@ def open_copy(original: Original) -> BinaryIO:
             continue
         time.sleep(POLL_SEC)
     return file
+
+
+@contextmanager
+def temporary_link(original: Original) -> Iterator[Path]:
+    """A path of a copy, which stays while the copy itself may go; errors are those of `open_copy`."""
+    with open_copy(original) as file:
+        yield Path(f"/dev/fd/{file.fileno()}")
 
 
 class GrowingFile(io.RawIOBase):
@@ -124,10 +136,9 @@ class GrowingFile(io.RawIOBase):
         """See that somebody makes the copy: another process, or one of ours."""
         if self._maker is not None and self._maker.poll() is not None:
             maker, self._maker = self._maker, None
-            assert maker.stderr is not None and maker.stdin is not None
+            assert maker.stderr is not None
             text = maker.stderr.read().decode(errors="replace").strip()
-            maker.stderr.close()
-            maker.stdin.close()
+            _release(maker)
             if maker.returncode:
                 raise StorageError(text or f"{self.name}: the process that copies it ended with {maker.returncode}")
             self._reopen()
@@ -149,10 +160,9 @@ class GrowingFile(io.RawIOBase):
     def close(self) -> None:
         """Close the file; the process that makes the copy ends."""
         if self._maker is not None:
-            assert self._maker.stdin is not None and self._maker.stderr is not None
-            self._maker.stdin.close()  # it ends without one
-            self._maker.wait()
-            self._maker.stderr.close()
+            if self._original.num_bytes - self._at < TO_THE_END_BYTES:  # a tar's last bytes say nothing
+                self._maker.wait()
+            _release(self._maker)
             self._maker = None
         if self._file is not None:
             self._file.close()
@@ -163,6 +173,54 @@ class GrowingFile(io.RawIOBase):
 def open_growing(original: Original) -> BinaryIO:
     """A copy as a file that is read from its start, whether or not it is whole already; errors are `GrowingFile`'s."""
     return cast(BinaryIO, GrowingFile(original))
+
+
+class Ahead:
+    """Copies that processes of their own make ahead of a reader, which goes through objects in a known order.
+
+    What fails here is left to the reader, who finds it out and tells it.
+
+    Args:
+        originals: In the order in which they are read.
+        num_ahead: Of them that may be made before the reader is there.
+    """
+
+    def __init__(self, originals: Sequence[Original], num_ahead: int) -> None:
+        self._originals, self._num_ahead = originals, num_ahead
+        self._next = 0
+        self._makers: list[subprocess.Popen[bytes]] = []
+
+    def reach(self, position: int) -> None:
+        """Tell where the reader is; what it will need next is begun."""
+        for maker in [maker for maker in self._makers if maker.poll() is not None]:
+            self._makers.remove(maker)
+            _release(maker)
+        self._next = max(self._next, position + 1)
+        last = min(len(self._originals), position + 1 + self._num_ahead)
+        while self._next < last and len(self._makers) < NUM_MAKERS:
+            if not self._originals[self._next].copy.exists():
+                self._makers.append(_start(self._originals[self._next]))
+            self._next += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what is being made; its part stays for the reader."""
+        for maker in self._makers:
+            _release(maker)
+        self._makers.clear()
+
+
+def _release(maker: "subprocess.Popen[bytes]") -> None:
+    """End a process that makes a copy, if it has not ended."""
+    assert maker.stdin is not None and maker.stderr is not None
+    maker.stdin.close()  # it ends without one
+    maker.wait()
+    maker.stderr.close()
 
 
 def _start(original: Original) -> subprocess.Popen[bytes]:

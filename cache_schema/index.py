@@ -10,24 +10,26 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from cache_schema.addresses import Place, place
+from cache_schema.addresses import ObjectPath, Place, place
+from cache_schema.copies import Original, find_copy, forget
 from cache_schema.errors import DatasetError, FormatVersionError
+from cache_schema.growing import Ahead, open_copy, open_growing
+from cache_schema.index_footers import load_footer
 from cache_schema.index_rows import PLACES, check_keys, check_rows, check_values
 from cache_schema.keys import parse_tar_name
-from cache_schema.parquet import Footer, check_schema, parse_footer, read_columns
-from cache_schema.plain_files import identity, load_json, open_plain
+from cache_schema.object_store import is_usable_here
+from cache_schema.parquet import read_columns
+from cache_schema.plain_files import load_json, open_plain
 from cache_schema.shown import shown
 
 DATASET_VERSION = 1
 SCANNED_TARS = 64
 """Tars whose rows are in memory at once, where the whole index is gone through."""
-MAX_FOOTERS = 8
-"""Parsed footers that are kept."""
 _HASH = re.compile("[0-9a-f]{64}")
 
 INDEX_SCHEMA = pa.schema(
@@ -79,6 +81,8 @@ class Dataset:
     """How it was packed."""
     updated: tuple[str, ...] = ()
     """Fields of the index that were updated since, so that the json copies in the tars may have other values."""
+    index: Original | None = field(default=None, compare=False, repr=False)
+    """The index in object storage, as it was when the dataset was opened."""
 
     @classmethod
     def open(cls, folder: str | Place) -> "Dataset":
@@ -112,18 +116,19 @@ class Dataset:
             dataset = cls(folder, content["dataset_id"], tars, content["counts"], content["settings"], updated)
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} cannot be read ({error}). Pack the dataset again.") from error
-        dataset._check_index()
-        return dataset
+        return replace(dataset, index=dataset._check_index())
 
     @property
     def index_path(self) -> Place:
         """Path of index.parquet."""
         return self.folder / "index.parquet"
 
-    def _check_index(self) -> None:
+    def _check_index(self) -> Original | None:
+        """Compare the index's footer with the list of tars; the index, if it is an object."""
         try:
             with open_plain(self.index_path) as opened:
-                rows = _load_footer(opened).footer.groups.num_rows.tolist()
+                rows = load_footer(opened, INDEX_SCHEMA).footer.groups.num_rows.tolist()
+                index = Original.of(self.index_path, opened)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         expected = [tar.num_rows for tar in self.tars]
@@ -132,6 +137,7 @@ class Dataset:
                 f"{self.index_path} has {sum(rows)} rows in {len(rows)} row groups, dataset.json lists {sum(expected)} "
                 f"in {len(expected)} tars. The two are from different packings."
             )
+        return index
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Raise DatasetError, with the differences, if it was packed with other settings."""
@@ -148,6 +154,51 @@ class Dataset:
     def tar_path(self, n: int) -> Place:
         """Path of tar n."""
         return self.folder / self.tars[n].name
+
+    def tar_original(self, n: int) -> Original | None:
+        """Tar n as what is copied to this machine; None if it lies here."""
+        path, entry = self.tar_path(n), self.tars[n]
+        return Original(path, entry.rows_sha256, entry.num_bytes) if isinstance(path, ObjectPath) else None
+
+    def open_tar(self, n: int, *, whole: bool = False) -> BinaryIO:
+        """Tar n, opened for reading; of one in object storage its copy on this machine.
+
+        Args:
+            n: Position of the tar.
+            whole: Wait until the copy is whole, and give a file with a descriptor. Otherwise what is not there yet is
+                waited for as it is read.
+
+        Raises:
+            NotPlain, OSError: As `open_plain`.
+            StorageError: If object storage does not answer, or refuses.
+        """
+        original = self.tar_original(n)
+        if original is None:
+            return open_plain(self.tar_path(n))
+        return open_copy(original) if whole else open_growing(original)
+
+    def copy_ahead(self, tars: Sequence[int], num_ahead: int) -> Ahead:
+        """What copies tars in object storage ahead of their reader, as a context; nothing for those of this machine.
+
+        Args:
+            tars: Positions in the order in which they are read.
+            num_ahead: Tars that may be copied before the reader is there.
+        """
+        originals = [original for n in tars if (original := self.tar_original(n)) is not None]
+        return Ahead(originals, num_ahead)
+
+    def forget_tar(self, n: int) -> None:
+        """Remove this machine's copy of a tar in object storage whose content is not what the index says."""
+        if (original := self.tar_original(n)) is not None:
+            forget(original)
+
+    def _open_index(self, *, of_all: bool) -> BinaryIO:
+        """The index. Of one in object storage a copy, unless a few ranges of it are all that is needed."""
+        if self.index is None:
+            return open_plain(self.index_path)
+        if (file := find_copy(self.index)) is not None:
+            return file
+        return open_copy(self.index) if of_all or not is_usable_here() else open_plain(self.index_path)
 
     def rows(self, n: int) -> pa.Table:
         """Index rows of tar n, in row order, with the columns of `INDEX_SCHEMA`.
@@ -194,8 +245,9 @@ class Dataset:
     def _scan(self, first: int, columns: Sequence[str]) -> pa.Table:
         tars = range(first, min(first + SCANNED_TARS, len(self.tars)))
         try:
-            with open_plain(self.index_path) as opened:
-                table = read_columns(opened, _load_footer(opened).footer, columns, tars, as_dictionaries=True)
+            with self._open_index(of_all=True) as opened:
+                footer = load_footer(opened, INDEX_SCHEMA).footer
+                table = read_columns(opened, footer, columns, tars, as_dictionaries=True)
             check_values(table, sum(self.tars[n].num_rows for n in tars))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
@@ -205,8 +257,8 @@ class Dataset:
         """Rows of some tars. Their places are read too, whatever is asked for: labels of another tar would be lies."""
         names = list(dict.fromkeys([*columns, *PLACES]))
         try:
-            with open_plain(self.index_path) as opened:
-                known = _load_footer(opened)
+            with self._open_index(of_all=len(tars) == len(self.tars)) as opened:
+                known = load_footer(opened, INDEX_SCHEMA)
                 table = read_columns(opened, known.footer, names, tars)
             schema = pa.schema([INDEX_SCHEMA.field(name) for name in names])
             table = table if table.schema.equals(schema) else table.cast(schema)
@@ -249,25 +301,3 @@ def _check_kinds(content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
     for name, kind in kinds.items():
         if type(content[name]) is not kind:
             raise ValueError(f"{name} is {str(content[name])[:100]!r}: expected {kind.__name__}")
-
-
-@dataclass
-class _Known:
-    footer: Footer
-    is_distinct: bool = False
-    """Whether all keys of its dataset were compared, and none stands in two rows."""
-
-
-_footers: dict[tuple[str | int, ...], _Known] = {}
-
-
-def _load_footer(opened: BinaryIO) -> _Known:
-    """An index's footer, parsed once a file: with thousands of row groups that takes longer than reading one."""
-    name = identity(opened)
-    if name not in _footers:
-        footer = parse_footer(opened)
-        check_schema(footer.schema, INDEX_SCHEMA)
-        if len(_footers) == MAX_FOOTERS:
-            _footers.clear()
-        _footers[name] = _Known(footer)
-    return _footers[name]

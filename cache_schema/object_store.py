@@ -177,11 +177,16 @@ def put(address: Address, content: bytes | Path, *, replace: bool, in_parts: boo
     import obstore
 
     mode: Any = "overwrite" if replace else "create"
+    sizes: Any = {"use_multipart": in_parts, "chunk_size": PART_BYTES}
     try:
         with translated(address):
-            obstore.put(
-                _client(address), address.key, content, mode=mode, use_multipart=in_parts, chunk_size=PART_BYTES
-            )
+            for left in reversed(range(NUM_BODIES)):
+                try:
+                    obstore.put(_client(address), address.key, content, mode=mode, **sizes)
+                    break
+                except obstore.exceptions.GenericError as error:  # obstore does not repeat it where no answer comes
+                    if not left or "non-2xx" in str(error):
+                        raise
     except FileExistsError:
         if not _is_same(address, content):
             raise

@@ -22,6 +22,8 @@ from cache_schema.shown import MAX_SENTENCE, shown, shown_lines
 
 EXIT_ERROR, EXIT_WRONG_SETTINGS, EXIT_SIGINT, EXIT_PIPE, EXIT_SIGTERM = 1, 2, 130, 141, 143
 DEBUG = "LARE_DEBUG"
+_OF_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\.\n.*\n[\w.]*\1: (.*?)\s*", re.DOTALL)
+"""torch's words for an error of a process that reads images: its name, the traceback, and the error's own words."""
 OUR_FOLDER = Path(__file__).resolve().parents[1]
 _NAMES_OF_LIBRARIES = {"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
 
@@ -159,7 +161,8 @@ def explain(error: BaseException) -> str | None:
     """What went wrong, for a person who has not written this code; None where it is our bug."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, CacheError | StorageError):
-        return str(error)
+        of_worker = _OF_WORKER.fullmatch(str(error))
+        return of_worker[2] if of_worker else str(error)
     if isinstance(error, subprocess.CalledProcessError):
         return f"a command ended with status {error.returncode}, see above: {shlex.join(map(str, error.cmd))}"
     if isinstance(error, OSError):

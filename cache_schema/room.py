@@ -3,10 +3,12 @@
 It holds at most `LARE_CACHE_GB`, 50 if that is not set; what was used least recently goes first.
 """
 
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from cache_schema.addresses import Place, place
 from cache_schema.errors import StorageError
 from cache_schema.locks import claim
 from cache_schema.shown import shown
@@ -53,6 +55,22 @@ def most_bytes() -> int:
     if not 0 < gigabytes < 1e9:
         raise StorageError(f"{SIZE} is {shown(text)}: expected gigabytes above 0")
     return int(gigabytes * 1e9)
+
+
+def state_folder(where: str | Place) -> Path:
+    """Where processes of this machine keep what they tell each other about a folder: that folder itself, if it is here.
+
+    For a place in object storage it is a folder of this machine, which is made.
+
+    Raises:
+        StorageError: As `folder`.
+    """
+    found = place(where)
+    if isinstance(found, Path):
+        return found
+    path = folder() / "state" / hashlib.sha256(str(found).encode("utf-8", "surrogatepass")).hexdigest()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def lock_of(name: str) -> Path:

@@ -7,8 +7,9 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from cache_schema.addresses import Place
+from cache_schema.addresses import ObjectPath, Place
 from cache_schema.checks import check_choice
 from cache_schema.errors import DatasetError
 from cache_schema.keys import SPLITS, source_path
@@ -99,23 +100,34 @@ class TarWriter:
         self.num_bytes = self._path.stat().st_size
 
 
-def read_image_bytes(tar: Place, offset: int, size: int) -> bytes:
+def read_image_bytes(tar: Place | BinaryIO, offset: int, size: int) -> bytes:
     """Read one image at its place in a tar, as the index gives it.
+
+    Args:
+        tar: Its path, or the open tar.
+        offset: Byte at which the image begins.
+        size: Bytes of the image.
 
     Raises:
         DatasetError: If the tar is missing or shorter than that.
     """
+    if not isinstance(tar, Path | ObjectPath):
+        return _read_image(tar, tar.name, offset, size)
     try:
         with open_plain(tar) as f:
-            num_bytes = size_of(f)
-            f.seek(min(offset, num_bytes))
-            data = f.read(max(0, min(size, num_bytes - offset)))  # room is made for what is there alone
+            return _read_image(f, str(tar), offset, size)
     except NotPlain as error:
         raise DatasetError(f"{tar} cannot be read ({error}). Restore it or pack the dataset again.") from error
     except FileNotFoundError as error:
         raise DatasetError(
             f"{tar} is missing, but the index lists it. Restore it or pack the dataset again."
         ) from error
+
+
+def _read_image(file: BinaryIO, tar: str, offset: int, size: int) -> bytes:
+    num_bytes = size_of(file)
+    file.seek(min(offset, num_bytes))
+    data = file.read(max(0, min(size, num_bytes - offset)))  # room is made for what is there alone
     if len(data) != size:
         raise DatasetError(
             f"{tar} ends inside an image: {size} bytes expected at {offset}, {len(data)} found. "

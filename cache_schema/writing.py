@@ -5,9 +5,10 @@ Both hold the folder's lock while they write. What a killed run left behind is n
 
 import hashlib
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -16,29 +17,31 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema.addresses import local
+from cache_schema.addresses import ObjectPath, Place, local, place
 from cache_schema.errors import DatasetError
-from cache_schema.files import new_folder, publish, temporary_folder, write_text
+from cache_schema.files import naming, new_folder, publish, temporary_folder, write_text
 from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.keys import SPLITS, parse_tar_name, tar_name
 from cache_schema.locks import lock_folder
 from cache_schema.rejected import write_rejected
+from cache_schema.room import state_folder
 from cache_schema.tars import Sample, TarWriter, rows_sha256
 
 MAX_ROWS = 4096
 MAX_BYTES = 2**30
+MANIFEST = "dataset.json"
 ROWS_SUFFIX = ".rows"
 """A closed tar's index rows lie in a file beside it until the index is written: they would fill the memory."""
 
 
-def check_new(folder: Path) -> None:
-    """Raise DatasetError if a folder exists."""
-    if folder.exists():
+def check_new(folder: Place) -> None:
+    """Raise DatasetError if a folder exists; in object storage, if a dataset is there."""
+    if folder.exists() if isinstance(folder, Path) else (folder / MANIFEST).is_file():
         raise DatasetError(f"{folder} exists. Choose another folder, or remove this one yourself.")
 
 
 def write_dataset(
-    folder: str | Path,
+    folder: str | Place,
     samples: Iterable[Sample],
     settings: Mapping[str, Any],
     *,
@@ -50,7 +53,8 @@ def write_dataset(
     """Write samples to tars and an index, in the order given: the whole folder or nothing.
 
     The caller shuffles: real and generated must be mixed within a tar. Everything is written to a folder beside the
-    target and renamed at the end.
+    target and renamed at the end. To object storage each tar goes once it is closed, then the index, and dataset.json
+    last: without it there is no dataset.
 
     Args:
         folder: New folder; must not exist.
@@ -65,11 +69,11 @@ def write_dataset(
         DatasetError: If the folder exists, or another process writes it.
         ValueError: If there are no samples, or a key comes twice.
     """
-    folder = Path(folder).absolute()
-    with nullcontext() if is_locked else lock_folder(folder):
+    folder = place(folder).absolute()
+    with nullcontext() if is_locked else lock_folder(state_folder(folder)):
         check_new(folder)
-        with new_folder(folder) as temporary:
-            tars = _TarSet(temporary, max_rows, max_bytes)
+        with _new_dataset(folder) as temporary:
+            tars = _TarSet(temporary, max_rows, max_bytes, target=folder)
             keys: set[str] = set()
             tars.write(_without_repeated_keys(samples, keys))
             if not tars.entries:
@@ -83,7 +87,7 @@ def write_dataset(
 
 
 def append_dataset(
-    folder: str | Path,
+    folder: str | Place,
     samples: Iterable[Sample],
     settings: Mapping[str, Any],
     *,
@@ -114,7 +118,7 @@ def append_dataset(
         DatasetError: If there is no dataset, its settings are others, or another process writes it.
         ValueError: If a key is there with other bytes, or comes twice.
     """
-    folder = Path(folder).absolute()
+    folder = local(folder, "out").absolute()
     with nullcontext() if is_locked else lock_folder(folder):
         dataset = Dataset.open(folder)
         dataset.check_settings(settings)
@@ -134,6 +138,34 @@ def append_dataset(
         grown = Dataset.open(folder)
         _remove_unlisted_tars(grown)
     return grown, num_skipped
+
+
+@contextmanager
+def _new_dataset(folder: Place) -> Iterator[Path]:
+    """Yield a temporary folder to fill; what lies in it at the end is published, dataset.json last."""
+    if isinstance(folder, Path):
+        with new_folder(folder) as temporary:
+            yield temporary
+        return
+    with tempfile.TemporaryDirectory(prefix="lare-") as name:
+        temporary = Path(name)
+        with naming(temporary):
+            yield temporary
+        for name in ("index.parquet", "rejected.csv"):
+            if (temporary / name).exists():
+                publish(temporary / name, folder / name)
+        _send(temporary / MANIFEST, folder / MANIFEST)
+
+
+def _send(file: Path, target: ObjectPath) -> None:
+    """Publish a file where nothing else is; the same bytes may be there, of a packing that did not end."""
+    try:
+        publish(file, target, replace=False)
+    except FileExistsError as error:
+        raise DatasetError(
+            f"{target} is there with other content, of another packing that runs or did not end. Choose another "
+            "folder, or remove what lies in this one yourself."
+        ) from error
 
 
 def _without_repeated_keys(samples: Iterable[Sample], keys: set[str]) -> Iterator[Sample]:
@@ -167,8 +199,16 @@ class _OpenTar:
 class _TarSet:
     """Tars that are being written to a folder, one open for each split; their numbers go on from those of `before`."""
 
-    def __init__(self, folder: Path, max_rows: int, max_bytes: int, before: Iterable[TarEntry] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_rows: int,
+        max_bytes: int,
+        before: Iterable[TarEntry] = (),
+        target: Place | None = None,
+    ) -> None:
         self._folder, self._max_rows, self._max_bytes = folder, max_rows, max_bytes
+        self._target = target
         self._open: dict[str, _OpenTar] = {}
         self._numbers: Counter[str] = Counter()
         for split, number in (parse_tar_name(entry.name) for entry in before):
@@ -213,6 +253,8 @@ class _TarSet:
         digest = rows_sha256((r["key"] for r in tar.rows), (bytes.fromhex(r["sha256"]) for r in tar.rows))
         self.entries.append(TarEntry(tar.name, len(tar.rows), tar.writer.num_bytes, digest))
         self.counts.setdefault(split, Counter()).update(r["image_source"] for r in tar.rows)
+        if isinstance(self._target, ObjectPath):
+            _send(self._folder / tar.name, self._target / tar.name)
         pq.write_table(pa.Table.from_pylist(tar.rows, schema=INDEX_SCHEMA), self._folder / (tar.name + ROWS_SUFFIX))
 
     def take_rows(self) -> Iterator[pa.Table]:

@@ -89,13 +89,15 @@ class Command:
 
     config: type[Any]
     prepare: Callable[[Any], Callable[[], int]]
+    addresses: tuple[str, ...] = ()
+    """Settings that may name a place in object storage."""
 
 
 COMMANDS = {
-    "pack": Command(PackConfig, prepare_pack),
-    "run": Command(ExtractConfig, prepare_run),
+    "pack": Command(PackConfig, prepare_pack, ("out",)),
+    "run": Command(ExtractConfig, prepare_run, ("data", "cache")),
     "canvases": Command(CanvasConfig, prepare_canvases),
-    "launch": Command(LaunchConfig, prepare_launch),
+    "launch": Command(LaunchConfig, prepare_launch, ("data", "cache")),
     "watch": Command(WatchConfig, prepare_watch),
     "noise-study": Command(NoiseStudyConfig, prepare_noise_study),
     "import-maps": Command(ImportConfig, prepare_import_maps),
@@ -131,7 +133,10 @@ def _run(args: Sequence[str] | None) -> int:
     command = COMMANDS[parsed.command]
     given = parsed[parsed.command]
     try:
-        settings = {field.name: expand_home(given[field.name]) for field in fields(command.config)}
+        settings = {
+            field.name: expand_home(given[field.name], addresses=field.name in command.addresses)
+            for field in fields(command.config)
+        }
         work = command.prepare(command.config(**settings))
     except ValueError as error:
         parser.error(str(error))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cache_schema import FULL_MANTISSA_BITS, check_choice, check_least
+from cache_schema import FULL_MANTISSA_BITS, Place, check_choice, check_least, local, place
 from extract.needs import NEEDS, MethodName, Needs
 from extract.shards import parse_shards
 
@@ -220,6 +220,8 @@ class ExtractConfig(ModelConfig):
         if self.canvas_folder is not None and not self.canvases:
             raise ValueError(f"canvas_folder is {self.canvas_folder}: it needs --canvases true")
         parse_shards(self.shard)
+        if self.canvases and self.canvas_folder is None:
+            local(self.cache, "cache, beside which canvases go unless canvas_folder is set,")
 
     def _check_sweep(self) -> None:
         for name, least in (("timesteps", 0), ("ensemble_sizes", 1), ("sigmas", 0)):
@@ -241,8 +243,9 @@ class ExtractConfig(ModelConfig):
     @property
     def canvases_at(self) -> Path:
         """Cache folder of the canvases."""
-        beside = self.cache_folder(self.variants[0]).parent
-        return Path(self.canvas_folder) if self.canvas_folder is not None else beside / f"canvas-{self.image_size}"
+        if self.canvas_folder is not None:
+            return Path(self.canvas_folder)
+        return local(self.cache_folder(self.variants[0]).parent, "canvas_folder") / f"canvas-{self.image_size}"
 
     @property
     def needs(self) -> Needs:
@@ -264,9 +267,10 @@ class ExtractConfig(ModelConfig):
         levels = [(0, sigma) for sigma in sigmas] or [(t, 0.0) for t in self.timesteps or [self.timestep]]
         return [Variant(timestep, e, sigma) for timestep, sigma in levels for e in sizes]
 
-    def cache_folder(self, variant: Variant) -> Path:
+    def cache_folder(self, variant: Variant) -> Place:
         """Where a variant's stores lie."""
-        return Path(self.cache) / variant.name if self.is_sweep else Path(self.cache)
+        folder = place(self.cache)
+        return folder / variant.name if self.is_sweep else folder
 
     @property
     def stored_mantissa_bits(self) -> int:

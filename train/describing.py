@@ -13,7 +13,8 @@ import torch
 from cache_schema import Cache, CacheError, read_json
 from train.data.datamodule import LareDataModule
 from train.data.join import Join
-from train.data.loader import BatchReader, load_canvas
+from train.data.joined_tar import load_canvas
+from train.data.loader import BatchReader
 from train.data.samples import Samples, select_samples
 from train.detector import Detector
 from train.detector_file import DetectorFile, DiffusionModelName, ProbeFile, versions

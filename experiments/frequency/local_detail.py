@@ -12,7 +12,7 @@ from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 from experiments.frequency.telling import BLUR_SIGMA_PX, MEASURES
 from train.data.join import Join
-from train.data.loader import load_canvas
+from train.data.joined_tar import load_canvas
 from train.data.samples import select_samples
 from train.scoring.metrics import mean_interval
 from train.scoring.readings import LUMA

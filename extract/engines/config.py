@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cache_schema import check_least
+from cache_schema import check_least, place, state_folder
 from extract.config import ExtractConfig
 
 EngineName = Literal["slurm", "local"]
@@ -96,7 +96,7 @@ class LaunchConfig(ExtractConfig):
     @property
     def logs_folder(self) -> Path:
         """Where logs and batch files go, absolute."""
-        return Path(self.logs or Path(self.cache) / ".logs").absolute()
+        return Path(self.logs or state_folder(self.cache) / ".logs").absolute()
 
     @property
     def num_cpus(self) -> int:
@@ -113,7 +113,7 @@ class LaunchConfig(ExtractConfig):
         del settings["shard"]
         for name in ("data", "cache", "canvas_folder"):
             if settings[name] is not None:
-                settings[name] = str(Path(settings[name]).absolute())
+                settings[name] = str(place(settings[name]).absolute())
         for name in ("model", "vae"):  # a folder here, or a hub id
             if settings[name] and Path(settings[name]).is_dir():
                 settings[name] = str(Path(settings[name]).absolute())

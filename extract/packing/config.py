@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache_schema import MAX_PIXELS, check_least
+from cache_schema import MAX_PIXELS, Place, check_least, is_address, place
 from extract.packing.copies import SELECT_PX, CopyRule
 from extract.packing.inspecting import MAX_FILE_BYTES
 from extract.packing.lists import find_layout
@@ -96,6 +96,16 @@ class PackConfig:
         if self.classes is not None and not self.classes.is_file():
             raise ValueError(f"classes is {self.classes}: no such file")
         _ = self.copy_rule
+        if self.append and is_address(self.out):
+            raise ValueError(
+                f"append is true, but out is {self.target}: datasets in object storage are packed in one go. "
+                "Append to a copy of it on a disk, and copy the result back"
+            )
+
+    @property
+    def target(self) -> Place:
+        """`out` as a place: a folder of this machine, or one in object storage."""
+        return place(self.out)
 
     @property
     def copy_rule(self) -> CopyRule:

@@ -21,6 +21,7 @@ from cache_schema import (
     check_new,
     lock_folder,
     read_rejected,
+    state_folder,
     update_index,
     write_dataset,
 )
@@ -75,13 +76,13 @@ def pack(config: PackConfig) -> Dataset:
     """
     layout = find_layout(config.src, config.layout)
     logger.info("%s: packing it as layout %s", config.src, layout)
-    with lock_folder(config.out):
+    with lock_folder(state_folder(config.target)):
         dataset = None
         if config.append:
-            dataset = Dataset.open(config.out)
+            dataset = Dataset.open(config.target)
             dataset.check_settings(config.settings(layout))
         else:
-            check_new(config.out)
+            check_new(config.target)
         source = _Source.inspect(config, layout, dataset)
         source = replace(source, files=share_groups(source.files, source.facts, dataset))
         return source.write(dataset, config.settings(layout))
@@ -140,16 +141,16 @@ class _Source:
         has_validation = self.listing.has_validation
         tell_gaps(config, self.files, choice, dataset, self._split_of, has_validation=has_validation)
         tell_near_duplicates(self.files, self.facts, self._comparable(choice), self._split_of)
-        if dataset is not None and (earlier := read_rejected(config.out / REJECTED)) is not None:
+        if dataset is not None and (earlier := read_rejected(config.target / REJECTED)) is not None:
             rejected = add_to_rejected(earlier, rejected, self.files)
         samples = self._samples(np.random.default_rng(config.seed).permutation(choice.rows), photographs)
         sizes = {"max_rows": config.max_rows, "max_bytes": config.max_bytes}
         if dataset is None:
-            written = write_dataset(config.out, samples, settings, rejected=rejected, is_locked=True, **sizes)
+            written = write_dataset(config.target, samples, settings, rejected=rejected, is_locked=True, **sizes)
             num_skipped, num_before = 0, 0
         else:
             written, num_skipped = append_dataset(
-                config.out, samples, settings, rejected=rejected, is_locked=True, **sizes
+                config.target, samples, settings, rejected=rejected, is_locked=True, **sizes
             )
             num_before = len(dataset.tars)
         logger.info(
@@ -185,7 +186,7 @@ class _Source:
         if not num_files:
             raise ValueError(f"no samples to write: {self.config.src} has no files in layout {self.layout}")
         if not len(choice.rows) and (is_new or not self.facts["rejection"].null_count):
-            refuse_nothing_usable(self.config.src, self.config.out, num_files, rejected)
+            refuse_nothing_usable(self.config.src, self.config.target, num_files, rejected)
 
     def _split_of(self, file: SourceFile) -> str:
         return self._splits_of(file)[0]

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -22,10 +23,10 @@ from cache_schema import (
     FingerprintMismatch,
     ShardData,
     ShardStale,
-    Status,
     check_dataset,
     check_rows,
     create_cache,
+    map_files,
     open_cache,
     store_name,
 )
@@ -38,7 +39,7 @@ from extract.run.canvases import CanvasJob
 from extract.run.fingerprint import compute_fingerprint
 from extract.run.methods import Method, make_method, sizes_of_levels
 from extract.run.model import Model
-from extract.run.pipeline import Extractor
+from extract.run.pipeline import Extractor, log_shard
 from extract.run.progress import ProgressFile, is_running, load_progress
 from extract.run.tar_batches import TarBatches
 from extract.shards import parse_shards
@@ -95,7 +96,8 @@ class Job:
         }
         canvases = CanvasJob.prepare(dataset, config, in_use=in_use) if config.canvases else None
         job = cls(config, dataset, model, method, caches, 0, {}, canvases)
-        return job._with_todo(selected, {n: job._unmade(n) for n in selected})
+        unmade = map_files(job._unmade, selected, config.cache_folder(config.variants[0]))
+        return job._with_todo(selected, dict(zip(selected, unmade, strict=True)))
 
     def _with_todo(self, selected: Sequence[int], wanted: Mapping[int, tuple[Variant, ...]]) -> "Job":
         """The job of what is wanted of each selected tar, and of canvases that are missing."""
@@ -246,13 +248,15 @@ class Job:
             tqdm(total=num_images, unit="image", disable=None) as bar,
             ThreadPoolExecutor(1) as writer,
             extractor.open({n: self.todo[n] for n in tars}, self._tars_without_canvases(tars)) as batches,
+            self.dataset.copy_ahead(tars, 1) as ahead,
         ):
 
             def count(num_images: int) -> None:
                 bar.update(num_images)
                 progress.add_images(num_images)
 
-            for n in tars:
+            for position, n in enumerate(tars):
+                ahead.reach(position)
                 entry, variants = self.dataset.tars[n], self._unmade(n)
                 if not variants:  # another job has published it since this one was prepared
                     bar.update(entry.num_rows)
@@ -262,6 +266,7 @@ class Job:
                 try:
                     publish = self._extract(extractor, n, variants, batches, count, progress)
                 except DatasetError as error:
+                    self.dataset.forget_tar(n)  # the next run asks for it anew
                     if not self.config.keep_going:
                         raise
                     logger.error("passed over: %s", error)
@@ -306,6 +311,14 @@ class Job:
             made = dict(zip(variants, shards, strict=True))
             return partial(self._publish, n, made, unpublished.pop_all(), progress)
 
+    def _write(self, cache: Cache, name: str, shard: ShardData) -> None:
+        """Publish a store. In object storage it takes the place of another only where that was asked for."""
+        may_replace = bool(self.config.overwrite) or isinstance(cache.folder, Path)
+        try:
+            cache.write(name, shard, replace=may_replace)
+        except FileExistsError:
+            logger.warning("%s was published by another task meanwhile: its store stays", cache.path(name))
+
     def _publish(
         self, n: int, shards: Mapping[Variant, ShardData], canvases: ExitStack, progress: ProgressFile
     ) -> bool:
@@ -313,7 +326,7 @@ class Job:
         start = time.perf_counter()
         canvases.close()
         for variant, shard in shards.items():
-            self.caches[variant].write(store_name(self.dataset.tars[n].name), shard)
+            self._write(self.caches[variant], store_name(self.dataset.tars[n].name), shard)
         progress.finish_tar(next(iter(shards.values())).attributes["reasons"].values())
         log_shard(next(iter(shards.values())), time.perf_counter() - start)
         above = [shard for shard in shards.values() if warn_rejected(shard, self.config.max_reject_fraction)]
@@ -328,20 +341,3 @@ def _check_fields(cache: Cache, expected: Fingerprint) -> None:
             f"{cache.folder} was made with other settings (cache ≠ this run): {'; '.join(lines)}. "
             "Choose another cache folder."
         )
-
-
-def log_shard(shard: ShardData, seconds_writing: float) -> None:
-    """One line on a tar: counts, rate, and where the time went. Writing overlaps with the next tar's work."""
-    seconds, reading = shard.attributes["seconds"], shard.attributes["seconds_reading"]
-    logger.info(
-        "%s: %d images, %d rejected, %d after an fp32 retry, %.1f images/s "
-        "(read %.0f %%, model %.0f %%, write %.0f %% meanwhile)",
-        shard.attributes["tar"],
-        len(shard.keys),
-        shard.num_rejected,
-        int((shard.status == Status.OK_AFTER_FP32).sum()),
-        len(shard.keys) / seconds,
-        100 * reading / seconds,
-        100 * (seconds - reading) / seconds,
-        100 * seconds_writing / seconds,
-    )

@@ -1,5 +1,6 @@
 """The loop over one tar: its images, their maps, and the shards that hold them."""
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import CanvasWriter, Dataset, DatasetError, ShardData, Status, base_names, local
+from cache_schema import CanvasWriter, Dataset, DatasetError, ShardData, Status, base_names, file_size
 from extract.config import ExtractConfig, Variant
 from extract.models.base import DiffusionModel
 from extract.models.prompts import PromptPolicy, prompts_sha256
@@ -20,6 +21,8 @@ from extract.run.images import Batch, RowSettings
 from extract.run.maps import MapMaker
 from extract.run.methods import Method
 from extract.run.tar_batches import TarBatches
+
+logger = logging.getLogger(__name__)
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "zarr")
 
@@ -127,10 +130,10 @@ class Extractor:
 
     def _read(self, n: int, rows: pa.Table, batches: TarBatches) -> Iterator[Batch]:
         """Batches of a tar, each compared with its index rows."""
-        entry, path = self.dataset.tars[n], local(self.dataset.tar_path(n), "the tar")
+        entry, path = self.dataset.tars[n], self.dataset.tar_path(n)
         advice = "Restore the tar, or pack the dataset again."
-        if not path.is_file() or path.stat().st_size != entry.num_bytes:
-            found = f"has {path.stat().st_size} bytes" if path.is_file() else "is missing"
+        if (num_bytes := file_size(path)) != entry.num_bytes:
+            found = "is missing" if num_bytes is None else f"has {num_bytes} bytes"
             raise DatasetError(f"{path} {found}; dataset.json says {entry.num_bytes} bytes. {advice}")
         keys, hashes = rows["key"].to_pylist(), rows["sha256"].to_pylist()
         for batch in batches.of(n):
@@ -171,3 +174,20 @@ class _TimedIterator(Iterator[Batch]):
             return next(self._batches)
         finally:
             self.seconds += time.perf_counter() - start
+
+
+def log_shard(shard: ShardData, seconds_writing: float) -> None:
+    """One line on a tar: counts, rate, and where the time went. Writing overlaps with the next tar's work."""
+    seconds, reading = shard.attributes["seconds"], shard.attributes["seconds_reading"]
+    logger.info(
+        "%s: %d images, %d rejected, %d after an fp32 retry, %.1f images/s "
+        "(read %.0f %%, model %.0f %%, write %.0f %% meanwhile)",
+        shard.attributes["tar"],
+        len(shard.keys),
+        shard.num_rejected,
+        int((shard.status == Status.OK_AFTER_FP32).sum()),
+        len(shard.keys) / seconds,
+        100 * reading / seconds,
+        100 * (seconds - reading) / seconds,
+        100 * seconds_writing / seconds,
+    )

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cache_schema import NotPlain, load_json, open_folder, own_folder, reason_kind, write_text
+from cache_schema import NotPlain, load_json, open_folder, own_folder, reason_kind, state_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class ProgressFile:
     """
 
     def __init__(self, cache: str | Path, num_tars: int, num_images: int) -> None:
-        self._folder = Path(cache) / FOLDER
+        self._folder = state_folder(cache) / FOLDER
         self._state = Progress(task_name(), num_tars, num_images)
         self._rejected: Counter[str] = Counter()
         self._lock = threading.Lock()  # tars are finished in the thread that writes them
@@ -185,7 +185,7 @@ def read_progress(cache: str | Path, now: float | None = None) -> tuple[list[Pro
         cache: As of `ProgressFile`.
         now: Seconds since 1970; None: by this machine's clock.
     """
-    path = Path(cache, FOLDER)
+    path = state_folder(cache) / FOLDER
     now = time.time() if now is None else now
     found: list[Progress] = []
     problems: list[str] = []
@@ -255,7 +255,7 @@ def _file_system_time(folder: Path) -> float:
 
 def remove_old(cache: str | Path, age_sec: float) -> None:
     """Remove files of tasks that have not written for so long, by the file system's clock."""
-    path = Path(cache) / FOLDER
+    path = state_folder(cache) / FOLDER
     with suppress(OSError), open_folder(path) as folder, os.scandir(folder) as entries:
         now = _file_system_time(path)
         for entry in entries:

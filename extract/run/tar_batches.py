@@ -3,7 +3,7 @@
 import tarfile
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import torch
 from torch.utils.data import DataLoader
@@ -46,6 +46,7 @@ class TarReader(TorchDataset[Batch | Unread]):
     def __init__(self, dataset: Dataset, settings: Mapping[int, RowSettings], batch_size: int) -> None:
         self._dataset, self._settings, self._batch_size = dataset, settings, batch_size
         self._found: tuple[int, list[str], list[int], list[int]] | None = None
+        self._opened: tuple[int, BinaryIO] | None = None
         # Shared with the workers, however they are started.
         self._is_passed_over = torch.zeros(len(dataset.tars), dtype=torch.bool)
         self._is_passed_over.share_memory_()  # type: ignore[no-untyped-call]
@@ -58,16 +59,27 @@ class TarReader(TorchDataset[Batch | Unread]):
         n, start = piece
         if self._is_passed_over[n]:
             return Unread("")
-        path, settings = self._dataset.tar_path(n), self._settings[n]
+        settings = self._settings[n]
         try:
+            tar = self._tar(n)
             keys, offsets, sizes = self._find(n)
             rows = []
             for number in range(start, min(start + self._batch_size, len(keys))):
-                key, data = _read_row(path, keys[number], offsets[number], sizes[number])
+                key, data = _read_row(tar, keys[number], offsets[number], sizes[number])
                 rows.append(load_row(key, data, settings)._replace(number=number))
         except DatasetError as error:
             return Unread(str(error))
         return collate(rows, self._batch_size)
+
+    def _tar(self, n: int) -> Place | BinaryIO:
+        """Tar n; of one in object storage its copy, which stays open for its batches and may still come in."""
+        if self._dataset.tar_original(n) is None:
+            return self._dataset.tar_path(n)
+        if self._opened is None or self._opened[0] != n:
+            if self._opened is not None:
+                self._opened[1].close()
+            self._opened = (n, self._dataset.open_tar(n))
+        return self._opened[1]
 
     def _find(self, n: int) -> tuple[list[str], list[int], list[int]]:
         """Key, place of the image in the tar, and its length in bytes of each of a tar's rows; kept for its batches."""
@@ -156,7 +168,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _read_row(tar: Place, key: str, offset: int, size: int) -> tuple[str, bytes]:
+def _read_row(tar: Place | BinaryIO, key: str, offset: int, size: int) -> tuple[str, bytes]:
     """What lies in a tar at an index row's place.
 
     Returns:

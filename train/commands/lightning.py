@@ -79,13 +79,19 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return content
 
 
-def _expand(settings: Any) -> Any:
-    """Settings with `~` at the start of texts put in full, also within lists of callbacks and loggers."""
+def _expand(settings: Any, addresses: bool = False) -> Any:
+    """Settings with `~` at the start of texts put in full, also within lists of callbacks and loggers.
+
+    Raises:
+        ValueError: If a setting names a place in object storage, but `data.data` and `data.cache`.
+    """
     if isinstance(settings, Namespace):
         for name, value in vars(settings).items():
-            setattr(settings, name, _expand(value))
+            setattr(settings, name, _expand(value, name in ("data", "cache")))
         return settings
-    return [_expand(each) for each in settings] if isinstance(settings, list) else expand_home(settings)
+    if isinstance(settings, list):
+        return [_expand(each, addresses) for each in settings]
+    return expand_home(settings, addresses=addresses)
 
 
 def describe_inputs(detector: Mapping[str, Any], trained_on: Any) -> dict[str, Any]:

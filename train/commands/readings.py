@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from cache_schema import CacheError, new_opened
 from train.data.join import Join
-from train.data.loader import load_canvas
+from train.data.joined_tar import load_canvas
 from train.data.samples import select_samples
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.readings import READINGS, gradient_energy, mean_lare

@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 class Parser(LimitedClasses, ArgumentParser):
     """Tells what is wrong in one sentence; `~` in a setting is the home folder; builds no class that a file names."""
 
-    def __init__(self, *args: Any, **how: Any) -> None:
-        """As jsonargparse's."""
+    def __init__(self, *args: Any, addresses: Sequence[str] = (), **how: Any) -> None:
+        """As jsonargparse's; `addresses` names the settings that may be places in object storage."""
+        self._addresses = addresses
         limit_classes()
         super().__init__(*args, **how)
 
@@ -35,7 +36,10 @@ class Parser(LimitedClasses, ArgumentParser):
         """Parse, and put paths in full."""
         parsed = super().parse_args(*args, **how)
         for name, value in list(parsed.items()):
-            parsed[name] = expand_home(value)
+            try:
+                parsed[name] = expand_home(value, addresses=name in self._addresses)
+            except ValueError as error:
+                self.error(str(error))
         return parsed
 
 
@@ -45,7 +49,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     from train.scoring.prediction_file import COLUMNS, check_origin, hash_predictions, read_origin
     from train.scoring.scores import check_samples, load_reading, parse_named_files
 
-    parser = Parser(prog="python -m train evaluate", description=evaluate_command.__doc__)
+    about = {"prog": "python -m train evaluate", "description": evaluate_command.__doc__}
+    parser = Parser(**about, addresses=("data", "cache"))
     parser.add_argument("--config", action="config", help="YAML with these settings")
     parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
     parser.add_argument("--cache", type=str, required=True, help="cache folder, for the record")

@@ -1,11 +1,7 @@
-"""A dataset and its caches, joined tar by tar: what fits, which rows can be used, and a tar opened with its maps."""
+"""A dataset and its caches, joined tar by tar: what fits, which rows can be used."""
 
-import hashlib
-import os
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +13,10 @@ from cache_schema import (
     CacheError,
     CanvasStore,
     Dataset,
-    DatasetError,
     FingerprintMismatch,
-    NotPlain,
+    ObjectPath,
+    Original,
+    Place,
     ShardMissing,
     ShardStale,
     Status,
@@ -28,91 +25,16 @@ from cache_schema import (
     check_dataset,
     check_join,
     is_ok,
-    local,
     open_cache,
     open_canvases,
-    open_plain,
-    read_image_bytes,
     stack_maps,
     stacked_shape,
     store_name,
 )
+from train.data.joined_tar import JoinedTar
 
 CANVAS_FIELDS = ("image_size", *RULES)
 """The fingerprint fields that say what the canvas under a map is."""
-
-
-@dataclass(frozen=True)
-class JoinedTar:
-    """One tar with its maps in memory and its images in reach. Row i is sample i of the tar.
-
-    The tar is opened once, at the first image, and closed with this object. Not to be sent to another process.
-
-    Attributes:
-        path: The tar.
-        keys: Sample keys.
-        offsets: Byte offset of each image in the tar, (n,).
-        sizes: Bytes of each image, (n,).
-        sha256: Hash of each image's bytes, 64 hexadecimal digits.
-        lare: Maps in their stored dtype, the variants' channels one after the other, (n, channels, h, w); None where
-            no maps were asked for.
-        canvases: The images as extraction saw them, in place of their files; None where there are none.
-    """
-
-    path: Path
-    keys: list[str]
-    offsets: np.ndarray
-    sizes: np.ndarray
-    sha256: list[str]
-    lare: np.ndarray | None
-    canvases: CanvasStore | None = None
-
-    def __post_init__(self) -> None:
-        """Have the canvases' file closed with this object."""
-        if self.canvases is not None:
-            weakref.finalize(self, self.canvases.close)
-
-    def read_canvas(self, row: int) -> np.ndarray:
-        """A row's stored canvas, (S, S, 3), uint8.
-
-        Raises:
-            DatasetError: If there is none, although the row has a map.
-            ShardCorrupt: If it is damaged.
-        """
-        assert self.canvases is not None
-        if not is_ok(int(self.canvases.status[row])):
-            raise DatasetError(
-                f"{self.canvases.path}: {self.keys[row]} has a map and no canvas. Make the canvases of this tar again "
-                "with the versions that its maps were extracted with: --overwrite true."
-            )
-        return self.canvases.read(row)
-
-    @cached_property
-    def _descriptor(self) -> int:
-        file = open_plain(self.path)
-        weakref.finalize(self, file.close)
-        return file.fileno()
-
-    def read_image(self, row: int) -> bytes:
-        """The bytes of a row's image file, checked against the hash from packing.
-
-        Raises:
-            DatasetError: If the tar is missing, shorter than the index says, or has other bytes at that place.
-        """
-        offset, size = int(self.offsets[row]), int(self.sizes[row])
-        try:
-            data = os.pread(self._descriptor, size, offset)
-        except (FileNotFoundError, NotPlain):
-            data = b""
-        # What is missing is for the slow reader to find out, which says what is wrong.
-        if len(data) != size:
-            data = read_image_bytes(self.path, offset, size)
-        if (found := hashlib.sha256(data).hexdigest()) != self.sha256[row]:
-            raise DatasetError(
-                f"{self.path} has changed since it was packed: the bytes of {self.keys[row]} hash to {found}, the "
-                f"index says {self.sha256[row]}. Restore the tar; make verify ARGS=--deep finds what else has changed."
-            )
-        return data
 
 
 @dataclass(frozen=True)
@@ -125,7 +47,7 @@ class Join:
     """Canvases that are read in place of the images."""
 
     @classmethod
-    def open(cls, data: str | Path, caches: Sequence[str | Path], canvases: str | Path | None = None) -> "Join":
+    def open(cls, data: str | Place, caches: Sequence[str | Place], canvases: str | Path | None = None) -> "Join":
         """Open a dataset and the caches that belong to it.
 
         Args:
@@ -141,8 +63,8 @@ class Join:
         """
         if not caches:
             raise ValueError("cache names no folder: expected at least one")
-        dataset = Dataset.open(local(data, "data"))
-        opened = tuple(open_cache(local(folder, "cache")) for folder in caches)
+        dataset = Dataset.open(data)
+        opened = tuple(open_cache(folder).with_copies() for folder in caches)
         for cache in opened:
             cache.check_maps()
             check_dataset(cache, dataset.dataset_id)
@@ -265,14 +187,29 @@ class Join:
             check_join(shard, rows, entry)
             variants.append(shard.lare)
         return JoinedTar(
-            path=local(self.dataset.tar_path(n), "the tar"),
+            path=self.dataset.tar_path(n),
             keys=rows["key"].to_pylist(),
             offsets=rows["offset"].to_numpy(),
             sizes=rows["size"].to_numpy(),
             sha256=rows["sha256"].to_pylist(),
             lare=stack_maps(variants) if variants else None,
             canvases=self._open_canvases(rows, entry) if images and self.canvases is not None else None,
+            dataset=self.dataset,
+            number=n,
         )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether dataset or caches lie in object storage."""
+        folders = (self.dataset.folder, *(cache.folder for cache in self.caches))
+        return any(isinstance(folder, ObjectPath) for folder in folders)
+
+    def originals(self, n: int, *, maps: bool, images: bool) -> list[Original]:
+        """What of a tar, with its stores, is copied from object storage before it can be read."""
+        name = store_name(self.dataset.tars[n].name)
+        stores = [(cache.stores or {}).get(name) for cache in self.caches] if maps else []
+        tar = self.dataset.tar_original(n) if images else None
+        return [original for original in (*stores, tar) if original is not None]
 
     def _open_canvases(self, rows: pa.Table, entry: TarEntry) -> CanvasStore:
         assert self.canvases is not None

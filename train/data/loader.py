@@ -1,21 +1,21 @@
 """From a plan to tensors: any worker builds any batch, and the cursor counts the batches that were handed out."""
 
-import importlib.metadata
 import multiprocessing
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cache_schema import DatasetError, ImageRejected, share_turns
+from cache_schema import share_turns
+from train.data.ahead import AheadOfPlan
 from train.data.augment import NO_CHANGES, ImageChanges
-from train.data.decoding import decode_pixels, to_canvas
-from train.data.join import Join, JoinedTar
+from train.data.join import Join
+from train.data.joined_tar import JoinedTar, load_pixels
 from train.data.samples import Samples
 from train.data.views import Placement, View
 
@@ -72,6 +72,18 @@ class BatchReader(Dataset[Batch]):
     def close(self) -> None:
         """Close the tars and let go of their maps; the next batch opens what it needs."""
         self._opened.clear()
+
+    def copy_ahead(self, order: Iterable[tuple[int, np.ndarray]]) -> AheadOfPlan:
+        """What copies tars and stores in object storage before batches need them, as a context.
+
+        Args:
+            order: Batches as they will be asked for.
+        """
+        join, images = self._join, self._images and self._join.canvases is None
+        originals = partial(join.originals, maps=self._maps, images=images)
+        # Where all lies on this machine the order is not even followed.
+        plan = (self.samples.tars_of(positions) for _, positions in order) if join.is_remote else ()
+        return AheadOfPlan(plan, originals, self._open_tars * (1 + len(join.caches)))
 
     def __getitem__(self, index: tuple[int, np.ndarray]) -> Batch:
         """Build a batch.
@@ -148,46 +160,6 @@ class BatchReader(Dataset[Batch]):
         return self._opened[n]
 
 
-def load_pixels(tar: JoinedTar, row: int) -> np.ndarray:
-    """The image of a row, decoded by the rule of both stages.
-
-    Returns:
-        (height, width, 3), uint8, at its own size.
-
-    Raises:
-        DatasetError: If the image cannot be read, although extraction could, or is not the one that was packed.
-    """
-    data = tar.read_image(row)
-    try:
-        return decode_pixels(data)
-    except ImageRejected as error:
-        raise DatasetError(
-            f"{tar.path}: {tar.keys[row]} was readable at extraction and is not here, with the same bytes "
-            f"({error.reason}). This is {_versions()}: use the versions that it was extracted with."
-        ) from error
-
-
-def _versions() -> str:
-    """What decoding depends on: Pillow, and the rules of this program."""
-    try:
-        own = importlib.metadata.version("lare2-cache")
-    except importlib.metadata.PackageNotFoundError:  # run in a checkout that was never installed
-        own = "of a checkout"
-    return f"Pillow {PIL.__version__} and lare2-cache {own}"
-
-
-def load_canvas(tar: JoinedTar, row: int, size_px: int) -> np.ndarray:
-    """The image of a row as extraction saw it.
-
-    Returns:
-        (size_px, size_px, 3), uint8.
-
-    Raises:
-        DatasetError: As `load_pixels`.
-    """
-    return to_canvas(load_pixels(tar, row), size_px)
-
-
 Plan = Callable[[int, int], Iterable[np.ndarray]]
 
 
@@ -261,7 +233,10 @@ class PlannedLoader:
                 multiprocessing_context=self._start_method if self._num_workers else None,
                 generator=torch.Generator(),  # or every pass would draw a number from the model's random stream
             )
-        yield from self._loader
+        with self.reader.copy_ahead(self._order) as ahead:
+            for step, batch in enumerate(self._loader):
+                ahead.reach(step)
+                yield batch
 
 
 class TrainingLoader(PlannedLoader):

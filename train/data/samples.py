@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cache_schema import FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardMissing, ShardStale
+from cache_schema import FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardMissing, ShardStale, map_files
 from train.data.cells import Cell, Cells
 from train.data.join import Join
 
@@ -195,17 +195,24 @@ def select_samples(
         join.check_present(needed)
 
     num_rejected, num_skipped, skipped = 0, 0, dict[str, str]()
-    for n in needed:
-        of_tar = wanted[places[n]]
-        num_wanted = int(of_tar.sum())
+
+    def load(n: int) -> np.ndarray | str:
         try:
-            of_tar &= join.load_usable(n, thorough=skip_mismatch)
-            num_rejected += num_wanted - int(of_tar.sum())
+            return join.load_usable(n, thorough=skip_mismatch)
         except SHARD_ERRORS as error:
             if not skip_mismatch:
                 raise
+            return str(error)
+
+    for n, found in zip(needed, map_files(load, needed, join.caches[0].folder), strict=True):
+        of_tar = wanted[places[n]]
+        num_wanted = int(of_tar.sum())
+        if isinstance(found, str):
             of_tar[:] = False
-            skipped[dataset.tars[n].name], num_skipped = str(error), num_skipped + num_wanted
+            skipped[dataset.tars[n].name], num_skipped = found, num_skipped + num_wanted
+        else:
+            of_tar &= found
+            num_rejected += num_wanted - int(of_tar.sum())
     samples = Samples(
         num_rows=num_rows,
         chosen=np.packbits(wanted),

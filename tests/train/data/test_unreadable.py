@@ -8,8 +8,7 @@ import pytest
 
 from cache_schema import DatasetError, write_dataset
 from tests.samples import make_sample
-from train.data.join import JoinedTar
-from train.data.loader import load_pixels
+from train.data.joined_tar import JoinedTar, load_pixels
 
 
 def test_the_versions_of_pillow_and_of_this_program_are_named(tmp_path: Path) -> None:
