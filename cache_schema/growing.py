@@ -4,24 +4,23 @@ import io
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
-from cache_schema.addresses import ObjectPath, place
 from cache_schema.copies import Original, find_copy, make_copy
 from cache_schema.errors import StorageError
 from cache_schema.locks import claim
 from cache_schema.object_store import is_usable_here
 from cache_schema.plain_files import open_plain
-from cache_schema.program import explain
 
 POLL_SEC = 0.02
 NUM_MAKERS = 2
 """Processes that copy ahead of a reader."""
+MOST_KILLED = 5
+"""Times that a process which copies is begun again after a signal has ended it, for want of memory, perhaps."""
 TO_THE_END_BYTES = 2**20
 """A reader that has come so near to the end lets the copy become whole."""
 CLAIM_AFTER_SEC = 1.0
@@ -74,6 +73,7 @@ class GrowingFile(io.RawIOBase):
         self._file: BinaryIO | None = find_copy(original)
         self._is_whole = self._file is not None
         self._maker: subprocess.Popen[bytes] | None = None
+        self._num_killed = 0
 
     def readable(self) -> bool:
         """Always."""
@@ -139,7 +139,9 @@ class GrowingFile(io.RawIOBase):
             assert maker.stderr is not None
             text = maker.stderr.read().decode(errors="replace").strip()
             _release(maker)
-            if maker.returncode:
+            if maker.returncode < 0 and self._num_killed < MOST_KILLED:
+                self._num_killed += 1
+            elif maker.returncode:
                 raise StorageError(text or f"{self.name}: the process that copies it ended with {maker.returncode}")
             self._reopen()
         elif self._maker is None and is_idle:
@@ -225,37 +227,9 @@ def _release(maker: "subprocess.Popen[bytes]") -> None:
 
 def _start(original: Original) -> subprocess.Popen[bytes]:
     """A process that makes a copy: a fresh one, as the requests' threads do not survive a fork."""
-    command = [sys.executable, "-m", "cache_schema.growing", *map(str, (original.path, original.version))]
+    command = [sys.executable, "-m", "cache_schema.copying", *map(str, (original.path, original.version))]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join([root, *([known] if (known := os.environ.get("PYTHONPATH")) else [])])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     return subprocess.Popen([*command, str(original.num_bytes)], env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
-
-
-def _end_without_reader() -> None:
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def main() -> int:
-    """Make the copy that the arguments name, unless another process is at it."""
-    _end_without_reader()
-    path = place(sys.argv[1])
-    assert isinstance(path, ObjectPath)
-    original = Original(path, sys.argv[2], int(sys.argv[3]))
-    try:
-        with claim(original.lock) as is_ours:
-            if is_ours and not original.copy.exists():
-                make_copy(original)
-    except Exception as error:
-        sys.stderr.write(f"{explain(error) or f'{type(error).__name__}: {error}'}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -218,7 +218,7 @@ def test_copies_are_made_ahead_of_their_reader(root: ObjectPath, proxied: Proxy)
     with Ahead(originals, 2) as ahead:
         ahead.reach(0)
         deadline = time.monotonic() + 60
-        while len(kept()) < 2 and time.monotonic() < deadline:
+        while kept() != {originals[1].name, originals[2].name} and time.monotonic() < deadline:
             time.sleep(0.05)
         assert kept() == {originals[1].name, originals[2].name}
 

@@ -134,7 +134,7 @@ def test_single_modes_leave_out_their_input_and_keep_the_samples(
     expected = epoch_rows(both)
     assert epoch_rows(image_only) == epoch_rows(map_only) == expected
     assert "lare" not in next(iter(image_only.test_dataloader()))
-    monkeypatch.setattr("train.data.loader.decode_pixels", None)
+    monkeypatch.setattr("train.data.joined_tar.decode_pixels", None)
     assert "image" not in next(iter(map_only.test_dataloader()))
 
 
