@@ -55,7 +55,7 @@ def chain(where: Any, source: Path, model: Path, out: Path, num_workers: int) ->
     best = f"--ckpt_path={out}/checkpoints/best.ckpt"
     run("train", "predict", "-c", f"{out}/config.yaml", *given, best, "--return_predictions=false")
     reading = ["--readings", f"detector={out}/predictions.parquet"]
-    run("train", "evaluate", *places, *reading, f"--out={out}/results.json", "--num_resamples=50")
+    run("train", "evaluate", *places, *reading, f"--out={out}/results.json")
     results: dict[str, Any] = json.loads((out / "results.json").read_text())["readings"]
     return results
 
