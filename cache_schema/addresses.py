@@ -14,7 +14,7 @@ from cache_schema.object_store import find, list_folder
 from cache_schema.shown import shown
 
 SCHEMES = ("s3", "gs", "az")
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{1,2}(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

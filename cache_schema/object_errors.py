@@ -63,7 +63,7 @@ def explain(text: str, scheme: str) -> str:
     if _METADATA.search(text):
         return f"no credentials were found. Set {CREDENTIALS[scheme]}."
     if said:
-        words = f"the service said {shown(': '.join(said))}."
+        words = f"the service said {shown(': '.join(said).rstrip('.'))}."
         is_refusal = said[0].startswith(("401", "403"))
         return f"{words} Check {CREDENTIALS[scheme]}." if is_refusal else words
     first = re.sub(r"\?\S*", "", text.partition("\n")[0])  # a query may hold a token
