@@ -162,7 +162,9 @@ class GrowingFile(io.RawIOBase):
     def close(self) -> None:
         """Close the file; the process that makes the copy ends."""
         if self._maker is not None:
-            if self._original.num_bytes - self._at < TO_THE_END_BYTES:  # a tar's last bytes say nothing
+            there = 0 if self._file is None else os.fstat(self._file.fileno()).st_size
+            # All but the name may be there; and a tar's last bytes say nothing, so that nobody reads them.
+            if self._original.num_bytes - max(self._at, there) < TO_THE_END_BYTES:
                 self._maker.wait()
             _release(self._maker)
             self._maker = None
