@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from cache_schema import check_choice, check_least
+from extract import ComputeDtype
 
 if TYPE_CHECKING:
     from detect.detector import Detector
-
-ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from extract.authors.import_maps import ImportConfig, MapImport
-    from extract.config import CanvasConfig, ExtractConfig, NoiseStudyConfig, Variant
+    from extract.config import CanvasConfig, ComputeDtype, ExtractConfig, NoiseStudyConfig, Variant
     from extract.engines.config import LaunchConfig
     from extract.engines.launch import Launch
     from extract.engines.watch import Watch, WatchConfig
@@ -44,6 +44,7 @@ __all__ = [
     "CanvasConfig",
     "CanvasJob",
     "CanvasRun",
+    "ComputeDtype",
     "Condition",
     "CopyRule",
     "DiffusionModel",
@@ -96,6 +97,7 @@ _MODULE_OF = {
     "CanvasConfig": "config",
     "CanvasJob": "run.canvases",
     "CanvasRun": "run.canvases",
+    "ComputeDtype": "config",
     "Condition": "lare",
     "CopyRule": "packing.copies",
     "DiffusionModel": "models.base",

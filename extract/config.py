@@ -10,6 +10,7 @@ from extract.needs import NEEDS, MethodName, Needs
 from extract.shards import parse_shards
 
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16", "tf32/fp32", "bf16/tf32", "bf16/fp32", "fp16/tf32"]
+"""Number format of both networks, or of the denoiser and of the autoencoder: "fp16/tf32"."""
 StoredDtype = Literal["float16", "float32"]
 ErrorSpace = Literal["native", "epsilon"]
 DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cache_schema import check_choice, check_least
-from extract import ExtractConfig
+from extract import ComputeDtype, ExtractConfig
 
 Score = Literal["mean", "detail"]
 GroupBy = Literal["file", "folder"]
-ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16"]
 StoredDtype = Literal["float16", "float32"]
 _OF_THE_MAPS = (
     *("model", "revision", "variant", "vae", "vae_revision", "image_size", "timestep", "ensemble_size", "noise_seed"),

@@ -73,14 +73,14 @@ def test_no_path_of_this_machine_is_in_the_folder(made: Made, tmp_path: Path) ->
 def test_a_run_tells_its_dataset_and_its_results(made: Made, tmp_path: Path) -> None:
     run = Path(shutil.copytree(made.checkpoint.parents[1], tmp_path / "run"))
     (run / "config.yaml").write_text(yaml.safe_dump({"data": {"data": str(made.data), "cache": str(made.cache)}}))
-    block = {"n_real": 4, "n_generated": 4, "auroc": 0.625, "balanced_accuracy": 0.5}
+    block = {"n_real": 4, "n_generated": 4, "n_groups": 3, "auroc": 0.625, "balanced_accuracy_at_val_threshold": 0.5}
     results = {"readings": {"detector": {"sources": {"toy": block}, "controls": {}, "mean": {"auroc": 0.625}}}}
     (run / "results.json").write_text(json.dumps(results))
     checkpoint = run / "checkpoints" / "best.ckpt"
     export_checkpoint(str(checkpoint), str(tmp_path / "out"))
     found = DetectorFile.read(tmp_path / "out")
     assert found.test == {"reading": "detector", **results["readings"]["detector"]}
-    assert "| toy | 4 | 0.625 | 0.500 |" in (tmp_path / "out" / "README.md").read_text()
+    assert "| toy | 4 | 3 | 0.625 | 0.500 |" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(ValueError, match=r"results\.json has no reading 'full': it has detector"):
         export_checkpoint(str(checkpoint), str(tmp_path / "other"), reading="full")
     assert not (tmp_path / "other").exists()

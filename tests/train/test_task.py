@@ -129,6 +129,7 @@ def test_checkpoint_says_what_it_was_trained_on(fitted: SimpleNamespace) -> None
         "caches": [{"fingerprint": "f" * 64, "fields": {"timestep": 200, "image_size": 16}}],
         "view": {"view": "canvas", "alignment": None, "crop_px": 16},
         "image_sources": None,
+        "divided_groups": None,
         "code": describe_code(),
         "precision": "32-true",
     }
