@@ -62,7 +62,9 @@ def check_training(setting: Setting) -> list[Outcome]:
 
     def module() -> LareDataModule:
         workers = setting.sized(8, 0)
-        return LareDataModule(str(data), str(cache), batch_size, workers, crop_px=setting.sized(224, 64))
+        return LareDataModule(
+            str(data), str(cache), batch_size=batch_size, num_workers=workers, crop_px=setting.sized(224, 64)
+        )
 
     def fit(folder: Path, end: int, ckpt: Path | None = None, watch: _Watch | None = None) -> Mapping[str, Tensor]:
         seed_everything(0)
