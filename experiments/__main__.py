@@ -1,4 +1,4 @@
-"""`python -m experiments <command>`: the toy benchmark, a study's caches, a command for each question, the report."""
+"""`python -m experiments <command>`: questions with images of their own, a study's caches and questions, the report."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +15,14 @@ def load_toy_benchmark() -> Command:
     from experiments.toy.benchmark import ToyBenchmarkConfig, run
 
     return Command(ToyBenchmarkConfig, run, run.__doc__)
+
+
+def load_families() -> Command:
+    """From photographs to the answer on families."""
+    from experiments.families.families import run
+    from experiments.families.settings import FamiliesConfig
+
+    return Command(FamiliesConfig, run, run.__doc__)
 
 
 def load_report() -> Command:
@@ -53,6 +61,7 @@ def load_question_command(name: str) -> Command:
 
 COMMANDS: dict[str, Callable[[], Command]] = {
     "toy-benchmark": load_toy_benchmark,
+    "families": load_families,
     "caches": partial(load_study_command, "experiments.caches"),
     **{name: partial(load_question_command, name) for name in QUESTIONS},
     "ablate": partial(load_study_command, "experiments.ablate"),

@@ -38,6 +38,7 @@ SUMMARIES = {
     "verdicts": "How far can the verdicts of --detector be trusted?",
     "caches": "Make the caches that questions read, by sweeps of stage 1.",
     "ablate": "Compare all settings that caches alone can compare, in one table.",
+    "families": "What is left on images of another architecture? On your photographs with four toy models.",
     "toy-benchmark": "Does LaRE see more than smoothness? On your photographs with four toy models.",
     "report": "Show a study's answers as a page.",
 }

@@ -16,6 +16,7 @@ from experiments.answers.answer import Answer, Chart, Picture, Table, describe_s
 from experiments.answers.charts import GLYPHS, CurveStyle, choose_styles, draw_chart
 from experiments.answers.maps import draw_svgs, load_maps
 from experiments.answers.markdown import as_document
+from experiments.families import telling as families
 from experiments.questions import QUESTIONS, load_telling
 from experiments.toy.telling import COMMAND, NAME
 from experiments.toy.telling import TELLING as TOY
@@ -32,8 +33,9 @@ KEPT = ROOT / "docs" / "results"
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """What every PNG file begins with."""
-QUICK, QUICK_TOY = Path("runs/study/quick/answers"), Path("runs/toy-benchmark")
-"""Where this machine has the answers of the quick study, and of the toy benchmark whose images it is about."""
+QUICK, QUICK_TOY, QUICK_FAMILIES = Path("runs/study/quick/answers"), Path("runs/toy-benchmark"), Path("runs/families")
+"""Where this machine has the answers of the quick study, of the toy benchmark whose images it is about, and on
+families."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class ReportConfig:
     machine, or else the answers that docs/RESULTS.md shows."""
     toy: Path | None = None
     """Folder of the toy benchmark's answer, to show it first. Of a study that is named it is shown only on request."""
+    families: Path | None = None
+    """Folder of the answer on families, to show it last. As `toy`."""
     out: Path = Path("runs/report.html")
     """Page to write: all answers that are there, with charts and pictures."""
     markdown: Path | None = None
@@ -55,7 +59,7 @@ class ReportConfig:
     """Folder to copy the answers and their pictures to, docs/results, to make the page without doing the work again."""
     retell: bool = False
     """Tell the answers again from their numbers, in the words of today, and write them in place of those of `answers`
-    and `toy`. No figure changes."""
+    and the two others. No figure changes."""
     data: Path | None = None
     """Dataset folder, to show test images beside their maps."""
     caches: tuple[Path, ...] = ()
@@ -77,6 +81,8 @@ class Places:
     """Folders of a study's answers. The first that holds one is taken."""
     toy: Path | None
     """Folder of the toy benchmark's answer; None: it is not shown."""
+    families: Path | None = None
+    """Likewise, of the answer on families."""
     config: str = "FILE"
     """The study's settings, as a page names them: no place on this machine."""
 
@@ -90,11 +96,14 @@ class Places:
         if config.config is not None:
             file = config.config.absolute()
             name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else "FILE"
-            return cls((read_out(config.config) / "answers",), config.toy, name)
+            return cls((read_out(config.config) / "answers",), config.toy, config.families, name)
         if config.answers is not None:
-            return cls((config.answers, config.answers / "answers"), config.toy)
-        toy = QUICK_TOY if (QUICK_TOY / f"{NAME}.json").is_file() else KEPT
-        return cls((QUICK, KEPT), config.toy or toy)
+            return cls((config.answers, config.answers / "answers"), config.toy, config.families)
+        toy, others = (
+            here if (here / f"{name}.json").is_file() else KEPT
+            for here, name in ((QUICK_TOY, NAME), (QUICK_FAMILIES, families.NAME))
+        )
+        return cls((QUICK, KEPT), config.toy or toy, config.families or others)
 
     def list_files(self) -> Iterator[tuple[Path, str]]:
         """An answer's file, there or not, and the command that makes it, in the order of the page."""
@@ -103,6 +112,8 @@ class Places:
         folder = next((each for each in self.answers if any(map(Path.is_file, _files(each)))), self.answers[0])
         for file in _files(folder):
             yield file, f"python -m experiments {file.stem} --config {self.config}"
+        if self.families is not None:
+            yield self.families / f"{families.NAME}.json", families.COMMAND
 
 
 def _files(folder: Path) -> list[Path]:
@@ -153,7 +164,7 @@ def load_answers(config: ReportConfig) -> tuple[dict[Path, Answer], dict[str, st
         else:
             missing[file.stem] = command
     if not answers:
-        folders = [*places.answers, *([places.toy] if places.toy else [])]
+        folders = [*places.answers, *(each for each in (places.toy, places.families) if each)]
         raise ValueError(
             f"there is no answer in {' or '.join(map(str, folders))}: `lare question ablate` and `lare question NAME` "
             f"write them, with the study's settings and NAME one of {', '.join(QUESTIONS)}"
@@ -163,7 +174,8 @@ def load_answers(config: ReportConfig) -> tuple[dict[Path, Answer], dict[str, st
 
 def retell(answer: Answer, folder: Path) -> Answer:
     """Tell an answer again from its numbers, and write it in place of the old one."""
-    telling = TOY if answer.name == NAME else load_telling(answer.name)
+    own = {NAME: TOY, families.NAME: families.TELLING}
+    telling = own[answer.name] if answer.name in own else load_telling(answer.name)
     told = telling.retell(answer)
     told.save(folder)
     return told

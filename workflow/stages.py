@@ -1,5 +1,6 @@
 """Both stages on a packed dataset, by the commands that anyone uses: maps, readings, detectors, results.json."""
 
+import json
 import logging
 import os
 import shlex
@@ -26,6 +27,8 @@ DETECTORS = {
     "constant_map": ("full.yaml", "constant_map.yaml"),
 }
 """Detector → files of its settings, later ones over earlier ones."""
+Caches = Path | Sequence[Path]
+"""A cache folder, or several whose maps are stacked."""
 CONTROLS = ("permuted_maps", "constant_map")
 """Detectors of the architecture of "full", trained and scored with maps that say nothing of the image. What the map
 adds is what "full" has more than they; "image_only" has no refinement, so that it differs in more than the map."""
@@ -194,29 +197,30 @@ def readings_arguments(data: Path, cache: Path, split: str, folder: Path) -> lis
     return ["readings", f"--data={data}", f"--cache={cache}", f"--split={split}", f"--out_folder={folder}"]
 
 
-def fit_arguments(settings: Sequence[Path], data: Path, cache: Path, folder: Path, *changes: str) -> list[str]:
+def fit_arguments(settings: Sequence[Path], data: Path, cache: Caches, folder: Path, *changes: str) -> list[str]:
     """Of `python -m train`: train a detector.
 
     Args:
         settings: YAML files, later ones over earlier ones.
         data: Dataset folder.
-        cache: Cache folder.
+        cache: Cache folder, or several whose maps are stacked.
         folder: The detector's.
         *changes: What differs from the settings, "--seed_everything=1".
     """
     files = [arg for file in settings for arg in ("-c", str(file))]
-    return ["fit", *files, f"--data.data={data}", f"--data.cache={cache}", f"--out={folder}", *changes]
+    caches = str(cache) if isinstance(cache, Path) else json.dumps([*map(str, cache)])
+    return ["fit", *files, f"--data.data={data}", f"--data.cache={caches}", f"--out={folder}", *changes]
 
 
 def predict_arguments(
-    settings: Sequence[Path], data: Path, cache: Path, folder: Path, target: Path, *changes: str
+    settings: Sequence[Path], data: Path, cache: Caches, folder: Path, target: Path, *changes: str
 ) -> list[str]:
     """Of `python -m train`: score images with a trained detector's weights that are best on validation.
 
     Args:
         settings: As of `fit_arguments`.
         data: Dataset folder.
-        cache: Cache folder.
+        cache: As of `fit_arguments`.
         folder: The detector's.
         target: Predictions file.
         *changes: What differs from the settings, "--data.predict_split=test".

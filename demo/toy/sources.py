@@ -283,20 +283,27 @@ def pack_images(
     Returns:
         The dataset. Its settings also tell how far the `blurred-real` were blurred, and how many needed no blur.
     """
-    sigmas = np.array([m.making.blur_sigma_px for m in images if m.image_source == BLURRED])
-    blur = {
-        "blur_sigma_px_median": round(float(np.median(sigmas)), 3),
-        "blur_sigma_px_max": round(float(sigmas.max()), 3),
-        "num_unblurred": int((sigmas == 0).sum()),
-    }
+    blur = _describe_blur([m.making.blur_sigma_px for m in images if m.image_source == BLURRED])
     order = np.random.default_rng(seed).permutation(len(images))
     samples = (as_sample(images[i], task) for i in order)
     dataset = write_dataset(folder, samples, {**settings, "tile_px": TILE_PX, **blur}, max_rows=max_rows)
     rows = [{"key": sample_key(m.path), **asdict(m.making)} for m in images]
     with new_opened(folder / MAKINGS_NAME) as file:
         pq.write_table(pa.Table.from_pylist(rows, MAKINGS_SCHEMA), file)
-    logger.info("%d images, %d of them blurred copies without blur", len(images), blur["num_unblurred"])
+    logger.info("%d images, %d of them blurred copies without blur", len(images), blur.get("num_unblurred", 0))
     return dataset
+
+
+def _describe_blur(sigmas_px: Sequence[float | None]) -> dict[str, float]:
+    """How far copies were blurred; empty without any."""
+    if not sigmas_px:
+        return {}
+    sigmas = np.array(sigmas_px, dtype=float)
+    return {
+        "blur_sigma_px_median": round(float(np.median(sigmas)), 3),
+        "blur_sigma_px_max": round(float(sigmas.max()), 3),
+        "num_unblurred": int((sigmas == 0).sum()),
+    }
 
 
 def load_makings(folder: Path) -> dict[str, Making]:

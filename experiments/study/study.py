@@ -6,7 +6,7 @@ alone use `Study.cache`, which never makes one.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
 from workflow.stages import (
     CODE,
+    Caches,
     extract_arguments,
     fit_arguments,
     predict_arguments,
@@ -40,11 +41,12 @@ class Study:
 
     Args:
         config: Places and lengths.
+        run: Runs a command; None: `run_module`.
     """
 
-    def __init__(self, config: StudyConfig) -> None:
+    def __init__(self, config: StudyConfig, run: Callable[..., None] | None = None) -> None:
         """Start with what is there; nothing is made before it is asked for."""
-        self.config = config
+        self.config, self._run = config, run or run_module
         self.answers = config.out / "answers"
 
     @cached_property
@@ -92,7 +94,7 @@ class Study:
         if not is_sweep and self.is_whole(name, data):
             return folder
         command = extract_arguments(config.extract_config, config.model, data or config.data, folder, *arguments)
-        run_module("extract", *command, share=share)
+        self._run("extract", *command, share=share)
         return folder
 
     def is_whole(self, name: str, data: Path | None = None) -> bool:
@@ -127,7 +129,7 @@ class Study:
         folder = self.config.out / "data" / name
         code = hash_code(*CODE["pack"])
         command = (f"--src={src}", f"--out={folder}", *arguments)
-        work = partial(run_module, "extract", "pack", *command)
+        work = partial(self._run, "extract", "pack", *command)
         self.steps.run(f"pack-{name}", [folder], [code, *arguments], work, after=after)
         return folder
 
@@ -171,7 +173,7 @@ class Study:
         """Reading → predictions file."""
         folder = self.config.out / "readings" / self._place_name(cache, data) / split
         files = {name: folder / f"{name}.parquet" for name in READINGS}
-        work = partial(run_module, "train", *readings_arguments(data, cache, split, folder), quiet=True)
+        work = partial(self._run, "train", *readings_arguments(data, cache, split, folder), quiet=True)
         settings = [hash_code(*CODE["readings"]), *self._describe(cache, data)]
         self.steps.run(f"readings-{folder.parent.name}-{split}", list(files.values()), settings, work)
         return files
@@ -179,7 +181,7 @@ class Study:
     def fit(
         self,
         run: str,
-        cache: Path,
+        cache: Caches,
         *,
         variant: str = "full",
         arguments: Sequence[str] = (),
@@ -191,7 +193,7 @@ class Study:
 
         Args:
             run: Name of the detector within the study.
-            cache: Folder of the maps.
+            cache: Folder of the maps, or several that are stacked.
             variant: One of `VARIANTS`.
             arguments: What differs from the recipe, "--model.spatial=false".
             data: Dataset; None: the study's.
@@ -217,14 +219,14 @@ class Study:
         return self.config.out / "detectors" / run / f"seed-{seed}"
 
     def is_fitted(
-        self, run: str, cache: Path, seed: int, variant: str, arguments: Sequence[str], data: Path | None
+        self, run: str, cache: Caches, seed: int, variant: str, arguments: Sequence[str], data: Path | None
     ) -> bool:
         """Whether `fit` would skip a seed; arguments as of it. Makes nothing."""
         name, folder, settings = self._plan_fit(run, cache, seed, variant, arguments, data or self.config.data)
         return folder.is_dir() and self.steps.is_done(name, [folder], settings)
 
     def _plan_fit(
-        self, run: str, cache: Path, seed: int, variant: str, arguments: Sequence[str], data: Path
+        self, run: str, cache: Caches, seed: int, variant: str, arguments: Sequence[str], data: Path
     ) -> tuple[str, Path, list[Any]]:
         """A step's name, its output, and all that decides it."""
         recipe = [hash_files(file) for file in self._recipe(variant)]
@@ -237,7 +239,7 @@ class Study:
     def predict(
         self,
         runs: Sequence[Path],
-        cache: Path,
+        cache: Caches,
         *,
         split: str = "test",
         name: str = "",
@@ -248,7 +250,7 @@ class Study:
 
         Args:
             runs: Folders from `fit`.
-            cache: Folder of the maps to score with; may be another than that trained on.
+            cache: Folder of the maps to score with, or several; may be another than that trained on.
             split: What is scored.
             name: What is particular about these predictions; names their files.
             arguments: What differs from training, "--data.permute_maps=true".
@@ -304,16 +306,17 @@ class Study:
             self._run_train(*command)
 
     def _run_train(self, *command: str) -> None:
-        run_module("train", *command, share=self.config.num_jobs)
+        self._run("train", *command, share=self.config.num_jobs)
 
     def _recipe(self, variant: str) -> list[Path]:
         config = self.config
         more = {"full": None, "map_only": config.map_only, "image_only": config.image_only}[variant]
         return [file for file in (config.recipe, more) if file]
 
-    def _describe(self, cache: Path, data: Path) -> list[str]:
-        dataset = Dataset.open(data)
-        return [dataset.dataset_id, hash_files(dataset.folder / "index.parquet"), open_cache(cache).fingerprint]
+    def _describe(self, cache: Caches, data: Path) -> list[str]:
+        dataset, caches = Dataset.open(data), [cache] if isinstance(cache, Path) else cache
+        fingerprints = [open_cache(each).fingerprint for each in caches]
+        return [dataset.dataset_id, hash_files(dataset.folder / "index.parquet"), *fingerprints]
 
     def _place_name(self, cache: Path, data: Path) -> str:
         return cache.name if data == self.config.data else f"{data.name}-{cache.name}"

@@ -37,13 +37,26 @@ def deal_roles(names: Iterable[str], seed: int) -> dict[str, str]:
     return roles
 
 
-def load_photo_tiles(folder: Path, tiles_per_photo: int, seed: int) -> list[Tile]:
-    """The tiles of all photographs below a folder, with their roles.
+def choose_photographs(folder: Path, limit: int | None) -> dict[str, Path]:
+    """The photographs below a folder, path below it → file, sorted; of more than `limit` those first by their hash."""
+    photographs = list_photographs(folder)
+    chosen = sorted(photographs, key=lambda name: hashlib.sha256(f"toy-photo|{name}".encode()).digest())[:limit]
+    return {name: photographs[name] for name in sorted(chosen)}
+
+
+def load_photo_tiles(folder: Path, tiles_per_photo: int, seed: int, limit: int | None = None) -> list[Tile]:
+    """The tiles of the photographs below a folder, with their roles.
+
+    Args:
+        folder: Of <class>/<photograph>.
+        tiles_per_photo: Tiles that are cut from each.
+        seed: Of roles and places.
+        limit: As of `choose_photographs`.
 
     Raises:
         ValueError: If there are too few photographs, or one cannot be read or is too small.
     """
-    photographs = list_photographs(folder)
+    photographs = choose_photographs(folder, limit)
     roles = deal_roles(photographs, seed)
     tiles = []
     for name, file in tqdm(photographs.items(), desc="photographs", disable=None):

@@ -292,6 +292,7 @@ def load_questions() -> dict[str, Verb]:
     summaries: Mapping[str, str] = module.SUMMARIES
     studies = {name: _study_verb(name, summaries[name]) for name in (*module.QUESTIONS, "caches", "ablate")}
     toy, report = "experiments.toy.benchmark:ToyBenchmarkConfig", "experiments.report:ReportConfig"
+    families = "experiments.families.settings:FamiliesConfig"
     return {
         **studies,
         "toy-benchmark": Verb(
@@ -301,11 +302,18 @@ def load_questions() -> dict[str, Verb]:
             ("generator_photos", "out", "num_seeds", "num_epochs", "num_jobs", "dry_run"),
             {"seed": "sources.seed"},
         ),
+        "families": Verb(
+            summaries["families"],
+            ("experiments", "families"),
+            (("", families),),
+            ("out", "max_photos", "num_seeds", "num_jobs", "dry_run"),
+            {"seed": "sources.seed"},
+        ),
         "report": Verb(
             summaries["report"],
             ("experiments", "report"),
             (("", report),),
-            ("config", "answers", "toy", "out"),
+            ("config", "answers", "toy", "families", "out"),
             {"cache": "caches"},
             has_config=False,
         ),
