@@ -80,7 +80,7 @@ from cache_schema.store import (
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
 from cache_schema.turns import LARGE_BYTES, decoding_turn, share_turns
 from cache_schema.updating import UPDATABLE, update_index
-from cache_schema.workers import end_with_parent, run_tasks
+from cache_schema.workers import end_with_parent, fork_server, run_tasks
 from cache_schema.writing import append_dataset, check_new, write_dataset
 
 __all__ = [
@@ -156,6 +156,7 @@ __all__ = [
     "find_divided",
     "find_near_duplicates",
     "fits_stored",
+    "fork_server",
     "format_shards",
     "format_status",
     "formats_identity",

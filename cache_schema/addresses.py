@@ -80,6 +80,7 @@ class ObjectPath:
 
 
 Place = Path | ObjectPath
+"""A folder or file of this machine, or an address in object storage."""
 
 
 def place(text: "str | Place") -> Place:

@@ -120,8 +120,12 @@ def read_columns(
     file.seek(0)
     # A text that a million rows share is there once, as long as it is a dictionary's.
     metadata = footer.groups.metadata(groups)
-    with pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, page_checksum_verification=True) as opened:
-        table = opened.read(columns=list(names))
+    # A thread of pyarrow's may let go of Python's bytes after the call has returned. Where the program has ended
+    # meanwhile, Python 3.11 to 3.13 end such a thread in a way that aborts the process: so there are none.
+    with pq.ParquetFile(
+        file, metadata=metadata, read_dictionary=texts, pre_buffer=False, page_checksum_verification=True
+    ) as opened:
+        table = opened.read(columns=list(names), use_threads=False)
     total = sum(_text_bytes(table[name]) for name in texts)
     if total > (most := INFLATED_BYTES + INFLATED_TIMES * num_bytes):
         raise ValueError(f"its texts have {total:,} bytes in a file of {num_bytes:,}: expected {most:,} at most")

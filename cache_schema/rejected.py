@@ -33,8 +33,10 @@ def read_rejected(path: Place) -> pa.Table | None:
     types = pa.csv.ConvertOptions(column_types={field.name: field.type for field in REJECTED_SCHEMA}, null_values=[])
     quoting = pa.csv.ParseOptions(newlines_in_values=True)
     try:
+        content = pa.BufferOutputStream()  # pyarrow's own memory: its threads need no Python (see `read_columns`)
         with open_plain(path) as file:
-            table = pa.csv.read_csv(file, parse_options=quoting, convert_options=types)
+            content.write(file.read())
+        table = pa.csv.read_csv(pa.BufferReader(content.getvalue()), parse_options=quoting, convert_options=types)
         table = table.select(REJECTED_SCHEMA.names)
         columns = [[unguard_cell(text) for text in table[name].to_pylist()] for name in REJECTED_SCHEMA.names]
     except FileNotFoundError:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -92,6 +93,22 @@ def _prepare_worker() -> None:
     """Let a worker end in order, with temporary files removed, and never outlive the command."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_SIGTERM))
     end_with_parent()
+
+
+def fork_server(modules: Sequence[str]) -> ForkServerContext:
+    """How to start processes that are forked from one that has only imported some modules, and has no threads.
+
+    That process is started with the first of them, and serves this process for good: modules that are asked for later
+    are not loaded in it.
+
+    Args:
+        modules: Names of modules that begin no thread while they are imported.
+    """
+    # On some machines pyarrow's allocator begins threads, and a process with threads is not to be forked.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*modules])
+    return context
 
 
 def end_with_parent() -> None:

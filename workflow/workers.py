@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from cache_schema import fork_server
 from workflow import progress
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ class Workers:
 
     def __init__(self, preload: Sequence[str], say: Callable[[str], None], tell: progress.Listener) -> None:
         """Choose what is imported; nothing is started."""
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([*preload])
+        self._context = fork_server(preload)
         self._say, self._tell = say, tell
         self._method = multiprocessing.get_start_method()
         self._running: list[Any] = []
@@ -66,8 +66,6 @@ class Workers:
         # glibc otherwise gives every large tensor's memory back and takes it anew, page by page.
         os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(KEPT_BYTES))
         os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT_BYTES))
-        # On some machines pyarrow's allocator begins a thread, and a process with threads is not to be forked.
-        os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
         return self
 
     def __exit__(

@@ -85,10 +85,11 @@ class Victim:
         if seen["view"] != "canvas":
             raise ValueError(f"{checkpoint} was trained on view {seen['view']}: the attack needs view canvas")
         samples = select_samples(join, "test")
-        keys = join.dataset.table(["key"])["key"].take(samples.rows)
+        in_folder = pc.starts_with(join.dataset.table(["key"])["key"], f"{folder}/").to_numpy()
+        samples = replace(samples, chosen=samples.chosen & np.packbits(in_folder))
         view = CanvasView(join.canvas_px, join.load_map_shape()[1], seen["crop_px"])
         detector.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(detector, join, _keep(samples, pc.starts_with(keys, f"{folder}/").to_numpy()), view)
+        return cls(detector, join, samples, view)
 
     def attack(self) -> Iterator[tuple[np.ndarray, Batch, dict[int, Tensor]]]:
         """Batches in the samples' order: positions, the batch on the model's device, step → attacked images."""
@@ -142,11 +143,6 @@ class Victim:
                     pixels[:, box, box] = images[i].cpu()
                     key = f"{size}/{sample.key.partition('/')[2]}"
                     yield with_pixels(sample, key, pixels.permute(1, 2, 0).contiguous().numpy())
-
-
-def _keep(samples: Samples, mask: np.ndarray) -> Samples:
-    arrays = {name: getattr(samples, name)[mask] for name in ("rows", "tars", "tar_rows", "labels")}
-    return replace(samples, **arrays)
 
 
 def attack(

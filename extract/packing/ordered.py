@@ -1,7 +1,6 @@
 """The same function over millions of items in parallel: results in the items' order, a bounded number underway."""
 
 import logging
-import multiprocessing
 import signal
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from cache_schema import DatasetError, end_with_parent, share_turns
+from cache_schema import DatasetError, end_with_parent, fork_server, share_turns
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +43,7 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
     # Not forked from this process: that would copy other threads' locks as they are just then. A server process that
     # has loaded the code is forked instead, so that a worker starts at once.
     share_turns()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["extract.packing.inspecting"])
+    context = fork_server(["extract.packing.inspecting"])
     _start_fork_server()
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_prepare_worker)
     try:

@@ -4,6 +4,8 @@ import hashlib
 import os
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ from cache_schema.parquet import check_schema, parse_footer, read_columns
 from tests.cache_schema.hostile_stores import Marker
 from tests.cache_schema.test_hostile_stores import in_little_memory
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = b"x" * 100
 
 
@@ -203,3 +206,24 @@ def test_a_strangers_dataset_runs_nothing(dataset: Dataset, tmp_path: Path) -> N
     assert not marker.exists()
     pickle.loads(pickle.dumps(Marker(marker)))
     assert marker.exists()
+
+
+READING = """
+import os, sys
+from cache_schema.parquet import parse_footer, read_columns
+
+before = os.listdir("/proc/self/task")
+with open(sys.argv[1], "rb") as file:
+    table = read_columns(file, parse_footer(file), ["t", "n"])
+print(table.num_rows, "rows,", len(os.listdir("/proc/self/task")) - len(before), "threads")
+"""
+
+
+def test_no_thread_of_pyarrow_outlives_the_reading(tmp_path: Path) -> None:
+    """Such a thread lets go of Python's bytes later: a program that ended just then aborted, once in a hundred."""
+    table = pa.table({"t": [f"text {i}" for i in range(1000)], "n": range(1000)})
+    path = write(tmp_path / "a.parquet", table, row_group_size=100)
+    command = [sys.executable, "-c", READING, path]
+    environment = os.environ | {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # whose threads need no Python
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout == "1000 rows, 0 threads\n"

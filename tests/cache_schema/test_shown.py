@@ -1,10 +1,13 @@
 """Text of strangers is shown as text: on terminals and in logs, in CSV cells, in Markdown."""
 
 import csv
+import io
 import json
 import logging
 import shutil
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pytest
@@ -63,6 +66,22 @@ def test_rejected_files_come_back_from_cells_that_no_spreadsheet_computes(tmp_pa
         for row in csv.reader(file):
             assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
     assert read_rejected(tmp_path / "none.csv") is None
+
+
+class Heard(io.BytesIO):
+    threads: ClassVar[set[int]] = set()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.threads.add(threading.get_ident())
+        return super().read(size)
+
+
+def test_no_thread_of_pyarrow_reads_rejected_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lets go of Python's file later: a program that ended just then would abort."""
+    write_rejected(tmp_path / "r.csv", pa.Table.from_pylist([{"path": "a", "reason": "b"}], schema=REJECTED_SCHEMA))
+    monkeypatch.setattr("cache_schema.rejected.open_plain", lambda path: Heard(path.read_bytes()))
+    assert len(read_rejected(tmp_path / "r.csv") or []) == 1
+    assert Heard.threads == {threading.get_ident()}
 
 
 @pytest.mark.parametrize("data", [b"", b"a\n1\n", b"path\n1\n", b"path,reason\n1,2,3\n", b"path,reason\n\xff,2\n"])

@@ -1,5 +1,8 @@
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 from cache_schema.workers import WorkerLost, run_tasks
 
@@ -34,3 +37,26 @@ def test_a_killed_worker_is_told_for_every_task_that_was_not_finished() -> None:
 
 def test_no_tasks_are_no_outcomes() -> None:
     assert list(run_tasks(half, [], 4, "task")) == []
+
+
+FORKED = """
+import os
+from cache_schema import fork_server
+from tests.cache_schema.test_workers import tell_server
+
+process = fork_server(["cache_schema"]).Process(target=tell_server)
+process.start()
+process.join()
+"""
+
+
+def tell_server() -> None:
+    loaded = "loaded" if "pyarrow" in sys.modules else "empty"
+    os.write(1, f"{loaded}, threads {len(os.listdir(f'/proc/{os.getppid()}/task'))}\n".encode())
+
+
+def test_a_fork_server_has_its_modules_and_one_thread() -> None:
+    """In a process of its own: this one may have a fork server of another test."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", FORKED], cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "loaded, threads 1\n", done.stdout + done.stderr

@@ -1,6 +1,5 @@
 """From a plan to tensors: any worker builds any batch, and the cursor counts the batches that were handed out."""
 
-import multiprocessing
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cache_schema import share_turns
+from cache_schema import fork_server, share_turns
 from train.data.ahead import AheadOfPlan
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
@@ -222,7 +221,7 @@ class PlannedLoader:
             if self._num_workers > 0:
                 share_turns()
             if self._start_method == "forkserver":  # imports once what each worker would import for itself
-                multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+                fork_server([__name__])
             self._loader = DataLoader(
                 self.reader,
                 batch_size=None,
