@@ -37,7 +37,7 @@ class FamiliesConfig:
     """Diffusers folder of toy model C, a flow-matching transformer on A's autoencoder."""
     model_d: Path = MODELS / "toy-d"
     """Diffusers folder of toy model D, which works in pixel space."""
-    max_photos: int = 600
+    max_photos: int = 500
     """At most so many photographs, chosen by the hash of their names. A tile is cut from each."""
     num_seeds: int = 3
     """Detectors of each kind, trained with the seeds from 0. With fewer than five no verdict is given on them."""

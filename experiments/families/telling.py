@@ -23,6 +23,7 @@ LIMITS = (
     "detector of the matrix is trained on the images of its probe's model, so that rows differ in more than the probe. "
     "Nothing here says how well images of real generators are found."
 )
+UNTRAINED = "No detector is trained yet."
 Key = tuple[str, ...]
 """Of a comparison: "chance", task, probe, image source; "own", reading, task, image source, other probe; "stack", task,
 image source; "sweep", task, σ."""
@@ -66,13 +67,13 @@ def headline(found: Numbers) -> str:
         for is_own in (True, False)
     )
     text = (
-        f"Decoder-matched, mean LaRE is significantly above chance in {sum(own)} of {len(own)} cases where the probe "
-        f"made the images, and in {sum(other)} of {len(other)} where another model did"
+        "Decoder-matched, mean LaRE is significantly above chance on images of the probe's own model in "
+        f"{sum(own)} of {len(own)} cases, on images of another in {sum(other)} of {len(other)}."
     )
-    if "map_only" in found["matrix"][MATCHED]:
-        means = (f"{value:.2f}" for value in _means(found["matrix"][MATCHED]["map_only"], models))
-        text += "; the map alone has a mean AUROC of {} and {}".format(*means)
-    return f"{text}."
+    if "map_only" not in found["matrix"][MATCHED]:
+        return text
+    means = (f"{value:.2f}" for value in _means(found["matrix"][MATCHED]["map_only"], models))
+    return text + " The map alone has a mean AUROC of {} and {}.".format(*means)
 
 
 def _means(cells: Mapping[str, Mapping[str, Value]], models: list[str]) -> tuple[float, float]:
@@ -88,8 +89,10 @@ def finding(found: Numbers) -> str:
     lines = [headline(found)]
     for task in reversed(TASKS):
         lines += _tell_mean_lare(found, task, judged)
-    for task in reversed(TASKS):
-        lines += _tell_detectors(found, task, judged)
+    trained = [line for task in reversed(TASKS) for line in _tell_detectors(found, task, judged)]
+    lines += ["Detectors, each trained on images of its probe's model:", *trained] if trained else [UNTRAINED]
+    if "stack" in found:
+        lines.append("Maps of all probes stacked, trained on images of A alone:")
     for task in reversed(TASKS if "stack" in found else ()):
         stack = found["stack"][task]
         for source, difference in stack["together_less_chosen"].items():

@@ -9,7 +9,7 @@ from experiments.families.heat import draw_heat
 from experiments.families.numbers import ALL
 from experiments.families.settings import TASKS
 from experiments.families.tables import charts, tables
-from experiments.families.telling import TELLING, compare, finding, headline
+from experiments.families.telling import TELLING, UNTRAINED, compare, finding, headline
 from tests.experiments.made_up import line_with, value
 
 MODELS = ["a", "c"]
@@ -69,20 +69,19 @@ def whole(partial: dict[str, Any]) -> dict[str, Any]:
 
 def test_partial_answer_tells_mean_lare_alone(partial: dict[str, Any]) -> None:
     text = finding(partial)
-    assert headline(partial) == text.splitlines()[0] and headline(partial).endswith(
-        "in 0 of 2 where another model did."
-    )
-    assert "2 of 2 cases where the probe made the images" in headline(partial)
+    assert headline(partial) == text.splitlines()[0]
+    assert "probe's own model in 2 of 2 cases, on images of another in 0 of 2." in headline(partial)
     inverted = line_with(text, "inverted")
     assert inverted.endswith("A on C and C on A.")
     assert line_with(text, "consistent with chance").endswith("A on C and C on A.")
     assert text.count("above chance: A on A and C on C.") == 2
-    assert "stacked" not in text and "σ" not in text and "detector" not in text.lower()
+    assert UNTRAINED in text and "stacked" not in text and "σ" not in text
     assert not [*charts(partial)] and len([*tables(partial)]) == 4
 
 
 def test_whole_answer_gives_estimates_of_detectors_without_a_verdict(whole: dict[str, Any]) -> None:
     text, judged = finding(whole), judge(compare(whole))
+    assert UNTRAINED not in text
     trained = [verdict for key, verdict in judged.items() if key[0] == "stack" or key[1] in ("map_only", "full")]
     assert len(trained) == 2 * 2 * 2 + 2 * 3 and set(trained) == {Verdict.FEW_SEEDS}
     line = line_with(text, "Detector, map only, plain", "mean AUROC 0.90", "0.70 on the others'")
