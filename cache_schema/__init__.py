@@ -46,7 +46,7 @@ from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
 from cache_schema.joining import check_join
 from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
-from cache_schema.listing import file_size, list_files, list_names, map_files
+from cache_schema.listing import file_size, list_entries, list_files, list_names, map_files
 from cache_schema.locks import claim, lock_folder
 from cache_schema.near_duplicates import MAX_DISTANCE, NO_HASH, NearDuplicates, find_near_duplicates, perceptual_hash
 from cache_schema.opening import open_image
@@ -166,6 +166,7 @@ __all__ = [
     "is_avif",
     "is_ok",
     "is_path",
+    "list_entries",
     "list_files",
     "list_names",
     "load_json",

@@ -6,7 +6,7 @@ It is no `Path` and no `os.PathLike`: what knows local files alone refuses it, a
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from cache_schema.object_errors import Address
@@ -45,6 +45,11 @@ class ObjectPath:
     def name(self) -> str:
         """The part of the key behind its last slash."""
         return self.key.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """End of the name from its last dot on, `.csv`; nothing if it has none."""
+        return PurePosixPath(self.name).suffix
 
     @property
     def parent(self) -> "ObjectPath":

@@ -20,7 +20,7 @@ from cache_schema.growing import temporary_link
 from cache_schema.index import Dataset, TarEntry
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
 from cache_schema.listing import list_files, list_names
-from cache_schema.object_store import is_usable_here
+from cache_schema.object_clients import is_usable_here
 from cache_schema.plain_files import load_json
 from cache_schema.shown import shown
 from cache_schema.store import (
@@ -98,7 +98,7 @@ class Cache:
         Raises:
             ShardMissing, ShardCorrupt, FormatVersionError, FingerprintMismatch: As `read`.
         """
-        with self._source(name, whole=False) as path:
+        with self.source(name, whole=False) as path:
             attributes = read_attributes(path)
         self.check_fingerprint(name, attributes)
         return attributes
@@ -118,7 +118,7 @@ class Cache:
             FingerprintMismatch: If its features were made with other settings than the folder's.
         """
         self.check_maps()
-        with self._source(name, whole=True) as path:
+        with self.source(name, whole=True) as path:
             shard = read_store(path, num_rows)
         self.check_fingerprint(name, shard.attributes)
         return shard
@@ -137,8 +137,13 @@ class Cache:
             )
 
     @contextmanager
-    def _source(self, name: str, *, whole: bool) -> Iterator[Place]:
-        """Where a store is read from: its copy on this machine, where copies are kept. Errors name the store itself."""
+    def source(self, name: str, *, whole: bool) -> Iterator[Place]:
+        """Where a store is read from: its copy on this machine, where copies are kept. Errors name the store itself.
+
+        Args:
+            name: The store.
+            whole: Whether all of it is read.
+        """
         path, original = self.path(name), (self.stores or {}).get(name)
         if original is None or not (whole or original.copy.exists() or not is_usable_here()):
             yield path

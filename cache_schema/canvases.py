@@ -23,6 +23,7 @@ from cache_schema.archive import Archive
 from cache_schema.attributes import MAX_ATTRIBUTES_BYTES, complete_attributes, parse_attributes
 from cache_schema.cache import Cache, formats_identity
 from cache_schema.chunks import CRC_BYTES, decode_chunk, most_bytes, read_array
+from cache_schema.copies import Original, forget
 from cache_schema.errors import CacheError, ShardCorrupt, ShardStale
 from cache_schema.files import new_opened
 from cache_schema.fingerprint import CANVAS_METHOD, Fingerprint
@@ -166,6 +167,7 @@ class CanvasStore:
         image_sha256: Hash of each image's bytes, (N, 32), uint8.
         attributes: As of `ShardData`.
         size_px: Side of a canvas.
+        original: What the file is a copy of, if it is one; a damaged copy is forgotten.
 
     Raises:
         ShardMissing, ShardCorrupt, ShardStale, FormatVersionError: As `read_store`.
@@ -173,6 +175,7 @@ class CanvasStore:
 
     def __init__(self, path: Place, num_rows: int | None = None) -> None:
         self.path = path
+        self.original: Original | None = None
         with telling_damage(path):
             self._archive = Archive(path)
             try:
@@ -214,9 +217,14 @@ class CanvasStore:
             ShardCorrupt: If it is damaged.
         """
         member = f"{CANVASES}/c/{row}/0/0/0"
-        with telling_damage(self.path):
-            data = self._archive.read_at_once(member, most_bytes(self._layout))
-            canvas: NDArray[np.uint8] = decode_chunk(data, member, self._layout)[0]
+        try:
+            with telling_damage(self.path):
+                data = self._archive.read_at_once(member, most_bytes(self._layout))
+                canvas: NDArray[np.uint8] = decode_chunk(data, member, self._layout)[0]
+        except ShardCorrupt:
+            if self.original is not None:
+                forget(self.original)  # the next reading asks for it anew
+            raise
         return canvas
 
     def close(self) -> None:
@@ -237,7 +245,9 @@ def open_canvases(cache: Cache, name: str, num_rows: int | None = None) -> Canva
             if its canvases have another size than the cache's.
     """
     check_canvases(cache)
-    store = CanvasStore(cache.path(name), num_rows)
+    with cache.source(name, whole=True) as path:
+        store = CanvasStore(path, num_rows)
+    store.path, store.original = cache.path(name), (cache.stores or {}).get(name)
     try:
         cache.check_fingerprint(name, store.attributes)
         if store.size_px != cache.fields.get("image_size"):

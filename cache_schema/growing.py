@@ -13,7 +13,7 @@ from typing import BinaryIO, Self, cast
 from cache_schema.copies import Original, find_copy, make_copy
 from cache_schema.errors import StorageError
 from cache_schema.locks import claim
-from cache_schema.object_store import is_usable_here
+from cache_schema.object_clients import is_usable_here
 from cache_schema.plain_files import open_plain
 
 POLL_SEC = 0.02

@@ -22,7 +22,7 @@ from cache_schema.growing import Ahead, open_copy, open_growing
 from cache_schema.index_footers import load_footer
 from cache_schema.index_rows import PLACES, check_keys, check_rows, check_values
 from cache_schema.keys import parse_tar_name
-from cache_schema.object_store import is_usable_here
+from cache_schema.object_clients import is_usable_here
 from cache_schema.parquet import read_columns
 from cache_schema.plain_files import load_json, open_plain
 from cache_schema.shown import shown

@@ -51,6 +51,27 @@ def list_names(folder: Place) -> list[str]:
     return sorted(os.listdir(folder))
 
 
+class Entry(NamedTuple):
+    """What lies directly below a prefix in object storage."""
+
+    name: str
+    is_folder: bool
+    """Whether it is the prefix of further objects."""
+
+
+def list_entries(folder: ObjectPath) -> list[Entry]:
+    """Objects and folders directly below a prefix, sorted by name, by one listing; a name may be both, object first.
+
+    Without the empty object of the folder's own name, which some programs put there for the folder.
+
+    Raises:
+        StorageError: If object storage does not answer, or refuses, or holds a name there that cannot be asked for.
+    """
+    objects, folders = list_folder(folder.address)
+    names = [Entry(each.key.rpartition("/")[2], False) for each in objects if each.key != folder.key]
+    return sorted([*names, *(Entry(key.rstrip("/").rpartition("/")[2], True) for key in folders)])
+
+
 def file_size(path: Place) -> int | None:
     """Bytes of a file; None if none is there.
 

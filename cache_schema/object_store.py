@@ -1,36 +1,19 @@
-"""Requests to object storage (`s3://`, `gs://`, `az://`) through obstore, and what it answers as our errors.
-
-Credentials, region and endpoint come from obstore's usual environment variables. None of them is read here, told or
-kept.
-"""
+"""Requests to object storage (`s3://`, `gs://`, `az://`) through obstore, and what it answers as our errors."""
 
 import errno
-import os
 import time
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from cache_schema.errors import StorageError
+from cache_schema.object_clients import client_of
 from cache_schema.object_errors import Address, translated
-from cache_schema.shown import shown
 
-if TYPE_CHECKING:
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    Client = AzureStore | GCSStore | S3Store
-
-SILENT_SEC = "LARE_STORAGE_SILENT_SEC"
-RETRY_SEC = "LARE_STORAGE_RETRY_SEC"
-DEFAULT_SEC = {SILENT_SEC: 60.0, RETRY_SEC: 120.0}
-"""A connection on which nothing comes for so long is given up; failed requests are repeated for so long."""
-MAX_RETRIES = 8
 NUM_BODIES = 4
 """Times that a body is asked for which did not come whole."""
 PART_BYTES = 2**23
 """Of an object that is sent in parts."""
-_ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 
 
 class Found(NamedTuple):
@@ -52,7 +35,7 @@ def find(address: Address) -> Found | None:
 
     try:
         with translated(address):
-            return _found(obstore.head(_client(address), address.key))
+            return _found(obstore.head(client_of(address), address.key))
     except FileNotFoundError:
         return None
 
@@ -68,7 +51,7 @@ def list_folder(address: Address) -> tuple[list[Found], list[str]]:
     with translated(address):
         for left in reversed(range(NUM_BODIES)):
             try:
-                listed = obstore.list_with_delimiter(_client(address), f"{address.key}/" if address.key else None)
+                listed = obstore.list_with_delimiter(client_of(address), f"{address.key}/" if address.key else None)
                 break
             except obstore.exceptions.GenericError as error:  # of a listing that did not come whole, for example
                 if not left or "list response" not in str(error):
@@ -90,10 +73,12 @@ def read_whole(address: Address, max_bytes: int) -> bytes:
         for left in reversed(range(NUM_BODIES)):
             # A range, as the answer then tells the size of the object besides the length of what it sends.
             try:
-                result = obstore.get(_client(address), address.key, options={"range": (0, max_bytes + 1)})
+                result = obstore.get(client_of(address), address.key, options={"range": (0, max_bytes + 1)})
             except obstore.exceptions.GenericError as error:
-                if _is_of_nothing(error) and not obstore.head(_client(address), address.key)["size"]:
+                if _is_of_nothing(error) and not obstore.head(client_of(address), address.key)["size"]:
                     return b""
+                if left and _is_cut(error):
+                    continue
                 raise
             size = result.meta["size"]
             if size > max_bytes:
@@ -115,17 +100,19 @@ def read_tail(address: Address, num_bytes: int) -> tuple[bytes, Found]:
 
     if address.scheme == "az":  # has no such requests
         with translated(address):
-            known = _found(obstore.head(_client(address), address.key))
+            known = _found(obstore.head(client_of(address), address.key))
         return read_range(address, max(0, known.num_bytes - num_bytes), known.num_bytes), known
     with translated(address):
         for left in reversed(range(NUM_BODIES)):
             try:
-                result = obstore.get(_client(address), address.key, options={"range": {"suffix": num_bytes}})
+                result = obstore.get(client_of(address), address.key, options={"range": {"suffix": num_bytes}})
             except obstore.exceptions.GenericError as error:
                 if _is_of_nothing(error):
-                    known = _found(obstore.head(_client(address), address.key))
+                    known = _found(obstore.head(client_of(address), address.key))
                     if not known.num_bytes:
                         return b"", known
+                if left and _is_cut(error):
+                    continue
                 raise
             known = _found(result.meta)
             if (data := _body(result, min(num_bytes, known.num_bytes), left)) is not None:
@@ -152,7 +139,7 @@ def read_range(address: Address, start: int, end: int, version: str | None = Non
         return b""
     with translated(address):
         for left in reversed(range(NUM_BODIES)):
-            result = obstore.get(_client(address), address.key, options={"range": (start, end)})
+            result = obstore.get(client_of(address), address.key, options={"range": (start, end)})
             if version is not None and _found(result.meta).version != version:
                 raise StorageError(f"{address} was replaced while it was being read. Run the same command again.")
             if (data := _body(result, end - start, left)) is not None:
@@ -182,7 +169,7 @@ def put(address: Address, content: bytes | Path, *, replace: bool, in_parts: boo
         with translated(address):
             for left in reversed(range(NUM_BODIES)):
                 try:
-                    obstore.put(_client(address), address.key, content, mode=mode, **sizes)
+                    obstore.put(client_of(address), address.key, content, mode=mode, **sizes)
                     break
                 except obstore.exceptions.GenericError as error:  # obstore does not repeat it where no answer comes
                     if not left or "non-2xx" in str(error):
@@ -201,7 +188,7 @@ def delete(address: Address) -> None:
     import obstore
 
     with translated(address), suppress(FileNotFoundError):
-        obstore.delete(_client(address), address.key)
+        obstore.delete(client_of(address), address.key)
 
 
 def _is_same(address: Address, content: bytes | Path) -> bool:
@@ -248,52 +235,10 @@ def _is_of_nothing(error: Exception) -> bool:
     return " 416" in str(error) or "non-partial response" in str(error)
 
 
+def _is_cut(error: Exception) -> bool:
+    """Whether an answer ended before its end, of which the library repeats nothing; a refusal's words, for example."""
+    return "response body error" in str(error)
+
+
 def _found(meta: Any) -> Found:
     return Found(meta["path"], meta["size"], meta["e_tag"] or str(meta["last_modified"]))
-
-
-_clients: dict[tuple[str, str], "Client"] = {}
-_process: list[int] = []
-
-
-def is_usable_here() -> bool:
-    """Whether this process may ask: one that was forked from a process that has asked would wait for ever."""
-    return _process in ([], [os.getpid()])
-
-
-def _client(address: Address) -> "Client":
-    assert is_usable_here(), "a forked process asks object storage: it must leave this to cache_schema.copies"
-    _process[:] = [os.getpid()]
-    name = (address.scheme, address.bucket)
-    if name not in _clients:
-        _clients[name] = _make_client(*name)
-    return _clients[name]
-
-
-def _make_client(scheme: str, bucket: str) -> "Client":
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-    silent, retry = (timedelta(seconds=_seconds(name)) for name in (SILENT_SEC, RETRY_SEC))
-    options: dict[str, Any] = {
-        "connect_timeout": silent,
-        "read_timeout": silent,
-        "timeout": timedelta(hours=1),  # of a whole request: obstore's own 30 s would cut long bodies
-    }
-    if os.environ.get(_ALLOW_HTTP[scheme], "").lower() in ("1", "true", "yes", "on"):
-        options["allow_http"] = True
-    backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}
-    retries = {"max_retries": MAX_RETRIES, "retry_timeout": retry, "backoff": backoff}
-    client: Client = kinds[scheme](bucket, client_options=options, retry_config=retries)
-    return client
-
-
-def _seconds(name: str) -> float:
-    text = os.environ.get(name, "")
-    try:
-        seconds = float(text) if text else DEFAULT_SEC[name]
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise StorageError(f"{name} is {shown(text)}: expected a number of seconds above 0")
-    return seconds

@@ -114,7 +114,7 @@ def read_image_bytes(tar: Place | BinaryIO, offset: int, size: int) -> bytes:
     if not isinstance(tar, Path | ObjectPath):
         return _read_image(tar, tar.name, offset, size)
     try:
-        with open_plain(tar) as f:
+        with open_plain(tar, tail_bytes=1) as f:  # of an object nothing but the image, and what is known of it
             return _read_image(f, str(tar), offset, size)
     except NotPlain as error:
         raise DatasetError(f"{tar} cannot be read ({error}). Restore it or pack the dataset again.") from error

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema.addresses import ObjectPath, Place, local, place
+from cache_schema.addresses import Place, place
 from cache_schema.errors import DatasetError
 from cache_schema.files import naming, new_folder, publish, temporary_folder, write_text
-from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
-from cache_schema.keys import SPLITS, parse_tar_name, tar_name
+from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset
+from cache_schema.keys import parse_tar_name
 from cache_schema.locks import lock_folder
 from cache_schema.rejected import write_rejected
 from cache_schema.room import state_folder
-from cache_schema.tars import Sample, TarWriter, rows_sha256
+from cache_schema.tar_set import TarSet, send
+from cache_schema.tars import Sample
 
 MAX_ROWS = 4096
 MAX_BYTES = 2**30
 MANIFEST = "dataset.json"
-ROWS_SUFFIX = ".rows"
-"""A closed tar's index rows lie in a file beside it until the index is written: they would fill the memory."""
 
 
 def check_new(folder: Place) -> None:
@@ -73,7 +72,7 @@ def write_dataset(
     with nullcontext() if is_locked else lock_folder(state_folder(folder)):
         check_new(folder)
         with _new_dataset(folder) as temporary:
-            tars = _TarSet(temporary, max_rows, max_bytes, target=folder)
+            tars = TarSet(temporary, max_rows, max_bytes, target=folder)
             keys: set[str] = set()
             tars.write(_without_repeated_keys(samples, keys))
             if not tars.entries:
@@ -100,7 +99,8 @@ def append_dataset(
 
     What is there stays as it is: tars, their order, `dataset_id`, and so the stores made from them. The new tars come
     into the folder first, then the index, then dataset.json, each by a rename: readers see the old dataset or the new
-    one, and a run that was cut off is finished by the same call again.
+    one, and a run that was cut off is finished by the same call again. In object storage each is a request; of two
+    machines that append at a time one is refused, as tars never take another's place there.
 
     Args:
         folder: Folder of a dataset.
@@ -118,15 +118,15 @@ def append_dataset(
         DatasetError: If there is no dataset, its settings are others, or another process writes it.
         ValueError: If a key is there with other bytes, or comes twice.
     """
-    folder = local(folder, "out").absolute()
-    with nullcontext() if is_locked else lock_folder(folder):
+    folder = place(folder).absolute()
+    with nullcontext() if is_locked else lock_folder(state_folder(folder)):
         dataset = Dataset.open(folder)
         dataset.check_settings(settings)
         table = dataset.table(["key", "sha256"])
         packed = dict(zip(table["key"].to_pylist(), map(bytes.fromhex, table["sha256"].to_pylist()), strict=True))
         del table
-        with temporary_folder(folder / ".append.tmp") as temporary:
-            tars = _TarSet(temporary, max_rows, max_bytes, dataset.tars)
+        with _folder_for_more(folder) as temporary:
+            tars = TarSet(temporary, max_rows, max_bytes, dataset.tars, target=folder)
             num_skipped = tars.write(_without_packed(samples, packed))
             if tars.entries:
                 old_rows = (dataset.rows(n) for n in range(len(dataset.tars)))
@@ -138,6 +138,17 @@ def append_dataset(
         grown = Dataset.open(folder)
         _remove_unlisted_tars(grown)
     return grown, num_skipped
+
+
+@contextmanager
+def _folder_for_more(folder: Place) -> Iterator[Path]:
+    """Yield a temporary folder for what comes to a dataset: beside it, or of this machine."""
+    if isinstance(folder, Path):
+        with temporary_folder(folder / ".append.tmp") as temporary:
+            yield temporary
+        return
+    with tempfile.TemporaryDirectory(prefix="lare-") as name, naming(Path(name)):
+        yield Path(name)
 
 
 @contextmanager
@@ -154,18 +165,7 @@ def _new_dataset(folder: Place) -> Iterator[Path]:
         for name in ("index.parquet", "rejected.csv"):
             if (temporary / name).exists():
                 publish(temporary / name, folder / name)
-        _send(temporary / MANIFEST, folder / MANIFEST)
-
-
-def _send(file: Path, target: ObjectPath) -> None:
-    """Publish a file where nothing else is; the same bytes may be there, of a packing that did not end."""
-    try:
-        publish(file, target, replace=False)
-    except FileExistsError as error:
-        raise DatasetError(
-            f"{target} is there with other content, of another packing that runs or did not end. Choose another "
-            "folder, or remove what lies in this one yourself."
-        ) from error
+        send(temporary / MANIFEST, folder / MANIFEST)
 
 
 def _without_repeated_keys(samples: Iterable[Sample], keys: set[str]) -> Iterator[Sample]:
@@ -189,83 +189,7 @@ def _without_packed(samples: Iterable[Sample], packed: Mapping[str, bytes]) -> I
         yield sample if known is None else None
 
 
-@dataclass
-class _OpenTar:
-    name: str
-    writer: TarWriter
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-
-class _TarSet:
-    """Tars that are being written to a folder, one open for each split; their numbers go on from those of `before`."""
-
-    def __init__(
-        self,
-        folder: Path,
-        max_rows: int,
-        max_bytes: int,
-        before: Iterable[TarEntry] = (),
-        target: Place | None = None,
-    ) -> None:
-        self._folder, self._max_rows, self._max_bytes = folder, max_rows, max_bytes
-        self._target = target
-        self._open: dict[str, _OpenTar] = {}
-        self._numbers: Counter[str] = Counter()
-        for split, number in (parse_tar_name(entry.name) for entry in before):
-            self._numbers[split] = max(self._numbers[split], number + 1)
-        self.entries: list[TarEntry] = []
-        """Closed tars, by split and number once `write` is through."""
-        self.counts: dict[str, Counter[str]] = {}
-
-    def write(self, samples: Iterable[Sample | None]) -> int:
-        """Write all samples, close the tars, and return how many samples were None."""
-        num_skipped = 0
-        try:
-            for sample in samples:
-                if sample is None:
-                    num_skipped += 1
-                else:
-                    self._add(sample)
-            for split in list(self._open):
-                self._close(split)
-        finally:
-            for tar in self._open.values():  # only after an error
-                tar.writer.close()
-        self.entries.sort(key=lambda entry: (SPLITS.index(parse_tar_name(entry.name)[0]), entry.name))
-        return num_skipped
-
-    def _add(self, sample: Sample) -> None:
-        split = sample.fields.split
-        if split not in self._open:
-            name = tar_name(split, self._numbers[split])
-            self._numbers[split] += 1
-            self._open[split] = _OpenTar(name, TarWriter(self._folder / name))
-        tar = self._open[split]
-        offset = tar.writer.add(sample)
-        place = {"key": sample.key, "tar": tar.name, "row": len(tar.rows), "offset": offset}
-        tar.rows.append({**place, "size": len(sample.image), **asdict(sample.fields)})
-        if len(tar.rows) >= self._max_rows or tar.writer.num_bytes >= self._max_bytes:
-            self._close(split)
-
-    def _close(self, split: str) -> None:
-        tar = self._open.pop(split)
-        tar.writer.close()
-        digest = rows_sha256((r["key"] for r in tar.rows), (bytes.fromhex(r["sha256"]) for r in tar.rows))
-        self.entries.append(TarEntry(tar.name, len(tar.rows), tar.writer.num_bytes, digest))
-        self.counts.setdefault(split, Counter()).update(r["image_source"] for r in tar.rows)
-        if isinstance(self._target, ObjectPath):
-            _send(self._folder / tar.name, self._target / tar.name)
-        pq.write_table(pa.Table.from_pylist(tar.rows, schema=INDEX_SCHEMA), self._folder / (tar.name + ROWS_SUFFIX))
-
-    def take_rows(self) -> Iterator[pa.Table]:
-        """Index rows of each tar, in the entries' order; their files are removed."""
-        for entry in self.entries:
-            path = self._folder / (entry.name + ROWS_SUFFIX)
-            yield pq.read_table(path, schema=INDEX_SCHEMA)
-            path.unlink()
-
-
-def _grown(dataset: Dataset, tars: _TarSet) -> Dataset:
+def _grown(dataset: Dataset, tars: TarSet) -> Dataset:
     counts = {split: Counter(sources) for split, sources in dataset.counts.items()}
     for split, added in tars.counts.items():
         counts.setdefault(split, Counter()).update(added)
@@ -292,16 +216,21 @@ def write_manifest(folder: Path, dataset: Dataset) -> None:
     write_text(folder / "dataset.json", json.dumps(content, indent=1, sort_keys=True) + "\n", durable=False)
 
 
-def _publish(temporary: Path, folder: Path, tars: list[str]) -> None:
+def _publish(temporary: Path, folder: Place, tars: list[str]) -> None:
     for name in [*tars, "index.parquet", "rejected.csv", "dataset.json"]:
         if (temporary / name).exists():
             publish(temporary / name, folder / name)
 
 
 def _remove_unlisted_tars(dataset: Dataset) -> None:
-    """Remove tars of an earlier run that was cut off after they had come into the folder, and that had more of them."""
+    """Remove tars of an earlier run that was cut off after they had come into the folder, and that had more of them.
+
+    Not in object storage, where another machine may be sending them.
+    """
+    if not isinstance(dataset.folder, Path):
+        return
     listed = {entry.name for entry in dataset.tars}
-    for path in local(dataset.folder, "the dataset").glob("*.tar"):
+    for path in dataset.folder.glob("*.tar"):
         try:
             parse_tar_name(path.name)
         except ValueError:

@@ -58,7 +58,7 @@ def root(bucket: Bucket) -> ObjectPath:
 @pytest.fixture
 def proxied(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """A proxy before the server, which this process and those that it starts speak to from now on."""
-    monkeypatch.setattr("cache_schema.object_store._clients", {})
+    monkeypatch.setattr("cache_schema.object_clients._clients", {})
     with Proxy(bucket.swift.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         yield proxy
