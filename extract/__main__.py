@@ -94,11 +94,11 @@ class Command:
 
 
 COMMANDS = {
-    "pack": Command(PackConfig, prepare_pack, ("out",)),
-    "run": Command(ExtractConfig, prepare_run, ("data", "cache")),
-    "canvases": Command(CanvasConfig, prepare_canvases),
-    "launch": Command(LaunchConfig, prepare_launch, ("data", "cache")),
-    "watch": Command(WatchConfig, prepare_watch),
+    "pack": Command(PackConfig, prepare_pack, ("src", "root", "out")),
+    "run": Command(ExtractConfig, prepare_run, ("data", "cache", "canvas_folder")),
+    "canvases": Command(CanvasConfig, prepare_canvases, ("data", "cache")),
+    "launch": Command(LaunchConfig, prepare_launch, ("data", "cache", "canvas_folder")),
+    "watch": Command(WatchConfig, prepare_watch, ("data", "cache")),
     "noise-study": Command(NoiseStudyConfig, prepare_noise_study),
     "import-maps": Command(ImportConfig, prepare_import_maps),
 }

@@ -87,20 +87,30 @@ class PackConfig:
             raise ValueError(
                 "update_labels is true and append is false: only a dataset that is there has labels to update"
             )
-        layout = find_layout(self.src, self.layout)
-        if self.root is not None:
+        layout = find_layout(self.source, self.layout)
+        if (root := self.root_of_paths) is not None:
             if layout not in ("annotation", "table"):
-                raise ValueError(f"root is {self.root}, but layout is {layout}: only lists of paths have a root")
-            if not self.root.is_dir():
-                raise ValueError(f"root is {self.root}: no such folder")
+                raise ValueError(f"root is {root}, but layout is {layout}: only lists of paths have a root")
+            if not root.is_dir():
+                raise ValueError(f"root is {root}: no such folder")
         if self.classes is not None and not self.classes.is_file():
             raise ValueError(f"classes is {self.classes}: no such file")
         _ = self.copy_rule
-        if self.append and is_address(self.out):
+        if self.update_labels and is_address(self.out):
             raise ValueError(
-                f"append is true, but out is {self.target}: datasets in object storage are packed in one go. "
-                "Append to a copy of it on a disk, and copy the result back"
+                f"update_labels is true, but out is {self.target}: labels are updated on a disk alone. Update a copy "
+                "there, and copy dataset.json and index.parquet back"
             )
+
+    @property
+    def source(self) -> Place:
+        """`src` as a place: a folder or file of this machine, or in object storage."""
+        return place(self.src)
+
+    @property
+    def root_of_paths(self) -> Place | None:
+        """`root` as a place."""
+        return None if self.root is None else place(self.root)
 
     @property
     def target(self) -> Place:

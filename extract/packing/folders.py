@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
-from cache_schema import SPLITS
+from cache_schema import SPLITS, ObjectPath, Place
 from extract.packing.layouts import Listing, SourceFile, Unused, find_generators
 from extract.packing.naming import REAL
-from extract.packing.opening import Root
+from extract.packing.opening import Root, below
 from extract.packing.walking import hidden_folders, is_image_name, loose_files, subfolders, tell_hidden, walk_files
 
 logger = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ GENIMAGE_LEVELS = 3
 LOOSE = "lies beside the folders of image sources: put it into one of them"
 
 
-def find_splits(src: Path) -> dict[str, str]:
+def find_splits(src: Place) -> dict[str, str]:
     """The split folders that a source has, folder → split; none if the image sources lie directly in it.
 
     Raises:
@@ -39,9 +38,11 @@ def find_splits(src: Path) -> dict[str, str]:
             f"{src} holds split folders {list(splits)} beside {others}{_renames(src, others, _SPLITS_MEANT)}"
         )
     _check_once(src, {name: split for name, split in splits.items()})
-    real = [_find_real(src / split) for split in splits or [""]]
+    real = [_find_real(below(src, split)) for split in splits or [""]]
     if not any(real):
-        found = [f"{split}/{name}" if split else name for split in splits or [""] for name in subfolders(src / split)]
+        found = [
+            f"{split}/{name}" if split else name for split in splits or [""] for name in subfolders(below(src, split))
+        ]
         renames = _renames(src, found, _REAL_MEANT)
         raise ValueError(
             f"{src}: expected a folder {REAL!r} and one folder per image source, found {found}{renames}{_too_deep(src)}"
@@ -49,8 +50,10 @@ def find_splits(src: Path) -> dict[str, str]:
     return splits
 
 
-def _too_deep(src: Path) -> str:
+def _too_deep(src: Place) -> str:
     """Which folder above to give, where one is a source."""
+    if isinstance(src, ObjectPath):  # above may lie millions of others
+        return ""
     inner = src.absolute()
     try:
         if _find_real(inner.parent):
@@ -64,38 +67,40 @@ def _too_deep(src: Path) -> str:
     return ""
 
 
-def _find_real(folder: Path) -> str | None:
+def _find_real(folder: Place) -> str | None:
     names = {name: REAL for name in subfolders(folder) if name.lower() == REAL}
     _check_once(folder, names)
     return next(iter(names), None)
 
 
-def _check_once(folder: Path, meanings: dict[str, str]) -> None:
+def _check_once(folder: Place, meanings: dict[str, str]) -> None:
     first: dict[str, str] = {}
     for name, meaning in meanings.items():
         if (before := first.setdefault(meaning, name)) != name:
             raise ValueError(f"{folder} holds {before!r} and {name!r}, which both mean {meaning!r}: make one of them")
 
 
-def _renames(src: Path, paths: list[str], meant: dict[str, str]) -> str:
+def _renames(src: Place, paths: list[str], meant: dict[str, str]) -> str:
     """The exact renames, where a name has a usual other spelling."""
     names = [(src / path, meant.get(path.rpartition("/")[2].lower())) for path in paths]
     told = [f"{path} to {path.with_name(name)}" for path, name in names if name]
     return f". Rename {', '.join(told)}" if told else ""
 
 
-def list_folders(src: Path, subset: str, *, follow_links: bool = False) -> Listing:
+def list_folders(src: Place, subset: str, *, follow_links: bool = False) -> Listing:
     """`real/` and a folder for each image source, directly in the source or below split folders."""
     splits = find_splits(src)
 
     def files() -> Iterator[SourceFile]:
         for folder, split in splits.items() or (("", None),):
-            for source in subfolders(src / folder):
+            for source in subfolders(below(src, folder)):
                 is_real = source.lower() == REAL
-                if inner := sorted({name.lower() for name in subfolders(src / folder / source)} & SPELLINGS.keys()):
+                if inner := sorted(
+                    {name.lower() for name in subfolders(below(src, folder) / source)} & SPELLINGS.keys()
+                ):
                     logger.warning(
                         "%s: its folders %s are not read as splits: those lie above the image sources, %s/%s",
-                        src / folder / source,
+                        below(src, folder) / source,
                         ", ".join(inner),
                         inner[0],
                         source,
@@ -106,12 +111,12 @@ def list_folders(src: Path, subset: str, *, follow_links: bool = False) -> Listi
     return Listing(src, files(), "validation" in splits.values(), lambda: _find_unused(src, ["", *splits]))
 
 
-def _find_unused(src: Path, folders: list[str]) -> Iterator[Unused]:
+def _find_unused(src: Place, folders: list[str]) -> Iterator[Unused]:
     for folder in folders:
-        for name in hidden_folders(src / folder):
-            tell_hidden(src / folder / name)
-        names = loose_files(src / folder)
+        for name in hidden_folders(below(src, folder)):
+            tell_hidden(below(src, folder) / name)
+        names = loose_files(below(src, folder))
         for name in filter(is_image_name, names):
             yield Unused(f"{folder}/{name}" if folder else name, LOOSE)
         if others := [name for name in names if not is_image_name(name)]:
-            logger.warning("%s: %d files are left out: %s", src / folder, len(others), ", ".join(others[:8]))
+            logger.warning("%s: %d files are left out: %s", below(src, folder), len(others), ", ".join(others[:8]))

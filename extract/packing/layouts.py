@@ -1,16 +1,15 @@
 """What lies in a source, and how it is labelled: one small function a layout, one record a file."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from cache_schema import sample_key
+from cache_schema import ObjectPath, Place, is_address, list_names, sample_key
 from extract.packing.imagenet import class_name_of
 from extract.packing.naming import REAL, name_generators, source_of, tell_guessed_names
-from extract.packing.opening import Root
+from extract.packing.opening import Root, below
 from extract.packing.walking import is_hidden, is_image_name, subfolders, walk_files
 
 logger = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ class Unused(NamedTuple):
 class Listing:
     """The files of a source."""
 
-    root: Path
+    root: Place
     """The folder that their paths are below."""
     files: Iterator[SourceFile]
     has_validation: bool = False
@@ -87,14 +86,18 @@ class Listing:
     """Images that lie where the layout has no place for them."""
 
 
-def path_below(root: Path, text: str) -> str:
-    """Path below the root of a file that a list names, relative to the root or absolute.
+def path_below(root: Place, text: str) -> str:
+    """Path below the root of a file that a list names, relative to the root or absolute, or an object's address.
 
     Raises:
         ValueError: If it is not below the root, or no path at all.
     """
     path = PurePosixPath(text)
-    if path.is_absolute():
+    if is_address(text):
+        path = PurePosixPath(_key_below(root, text))
+    elif path.is_absolute():
+        if isinstance(root, ObjectPath):
+            raise ValueError(f"{text!r} is a path of this machine: expected one below {root}, say another --root")
         roots = [r for r in (root.absolute(), root.resolve()) if path.is_relative_to(r)]
         if not roots:
             raise ValueError(f"{text!r} does not lie below {root.absolute()}: say with --root what it lies below")
@@ -106,19 +109,26 @@ def path_below(root: Path, text: str) -> str:
     return path.as_posix()
 
 
-def find_generators(src: Path) -> list[str]:
+def _key_below(root: Place, text: str) -> str:
+    """What an object's address has behind that of the root."""
+    if not isinstance(root, ObjectPath) or not text.startswith(f"{root}/"):
+        raise ValueError(f"{text!r} does not lie below {root}: say with --root what it lies below")
+    return text.removeprefix(f"{root}/")
+
+
+def find_generators(src: Place) -> list[str]:
     """Generator folders of a GenImage tree; [""] if the source is one of them, none if it is no such tree."""
     tops = subfolders(src)
     if any(map(_is_imagenet_folder, tops)):
         return [""]
-    return [top for top in tops if any(map(_is_imagenet_folder, subfolders(src / top)))]
+    return [top for top in tops if any(map(_is_imagenet_folder, subfolders(below(src, top))))]
 
 
 def _is_imagenet_folder(name: str) -> bool:
     return name.startswith("imagenet_")
 
 
-def list_genimage(src: Path, *, follow_links: bool = False) -> Listing:
+def list_genimage(src: Place, *, follow_links: bool = False) -> Listing:
     """`<generator>/<imagenet_*>/{train,val}/{ai,nature}/…`; the source is the whole tree or one generator's folder.
 
     Args:
@@ -131,28 +141,33 @@ def list_genimage(src: Path, *, follow_links: bool = False) -> Listing:
     generators = find_generators(src)
     if not generators:
         raise ValueError(f"{src}: expected <generator>/imagenet_*/train|val/ai|nature/, found {subfolders(src)}")
-    names = name_generators(_imagenet_folders(src, generators), src.absolute().name)
+    names = name_generators(_imagenet_folders(src, generators), name_of(src))
     root = Root(src, follow_links)
 
     def files() -> Iterator[SourceFile]:
         tell_guessed_names(names)
         levels = _levels(src, generators)
         for folder, others in _others(src, levels):
-            logger.warning("%s: %d entries are left out: %s", src / folder, len(others), ", ".join(others[:8]))
+            logger.warning("%s: %d entries are left out: %s", below(src, folder), len(others), ", ".join(others[:8]))
         for folder in (path for _, chosen in levels[-1] for path in chosen):
             for path in walk_files(root, folder):
                 # The folder itself is given where it is a link that leads out.
-                file = parse_genimage_path(f"{folder}/." if path == folder else path, src.absolute().name, names)
+                file = parse_genimage_path(f"{folder}/." if path == folder else path, name_of(src), names)
                 assert file is not None, path
                 yield replace(file, path=path)
 
     return Listing(src, files(), unused=lambda: _find_unused(root, generators))
 
 
+def name_of(root: Place) -> str:
+    """Name of a root: of a folder, or of a bucket."""
+    return root.absolute().name or (root.bucket if isinstance(root, ObjectPath) else "")
+
+
 _Level = list[tuple[str, list[str]]]
 
 
-def _levels(src: Path, generators: list[str]) -> list[_Level]:
+def _levels(src: Place, generators: list[str]) -> list[_Level]:
     """The tree from its root to ai|nature: for each level its folders, each with those below it that the layout has."""
     levels: list[_Level] = []
     if generators != [""]:
@@ -164,10 +179,10 @@ def _levels(src: Path, generators: list[str]) -> list[_Level]:
     return levels
 
 
-def _others(src: Path, levels: list[_Level]) -> Iterator[tuple[str, list[str]]]:
+def _others(src: Place, levels: list[_Level]) -> Iterator[tuple[str, list[str]]]:
     """The folders that hold what the layout has no place for, with its names."""
     for folder, chosen in (pair for level in levels for pair in level):
-        if others := sorted({*os.listdir(src / folder)} - {path.rpartition("/")[2] for path in chosen}):
+        if others := sorted({*list_names(below(src, folder))} - {path.rpartition("/")[2] for path in chosen}):
             yield folder, others
 
 
@@ -175,20 +190,20 @@ def _find_unused(root: Root, generators: list[str]) -> Iterator[Unused]:
     src = root.folder
     for folder, others in _others(src, _levels(src, generators)):
         for path in (f"{folder}/{name}" if folder else name for name in others if not is_hidden(name)):
-            place, is_folder = src / path, (src / path).is_dir()
-            meant = _MEANT.get(place.name.lower()) if is_folder else None
-            reason = OUTSIDE_GENIMAGE + (f"; rename {place} to {place.with_name(meant)}" if meant else "")
+            at, is_folder = src / path, (src / path).is_dir()
+            meant = _MEANT.get(at.name.lower()) if is_folder else None
+            reason = OUTSIDE_GENIMAGE + (f"; rename {at} to {at.with_name(meant)}" if meant else "")
             inner = walk_files(root, path) if is_folder else iter([path])
             yield from (Unused(file, reason) for file in inner if is_image_name(file))
 
 
-def _imagenet_folders(src: Path, generators: Iterable[str]) -> list[str]:
+def _imagenet_folders(src: Place, generators: Iterable[str]) -> list[str]:
     """Paths of the `imagenet_*` folders that hold generated images."""
-    paths = [f"{g}/{name}" if g else name for g in generators for name in subfolders(src / g)]
+    paths = [f"{g}/{name}" if g else name for g in generators for name in subfolders(below(src, g))]
     return [p for p in paths if imagenet_folder(f"{p}/train/ai/") and _holds_generated(src / p)]
 
 
-def _holds_generated(folder: Path) -> bool:
+def _holds_generated(folder: Place) -> bool:
     return any((folder / split / "ai").is_dir() for split in GENIMAGE_SPLITS)
 
 
@@ -206,9 +221,9 @@ def _place_of_imagenet_folder(parts: Sequence[str]) -> int | None:
     return None
 
 
-def _chosen(src: Path, folder: str, is_chosen: Callable[[str], bool]) -> list[str]:
+def _chosen(src: Place, folder: str, is_chosen: Callable[[str], bool]) -> list[str]:
     """Paths of a folder's chosen subfolders."""
-    return [f"{folder}/{name}" if folder else name for name in subfolders(src / folder) if is_chosen(name)]
+    return [f"{folder}/{name}" if folder else name for name in subfolders(below(src, folder)) if is_chosen(name)]
 
 
 def parse_genimage_path(path: str, root_name: str, names: Mapping[str, str] | None = None) -> SourceFile | None:

@@ -1,10 +1,9 @@
 """Sources that are a list: an annotation file, a table, a packed dataset."""
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Literal, get_args
 
-from cache_schema import SPLITS, Dataset, sample_key, source_path
+from cache_schema import SPLITS, Dataset, Place, sample_key, source_path
 from extract.packing.chains import Chains
 from extract.packing.folders import find_splits, list_folders
 from extract.packing.layouts import (
@@ -15,6 +14,7 @@ from extract.packing.layouts import (
     find_generators,
     imagenet_folder,
     list_genimage,
+    name_of,
     parse_genimage_path,
 )
 from extract.packing.naming import REAL, name_generators, tell_guessed_names
@@ -26,7 +26,7 @@ from extract.tables.table import TABLE_COLUMNS, TABLE_SUFFIXES, read_table, tell
 Layout = Literal["folders", "genimage", "annotation", "table", "dataset"]
 
 
-def find_layout(src: Path, layout: str) -> Layout:
+def find_layout(src: Place, layout: str) -> Layout:
     """The layout that is asked for, or for `auto` the one that the source has.
 
     Raises:
@@ -54,7 +54,7 @@ def _parse_layout(layout: str) -> Layout:
     raise ValueError(f"layout is {layout!r}: expected auto, {', '.join(get_args(Layout))}")
 
 
-def _auto_layout(src: Path) -> Layout:
+def _auto_layout(src: Place) -> Layout:
     if src.is_file():
         return "table" if src.suffix.lower() in TABLE_SUFFIXES else "annotation"
     if (src / "dataset.json").exists():
@@ -62,7 +62,7 @@ def _auto_layout(src: Path) -> Layout:
     return "genimage" if find_generators(src) else "folders"
 
 
-def list_source(src: Path, layout: Layout, root: Path | None, subset: str, *, follow_links: bool = False) -> Listing:
+def list_source(src: Place, layout: Layout, root: Place | None, subset: str, *, follow_links: bool = False) -> Listing:
     """The files of a source.
 
     Args:
@@ -87,7 +87,7 @@ def list_source(src: Path, layout: Layout, root: Path | None, subset: str, *, fo
     return listings[layout]()
 
 
-def list_annotation(src: Path, root: Path, subset: str) -> Listing:
+def list_annotation(src: Place, root: Place, subset: str) -> Listing:
     """A text file with `path label` a line, separated as `read_annotation_lines` says.
 
     Where a path has GenImage's layout, its fields come from there.
@@ -95,10 +95,10 @@ def list_annotation(src: Path, root: Path, subset: str) -> Listing:
 
     def files() -> Iterator[SourceFile]:
         folders = (imagenet_folder(path) for _, path, _ in _annotation_lines(src, root))
-        names = name_generators({folder for folder in folders if folder}, root.absolute().name)
+        names = name_generators({folder for folder in folders if folder}, name_of(root))
         tell_guessed_names(names)
         for place, path, label in _annotation_lines(src, root):
-            file = parse_genimage_path(path, root.absolute().name, names)
+            file = parse_genimage_path(path, name_of(root), names)
             if file is not None and file.label != label:
                 raise ValueError(f"{src}, {place}: label {label}, but the folder says {file.label}: {path!r}")
             yield file or SourceFile(path, label, GENERATED if label else REAL, subset)
@@ -106,7 +106,7 @@ def list_annotation(src: Path, root: Path, subset: str) -> Listing:
     return Listing(root, files())
 
 
-def _annotation_lines(src: Path, root: Path) -> Iterator[tuple[str, str, int]]:
+def _annotation_lines(src: Place, root: Place) -> Iterator[tuple[str, str, int]]:
     """Place, path below the root and label of each line that is not empty."""
     for place, path, label in read_annotation_lines(src):
         try:
@@ -115,7 +115,7 @@ def _annotation_lines(src: Path, root: Path) -> Iterator[tuple[str, str, int]]:
             raise ValueError(f"{src}, {place}: {error}") from error
 
 
-def list_table(src: Path, root: Path, subset: str) -> Listing:
+def list_table(src: Place, root: Place, subset: str) -> Listing:
     """A CSV or Parquet file with a row a file.
 
     Columns: path, label (0, 1, or empty for a control), and optionally image_source, subset, split, group, derived_from
@@ -152,7 +152,7 @@ def list_table(src: Path, root: Path, subset: str) -> Listing:
     return Listing(root, files(), has_validation)
 
 
-def _parse_row(row: Mapping[str, str | None], root: Path, subset: str, chains: Chains) -> SourceFile:
+def _parse_row(row: Mapping[str, str | None], root: Place, subset: str, chains: Chains) -> SourceFile:
     values = {name: row.get(name) for name in TABLE_COLUMNS}
     if values["path"] is None:
         raise ValueError("path is empty")
@@ -181,7 +181,7 @@ def _parse_row(row: Mapping[str, str | None], root: Path, subset: str, chains: C
     )
 
 
-def list_dataset(src: Path) -> Listing:
+def list_dataset(src: Place) -> Listing:
     """A packed dataset: all fields are carried on, splits as they are; the bytes come from its tars.
 
     Raises:

@@ -3,10 +3,13 @@
 Otherwise a picture of another folder would be packed, because someone had put a link to it into the source.
 """
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+from cache_schema import ObjectPath, Place, file_size, read_plain
 
 LEADS_OUT = "a link that leads out of the source: not followed unless asked (--follow_links true)"
 A_FOLDER = "a folder, or a link to one that was read already"
@@ -21,8 +24,8 @@ class FileRejected(Exception):
 class Root:
     """The folder that a source's paths lie below."""
 
-    folder: Path
-    """It may be a link itself."""
+    folder: Place
+    """It may be a link itself, or lie in object storage, which has no links."""
     follow_links: bool = False
     """Whether links that lead out of it are followed."""
 
@@ -32,15 +35,12 @@ class Root:
         Args:
             path: Below the folder.
         """
-        return not self.follow_links and self._real_parts(path) is None
-
-    def _real_parts(self, path: str) -> tuple[str, ...] | None:
-        """Where a path leads once all links are followed, below the folder; None if that is outside."""
-        real, top = Path(os.path.realpath(self.folder / path)), Path(os.path.realpath(self.folder))
-        return real.relative_to(top).parts if real.is_relative_to(top) else None
+        if self.follow_links or isinstance(self.folder, ObjectPath):
+            return False
+        return _real_parts(self.folder, path) is None
 
     def read(self, path: str, max_bytes: int) -> bytes:
-        """The bytes of a regular file.
+        """The bytes of a regular file, or of an object.
 
         Args:
             path: Below the folder.
@@ -49,32 +49,58 @@ class Root:
         Raises:
             FileRejected: If it is no regular file, is too large, or lies outside.
             OSError: If it cannot be read.
+            StorageError: If object storage does not answer, or refuses.
+            ValueError: If no object can have such a path.
         """
-        with os.fdopen(self._open(path), "rb") as file:
+        if isinstance(self.folder, ObjectPath):
+            return _read_object(self.folder / path, max_bytes)
+        with os.fdopen(_open(self.folder, path, follow_links=self.follow_links), "rb") as file:
             status = os.fstat(file.fileno())
             _check_regular(status)
             if status.st_size > max_bytes:
                 raise FileRejected(f"{status.st_size} bytes, at most {max_bytes}")
             return file.read()
 
-    def _open(self, path: str) -> int:
-        if self.follow_links:
-            _check_regular((self.folder / path).stat())
-            return os.open(self.folder / path, _FILE)
-        top = os.open(self.folder, _FOLDER)
+
+def below(folder: Place, path: str) -> Place:
+    """What lies at a path below a folder; the folder itself for an empty one."""
+    return folder / path if path else folder
+
+
+def _read_object(path: ObjectPath, max_bytes: int) -> bytes:
+    try:
+        return read_plain(path, max_bytes)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise FileRejected(f"{file_size(path)} bytes, at most {max_bytes}") from error
+
+
+def _real_parts(folder: Path, path: str) -> tuple[str, ...] | None:
+    """Where a path leads once all links are followed, below the folder; None if that is outside."""
+    real, top = Path(os.path.realpath(folder / path)), Path(os.path.realpath(folder))
+    return real.relative_to(top).parts if real.is_relative_to(top) else None
+
+
+def _open(folder: Path, path: str, *, follow_links: bool) -> int:
+    """A descriptor of the regular file at a path below a folder."""
+    if follow_links:
+        _check_regular((folder / path).stat())
+        return os.open(folder / path, _FILE)
+    top = os.open(folder, _FOLDER)
+    try:
         try:
-            try:
-                return _open_below(top, tuple(path.split("/")))
-            except _LinkFoundError:
-                parts = self._real_parts(path)
-                if parts is None:
-                    raise FileRejected(LEADS_OUT) from None
-            try:
-                return _open_below(top, parts)
-            except _LinkFoundError:
-                raise FileRejected(CHANGING) from None
-        finally:
-            os.close(top)
+            return _open_below(top, tuple(path.split("/")))
+        except _LinkFoundError:
+            parts = _real_parts(folder, path)
+            if parts is None:
+                raise FileRejected(LEADS_OUT) from None
+        try:
+            return _open_below(top, parts)
+        except _LinkFoundError:
+            raise FileRejected(CHANGING) from None
+    finally:
+        os.close(top)
 
 
 # Not blocked by a pipe that took a file's place, and nobody's terminal.

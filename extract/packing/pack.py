@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from cache_schema import (
     Dataset,
+    ObjectPath,
     Sample,
     append_dataset,
     check_new,
@@ -61,6 +62,8 @@ logger = logging.getLogger(__name__)
 
 INSPECT_CHUNK = 64
 READ_CHUNK = 4
+NUM_AT_ONCE = 16
+"""Requests to object storage at a time, where files are read to be packed."""
 REJECTED = "rejected.csv"
 
 
@@ -74,8 +77,8 @@ def pack(config: PackConfig) -> Dataset:
         DatasetError: If `out` exists, is being written by another process, or a file changes while it is packed. With
             `append`, also if `out` is no dataset or has other settings.
     """
-    layout = find_layout(config.src, config.layout)
-    logger.info("%s: packing it as layout %s", config.src, layout)
+    layout = find_layout(config.source, config.layout)
+    logger.info("%s: packing it as layout %s", config.source, layout)
     with lock_folder(state_folder(config.target)):
         dataset = None
         if config.append:
@@ -103,7 +106,9 @@ class _Source:
     @classmethod
     def inspect(cls, config: PackConfig, layout: Layout, dataset: Dataset | None) -> "_Source":
         classes = None if config.classes is None else ClassNames.read(config.classes)
-        listing = list_source(config.src, layout, config.root, config.subset, follow_links=config.follow_links)
+        listing = list_source(
+            config.source, layout, config.root_of_paths, config.subset, follow_links=config.follow_links
+        )
         found = listing.files if classes is None else map(classes.complete, listing.files)
         files = join_groups_there(collect_files(with_progress(found, "listing", "file")), dataset)
         if (most := config.max_per_source) is not None:
@@ -174,19 +179,20 @@ class _Source:
             return None
         if not config.update_labels:
             raise ValueError(
-                f"{config.src} differs from {config.out} in {found.sentence()}. Pass --update_labels true to write "
-                "that into the index (images and caches stay as they are), or take the changes back."
+                f"{config.source} differs from {config.target} in {found.sentence()}. "
+                "Pass --update_labels true to write that into the index (images and caches stay as they are), or take "
+                "the changes back."
             )
-        logger.info("%s: updating %s", config.out, found.sentence())
+        logger.info("%s: updating %s", config.target, found.sentence())
         return found.changes
 
     def _check_any(self, choice: Choice, rejected: pa.Table, *, is_new: bool) -> None:
         """Raise ValueError, with the reasons, if no file can be used; their list then lies beside the dataset."""
         num_files = len(self.files) + len(self.unused)
         if not num_files:
-            raise ValueError(f"no samples to write: {self.config.src} has no files in layout {self.layout}")
+            raise ValueError(f"no samples to write: {self.config.source} has no files in layout {self.layout}")
         if not len(choice.rows) and (is_new or not self.facts["rejection"].null_count):
-            refuse_nothing_usable(self.config.src, self.config.target, num_files, rejected)
+            refuse_nothing_usable(self.config.source, self.config.target, num_files, rejected)
 
     def _split_of(self, file: SourceFile) -> str:
         return self._splits_of(file)[0]
@@ -207,7 +213,9 @@ class _Source:
         if self.config.copy_rule.is_copy:
             samples = map_in_processes(make, chosen, workers, READ_CHUNK)
         else:
-            samples = map_in_threads(make, chosen, workers, READ_CHUNK)
+            # Threads that wait for object storage need no core each.
+            threads = max(workers, NUM_AT_ONCE) if isinstance(self.listing.root, ObjectPath) else workers
+            samples = map_in_threads(make, chosen, threads, READ_CHUNK)
         return with_progress(samples, "packing", "image", len(rows))
 
     def _chosen(self, rows: Rows, photographs: dict[int, int]) -> Iterator[Chosen]:

@@ -34,7 +34,7 @@ NONE_USABLE = ".rejected.csv"
 """What the list's name ends in, beside the folder that is not made, where no file can be used."""
 
 
-def refuse_nothing_usable(src: Path, out: Place, num_files: int, rejected: pa.Table) -> None:
+def refuse_nothing_usable(src: Place, out: Place, num_files: int, rejected: pa.Table) -> None:
     """Raise ValueError with the commonest reasons, once the list of all lies beside the dataset that is not made."""
     path = out.with_name(out.name + NONE_USABLE)
     with new_file(path) as temporary:

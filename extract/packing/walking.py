@@ -3,9 +3,11 @@
 import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from extract.packing.opening import Root
+from cache_schema import ObjectPath, Place, list_entries
+from extract.packing.opening import Root, below
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,23 @@ def walk_files(root: Root, folder: str) -> Iterator[str]:
         yield from _walk(root, folder, (), set())
 
 
-_Identity = tuple[int, int]
+_Identity = tuple[int, int] | str
+
+
+class _Entry(NamedTuple):
+    """What lies in a folder, under its name."""
+
+    name: str
+    is_folder: bool
+    is_link: bool
+
+
+def _entries(folder: Place) -> list[_Entry]:
+    """All that lies in a folder, sorted by name."""
+    if isinstance(folder, ObjectPath):
+        return [_Entry(name, is_folder, False) for name, is_folder in list_entries(folder)]
+    with os.scandir(folder) as scan:
+        return sorted(_Entry(entry.name, _is_folder(entry), entry.is_symlink()) for entry in scan)
 
 
 def _walk(root: Root, folder: str, above: tuple[_Identity, ...], seen: set[_Identity]) -> Iterator[str]:
@@ -48,9 +66,7 @@ def _walk(root: Root, folder: str, above: tuple[_Identity, ...], seen: set[_Iden
         logger.warning("%s: a link to a folder that it lies in, left out", root.folder / folder)
         return
     seen.add(identity)
-    with os.scandir(root.folder / folder) as scan:
-        entries = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in scan)
-    for name, is_folder, is_link in entries:
+    for name, is_folder, is_link in _entries(below(root.folder, folder)):
         path = f"{folder}/{name}" if folder else name
         if not is_folder:
             yield path
@@ -70,28 +86,27 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _identity(root: Root, folder: str) -> _Identity:
+    if isinstance(root.folder, ObjectPath):
+        return folder
     status = os.stat(root.folder / folder)
     return status.st_dev, status.st_ino
 
 
-def tell_hidden(folder: Path) -> None:
+def tell_hidden(folder: Place) -> None:
     """Log that a hidden folder is left out."""
     logger.warning("%s: a hidden folder, left out", folder)
 
 
-def subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Place) -> list[str]:
     """Names of the folders in a folder, sorted; without hidden ones."""
-    with os.scandir(folder) as scan:
-        return sorted(entry.name for entry in scan if _is_folder(entry) and not is_hidden(entry.name))
+    return [entry.name for entry in _entries(folder) if entry.is_folder and not is_hidden(entry.name)]
 
 
-def loose_files(folder: Path) -> list[str]:
+def loose_files(folder: Place) -> list[str]:
     """Names of all that is no folder in a folder, sorted."""
-    with os.scandir(folder) as scan:
-        return sorted(entry.name for entry in scan if not _is_folder(entry))
+    return [entry.name for entry in _entries(folder) if not entry.is_folder]
 
 
-def hidden_folders(folder: Path) -> list[str]:
+def hidden_folders(folder: Place) -> list[str]:
     """Names of the hidden folders in a folder, sorted."""
-    with os.scandir(folder) as scan:
-        return sorted(entry.name for entry in scan if _is_folder(entry) and is_hidden(entry.name))
+    return [entry.name for entry in _entries(folder) if entry.is_folder and is_hidden(entry.name)]

@@ -3,13 +3,13 @@
 import os
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 
+from cache_schema import ObjectPath, Place
 from extract.packing.layouts import path_below
 from extract.tables.text_files import as_windows_text
 
 
-def find_path(root: Path, text: str) -> str:
+def find_path(root: Place, text: str) -> str:
     r"""Path below the root of the file that a list names, relative to the root or absolute.
 
     Where there is no such file, and one whose path has no spaces around it, `/` for `\`, the home folder for `~`,
@@ -18,12 +18,12 @@ def find_path(root: Path, text: str) -> str:
     Raises:
         ValueError: If it is not below the root, no path at all, or several files may be meant.
     """
-    if not _is_odd(text) or os.path.lexists(root / text):
+    if not _is_odd(text) or _is_there(root, text):
         return path_below(root, text)
     readings = [text]
     for read in _READINGS:
         readings += [other for other in map(read, readings) if other not in readings]
-    files = [reading for reading in readings if _is_file(root / reading)]
+    files = [reading for reading in readings if _is_file(root, reading)]
     if len(files) > 1:
         raise ValueError(f"{text!r} may mean {' or '.join(map(repr, files))}: expected the path of one file as it is")
     return path_below(root, files[0] if files else text)
@@ -33,9 +33,13 @@ def _is_odd(text: str) -> bool:
     return not text.isascii() or text != text.strip() or "\\" in text or text.startswith("~/")
 
 
-def _is_file(path: Path) -> bool:
+def _is_there(root: Place, text: str) -> bool:
+    return _is_file(root, text) if isinstance(root, ObjectPath) else os.path.lexists(root / text)
+
+
+def _is_file(root: Place, text: str) -> bool:
     try:
-        return path.is_file()
+        return (root / (path_below(root, text) if isinstance(root, ObjectPath) else text)).is_file()
     except (OSError, ValueError):  # too long, or no path at all
         return False
 

@@ -1,13 +1,13 @@
 """Annotation files: a path and a label a line. Packing and the import of maps read them alike."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from cache_schema import Place
 from extract.tables.labels import EXPECTED_LABEL, parse_label
 from extract.tables.text_files import text_lines
 
 
-def read_annotation_lines(src: Path) -> Iterator[tuple[str, str, int]]:
+def read_annotation_lines(src: Place) -> Iterator[tuple[str, str, int]]:
     """Lines that are not empty: place ("line 3"), path as written, label.
 
     Path and label are separated by the last tab; without tabs by the last space, or else the last comma or semicolon.

@@ -4,13 +4,12 @@ import csv
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import open_plain, parse_footer, read_columns
+from cache_schema import Place, open_plain, parse_footer, read_columns
 from extract.tables.labels import NOTHING
 from extract.tables.text_files import text_lines
 
@@ -24,7 +23,7 @@ SEPARATORS = (",", ";", "\t", "|")
 BATCH_ROWS = 8192
 
 
-def read_table(src: Path) -> Iterator[Row]:
+def read_table(src: Place) -> Iterator[Row]:
     """Rows of a table, only the columns that are known. A path is as it stands, which need not be UTF-8.
 
     A CSV file has commas, or what else separates the columns of its header. Case and spaces of a header do not matter.
@@ -35,7 +34,7 @@ def read_table(src: Path) -> Iterator[Row]:
     return _read_csv(src) if src.suffix.lower() == ".csv" else _read_parquet(src)
 
 
-def tell_ignored_columns(src: Path) -> None:
+def tell_ignored_columns(src: Place) -> None:
     """Log the columns of a table that are not used.
 
     Raises:
@@ -47,7 +46,7 @@ def tell_ignored_columns(src: Path) -> None:
         logger.info("%s: columns that are ignored: %s", src, ", ".join(others))
 
 
-def _find_columns(src: Path, names: Sequence[str]) -> dict[str, int]:
+def _find_columns(src: Place, names: Sequence[str]) -> dict[str, int]:
     """Known column → its place. A name that is exact comes before one that differs in case or spaces."""
     found: dict[str, int] = {}
     for column in TABLE_COLUMNS:
@@ -70,7 +69,7 @@ def _plain(name: str) -> str:
     return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
 
 
-def _csv_header(src: Path) -> tuple["_Lines", list[str]]:
+def _csv_header(src: Place) -> tuple["_Lines", list[str]]:
     """The file's lines after its header, and the names in that."""
     best: tuple[_Lines, list[str]] | None = None
     for separator in SEPARATORS:
@@ -87,7 +86,7 @@ def _csv_header(src: Path) -> tuple["_Lines", list[str]]:
 class _Lines:
     """Rows of a CSV file with the number of the line that each begins at; empty lines are left out."""
 
-    def __init__(self, src: Path, separator: str) -> None:
+    def __init__(self, src: Place, separator: str) -> None:
         self._src, self._number = src, 0
         # Where a space follows each separator, it belongs to neither column.
         lines = text_lines(src)
@@ -121,7 +120,7 @@ def _chain(first: str, lines: Iterator[str]) -> Iterator[str]:
         yield from lines
 
 
-def _read_csv(src: Path) -> Iterator[Row]:
+def _read_csv(src: Place) -> Iterator[Row]:
     lines, names = _csv_header(src)
     columns = _find_columns(src, names)
     for number, row in lines:
@@ -134,7 +133,7 @@ def _read_csv(src: Path) -> Iterator[Row]:
         yield f"line {number}", _clean(src, f"line {number}", values)
 
 
-def _clean(src: Path, place: str, values: Mapping[str, str | None]) -> dict[str, str | None]:
+def _clean(src: Place, place: str, values: Mapping[str, str | None]) -> dict[str, str | None]:
     """Values without spaces around them, None for nothing; the path as it is."""
     cleaned: dict[str, str | None] = {}
     for column, value in values.items():
@@ -150,14 +149,15 @@ def _clean(src: Path, place: str, values: Mapping[str, str | None]) -> dict[str,
     return cleaned
 
 
-def _parquet_names(src: Path) -> list[str]:
+def _parquet_names(src: Place) -> list[str]:
     try:
-        return list(pq.read_schema(src).names)
+        with open_plain(src) as file:
+            return list(pq.read_schema(file).names)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise ValueError(f"{src} cannot be read as a table: {error}") from error
 
 
-def _read_parquet(src: Path) -> Iterator[Row]:
+def _read_parquet(src: Place) -> Iterator[Row]:
     columns = _find_columns(src, names := _parquet_names(src))
     try:
         with open_plain(src) as file:
@@ -176,7 +176,7 @@ def _read_parquet(src: Path) -> Iterator[Row]:
             yield f"row {number}", _clean(src, f"row {number}", row)
 
 
-def _plain_rows(src: Path, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+def _plain_rows(src: Place, batch: pa.RecordBatch) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
     except UnicodeError as error:

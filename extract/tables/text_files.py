@@ -1,14 +1,16 @@
 """Text files that people's programs write: UTF-8 with or without a mark, UTF-16 with one, any line ends."""
 
 import codecs
+import io
 import os
 from collections.abc import Iterator
-from pathlib import Path
+
+from cache_schema import Place, open_plain
 
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-def text_lines(src: Path) -> Iterator[str]:
+def text_lines(src: Place) -> Iterator[str]:
     """Lines with their ends. Bytes that are not UTF-8 stay, as surrogate escapes: a file name need not be UTF-8.
 
     Raises:
@@ -16,10 +18,13 @@ def text_lines(src: Path) -> Iterator[str]:
     """
     number = 0
     try:
-        with src.open("rb") as file:
+        with open_plain(src) as file:
             encoding = _MARKS.get(file.read(2), "utf-8-sig")
-        errors = "strict" if encoding == "utf-16" else "surrogateescape"
-        with src.open(encoding=encoding, errors=errors, newline="") as lines:
+            file.seek(0)
+            errors = "strict" if encoding == "utf-16" else "surrogateescape"
+            # An object comes by ranges, without a buffer of its own.
+            buffered = io.BufferedReader(file) if isinstance(file, io.RawIOBase) else file
+            lines = io.TextIOWrapper(buffered, encoding, errors, newline="")
             for number, line in enumerate(lines, 1):
                 if "\0" in line:
                     raise ValueError(f"{src}, line {number}: a NUL character, expected text: save the list as UTF-8")

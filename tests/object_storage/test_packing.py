@@ -40,9 +40,51 @@ def test_a_packed_dataset_has_the_bytes_of_one_on_a_disk(
     capsys.readouterr()
     assert pack(source, root / "data") == 1
     assert f"{root}/data exists" in capsys.readouterr().err
+
+
+def add_images(source: Path) -> None:
+    """More pictures, as many as two tars hold."""
+    for i, image in enumerate(make_images(14)[9:]):
+        (source / ("real" if i % 2 else "sdv5") / f"more-{i}.png").write_bytes(image)
+
+
+def test_what_is_appended_makes_the_bytes_of_a_disk(
+    source: Path, root: ObjectPath, bucket: Bucket, proxied: Proxy, tmp_path: Path
+) -> None:
+    for out in (tmp_path / "data", root / "data"):
+        assert pack(source, out) == 0
+    add_images(source)
+    before = Dataset.open(root / "data")
+    proxied.requests.clear()
+    for out in (tmp_path / "data", root / "data"):
+        assert pack(source, out, "--append=true") == 0
+    assert len(Dataset.open(root / "data").tars) > len(before.tars)
+    there = {key.rpartition("/")[2]: bucket.read(key) for key in bucket.keys(f"{root.key}/data/")}
+    assert there == {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    stored = [request.path.rpartition("/")[2] for request in proxied.requests if request.method == "PUT"]
+    assert stored[-3:] == ["index.parquet", "rejected.csv", "dataset.json"]
+    assert not {*stored} & {tar.name for tar in before.tars}
+    assert before.table().num_rows == 9  # who has opened it before reads on
+
+
+def test_of_two_that_append_one_is_refused(
+    source: Path, root: ObjectPath, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pack(source, root / "data") == 0
+    add_images(source)
+    listed = bucket.read(f"{root.key}/data/dataset.json")
+    num_train = sum(tar.name.startswith("train-") for tar in Dataset.open(root / "data").tars)
+    bucket.write(f"{root.key}/data/train-{num_train:06d}.tar", b"another's")
+    capsys.readouterr()
+    assert pack(source, root / "data", "--append=true") == 1
+    assert "is there with other content, of another packing" in capsys.readouterr().err
+    assert bucket.read(f"{root.key}/data/dataset.json") == listed
+
+
+def test_labels_are_updated_on_a_disk_alone(source: Path, root: ObjectPath, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        pack(source, root / "data", "--append=true")
-    assert "packed in one go" in capsys.readouterr().err
+        pack(source, root / "data", "--append=true", "--update_labels=true")
+    assert "labels are updated on a disk alone" in capsys.readouterr().err
 
 
 def test_dataset_json_comes_last(source: Path, root: ObjectPath, proxied: Proxy) -> None:
