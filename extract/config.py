@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cache_schema import FULL_MANTISSA_BITS, Place, check_choice, check_least, local, place
+from cache_schema import FULL_MANTISSA_BITS, Place, check_choice, check_least, place
 from extract.needs import NEEDS, MethodName, Needs
 from extract.shards import parse_shards
 
@@ -221,8 +221,6 @@ class ExtractConfig(ModelConfig):
         if self.canvas_folder is not None and not self.canvases:
             raise ValueError(f"canvas_folder is {self.canvas_folder}: it needs --canvases true")
         parse_shards(self.shard)
-        if self.canvases and self.canvas_folder is None:
-            local(self.cache, "cache, beside which canvases go unless canvas_folder is set,")
 
     def _check_sweep(self) -> None:
         for name, least in (("timesteps", 0), ("ensemble_sizes", 1), ("sigmas", 0)):
@@ -242,11 +240,11 @@ class ExtractConfig(ModelConfig):
             raise ValueError(f"{' and '.join(given)}: give one of them")
 
     @property
-    def canvases_at(self) -> Path:
+    def canvases_at(self) -> Place:
         """Cache folder of the canvases."""
         if self.canvas_folder is not None:
-            return Path(self.canvas_folder)
-        return local(self.cache_folder(self.variants[0]).parent, "canvas_folder") / f"canvas-{self.image_size}"
+            return place(self.canvas_folder)
+        return self.cache_folder(self.variants[0]).parent / f"canvas-{self.image_size}"
 
     @property
     def needs(self) -> Needs:

@@ -6,9 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from cache_schema import Cache, CacheError, Dataset, check_dataset, open_cache, reason_kind, shown
+from cache_schema import (
+    Cache,
+    CacheError,
+    Dataset,
+    Place,
+    check_dataset,
+    list_names,
+    open_cache,
+    place,
+    reason_kind,
+    shown,
+)
 from extract.run.progress import Progress, read_progress
 
 SILENT_SEC = 60.0
@@ -25,6 +35,8 @@ _CLEAR = "\x1b[H\x1b[2J"
 @dataclass(frozen=True, kw_only=True)
 class WatchConfig:
     """The tasks that fill a cache, shown again every few seconds: rates, time left, rejected images, silent tasks.
+
+    Of a cache in object storage the tasks of this machine, and the stores that all have finished.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -95,7 +107,7 @@ class Watch:
     def __init__(self, config: WatchConfig) -> None:
         self.config = config
         self._dataset = Dataset.open(config.data) if config.data else None
-        cache = _open_any(Path(config.cache))
+        cache = _open_any(place(config.cache))
         if self._dataset:
             check_dataset(cache, self._dataset.dataset_id)
         self._finished = Finished(cache, self._dataset)
@@ -156,15 +168,22 @@ class Watch:
         return [f"{rejected.total():,} images rejected, numbers in the reasons as #:", *lines, *more]
 
 
-def _open_any(folder: Path) -> Cache:
+def _open_any(folder: Place) -> Cache:
     """The cache in a folder, or the first one of a sweep below it that can be read."""
     try:
         return open_cache(folder)
     except CacheError as error:
-        for below in sorted(folder.glob("*/cache.json")):
-            with suppress(CacheError):
-                return open_cache(below.parent)
+        for name in _names(folder):
+            with suppress(CacheError, OSError):
+                return open_cache(folder / name)
         raise error
+
+
+def _names(folder: Place) -> list[str]:
+    try:
+        return list_names(folder)
+    except OSError:  # there is none
+        return []
 
 
 def _place(task: Progress) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from cache_schema import (
     Dataset,
     DatasetError,
     ImageRejected,
+    Place,
     Status,
     canvas_fingerprint,
     check_canvases,
@@ -30,6 +31,7 @@ from cache_schema import (
     encode_canvas,
     new_canvases,
     open_cache,
+    place,
     read_image_bytes,
     resize_canvas,
     run_tasks,
@@ -225,14 +227,18 @@ def _images(dataset: Dataset, n: int) -> Iterator[bytes]:
     """The image files of a tar in row order, each compared with the index."""
     path, rows = dataset.tar_path(n), dataset.rows(n)
     columns = (rows[name].to_pylist() for name in ("key", "offset", "size", "sha256"))
-    for row, (key, offset, size, sha256) in enumerate(zip(*columns, strict=True)):
-        data = read_image_bytes(path, offset, size)
-        if (found := hashlib.sha256(data).hexdigest()) != sha256:
-            raise DatasetError(
-                f"{path}, row {row} ({key}): the image's sha256 is {found}, the index says {sha256}. "
-                "Restore the tar, or pack the dataset again."
-            )
-        yield data
+    with ExitStack() as opened:
+        # Of a tar in object storage the copy, which may still come in.
+        tar = path if isinstance(path, Path) else opened.enter_context(dataset.open_tar(n))
+        for row, (key, offset, size, sha256) in enumerate(zip(*columns, strict=True)):
+            data = read_image_bytes(tar, offset, size)
+            if (found := hashlib.sha256(data).hexdigest()) != sha256:
+                dataset.forget_tar(n)  # the next run asks for it anew
+                raise DatasetError(
+                    f"{path}, row {row} ({key}): the image's sha256 is {found}, the index says {sha256}. "
+                    "Restore the tar, or pack the dataset again."
+                )
+            yield data
 
 
 @dataclass(frozen=True)
@@ -242,7 +248,7 @@ class CanvasRun:
     job: CanvasJob
     todo: list[int]
     num_skipped: int
-    where: Path
+    where: Place
 
     @classmethod
     def prepare(cls, config: CanvasConfig) -> "CanvasRun":
@@ -256,7 +262,7 @@ class CanvasRun:
         selected = parse_shards(config.shard, len(dataset.tars))
         job = CanvasJob.prepare(dataset, config)
         todo = [n for n in selected if job.is_unmade(n)]
-        return cls(job, todo, len(selected) - len(todo), Path(config.cache))
+        return cls(job, todo, len(selected) - len(todo), place(config.cache))
 
     def run(self) -> int:
         """Write what is missing; number of tars with more rejected images than allowed. Raises as `CanvasJob.run`."""

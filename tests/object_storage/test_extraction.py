@@ -2,10 +2,7 @@
 
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from cache_schema import Dataset, ObjectPath, open_cache
 from cache_schema.__main__ import main as cache_main
 from extract.__main__ import main
+from extract.run.progress import ProgressFile
 from tests.extract.conftest import pack
 from tests.models import save_tiny_sd
 from tests.object_storage.bucket import Bucket
@@ -104,30 +102,6 @@ def test_of_two_tasks_on_one_tar_one_wins_and_the_other_says_so(
     assert "train-000000.zarr.zip was published by another task meanwhile: its store stays" in caplog.text
 
 
-def test_a_killed_run_is_gone_on_with_and_leaves_nothing_wrong(
-    packed: Dataset, data: ObjectPath, root: ObjectPath, model: Path, bucket: Bucket, tmp_path: Path
-) -> None:
-    assert main(arguments(packed.folder, tmp_path / "cache", model)) == 0
-    rng = np.random.default_rng(int.from_bytes(os.urandom(4)))
-    command = [sys.executable, "-m", "extract", *arguments(data, root / "cache", model)]
-    for _ in range(3):
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-        wanted = [b"GMAC each", b"train-000000.tar: 5 images"][rng.integers(2)]
-        assert run.stdout is not None
-        for line in run.stdout:
-            if wanted in line:
-                break
-        time.sleep(rng.uniform(0, 0.5))
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
-        run.stdout.close()
-        for key in bucket.keys(f"{root.key}/cache/"):
-            if key.endswith(".zip"):
-                open_cache(root / "cache").read(key.rpartition("/")[2])
-    assert main(arguments(data, root / "cache", model)) == 0
-    check_equal(tmp_path / "cache", root / "cache")
-
-
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_run_through_a_faulty_service_ends_well(
     packed: Dataset,
@@ -183,7 +157,6 @@ def test_settings_that_know_no_object_storage_refuse_an_address(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     calls = [
-        ["canvases", f"--data={root}", f"--cache={root}"],
         ["noise-study", f"--data={root}", "--out=x.csv"],
         ["import-maps", f"--data={root}", f"--maps={root}", f"--annotation={root}", f"--cache={root}"],
     ]
@@ -191,9 +164,6 @@ def test_settings_that_know_no_object_storage_refuse_an_address(
         with pytest.raises(SystemExit):
             main(call)
         assert "is in object storage: this setting takes a folder or file of this machine" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(arguments(root, root / "cache", model, "--canvases=true"))
-    assert "canvas_folder" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
@@ -204,3 +174,29 @@ def test_a_launch_of_local_tasks_fills_a_cache(
     _, *settings = arguments(data, root / "cache", model)
     assert main(["launch", *settings, "--engine=local", "--processes=1"]) == 0
     check_equal(tmp_path / "cache", root / "cache", provenance=False)
+
+
+def test_tasks_of_this_machine_and_all_stores_are_watched(
+    packed: Dataset, data: ObjectPath, root: ObjectPath, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["watch", f"--data={data}", f"--cache={root / 'cache'}", "--once=true"]
+    assert main(arguments(data, root / "cache", model, "--shard=0")) == 0
+    capsys.readouterr()
+    with ProgressFile(str(root / "cache"), 1, 2) as progress:
+        progress.start_tar("train-000001.tar")
+        assert main(flags) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 2 tars" in shown
+    assert socket.gethostname() in shown
+    assert main(flags) == 0
+    assert "1 of 2 tars" in (shown := capsys.readouterr().out)
+    assert socket.gethostname() not in shown
+
+
+def test_a_sweep_in_a_bucket_is_watched_from_the_folder_above(
+    data: ObjectPath, root: ObjectPath, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(data, root / "sweep", model, "--timesteps=[100,200]")) == 0
+    capsys.readouterr()
+    assert main(["watch", f"--data={data}", f"--cache={root / 'sweep'}"]) == 0
+    assert "2 of 2 tars" in capsys.readouterr().out

@@ -83,11 +83,12 @@ def _expand(settings: Any, addresses: bool = False) -> Any:
     """Settings with `~` at the start of texts put in full, also within lists of callbacks and loggers.
 
     Raises:
-        ValueError: If a setting names a place in object storage, but `data.data` and `data.cache`.
+        ValueError: If a setting names a place in object storage, but `data.data`, `data.cache` and
+            `data.canvases`.
     """
     if isinstance(settings, Namespace):
         for name, value in vars(settings).items():
-            setattr(settings, name, _expand(value, name in ("data", "cache")))
+            setattr(settings, name, _expand(value, name in ("data", "cache", "canvases")))
         return settings
     if isinstance(settings, list):
         return [_expand(each, addresses) for each in settings]

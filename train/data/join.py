@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +46,7 @@ class Join:
     """Canvases that are read in place of the images."""
 
     @classmethod
-    def open(cls, data: str | Place, caches: Sequence[str | Place], canvases: str | Path | None = None) -> "Join":
+    def open(cls, data: str | Place, caches: Sequence[str | Place], canvases: str | Place | None = None) -> "Join":
         """Open a dataset and the caches that belong to it.
 
         Args:
@@ -71,7 +70,7 @@ class Join:
             _check_canvas(cache, opened[0])
         if canvases is None:
             return cls(dataset, opened)
-        stored = open_cache(canvases)
+        stored = open_cache(canvases).with_copies()
         check_canvases(stored)
         check_dataset(stored, dataset.dataset_id)
         known = {**stored.fields, **{name: value for name, value in opened[0].fields.items() if name in CANVAS_FIELDS}}
@@ -201,14 +200,19 @@ class Join:
     @property
     def is_remote(self) -> bool:
         """Whether dataset or caches lie in object storage."""
-        folders = (self.dataset.folder, *(cache.folder for cache in self.caches))
+        caches = (*self.caches, *([] if self.canvases is None else [self.canvases]))
+        folders = (self.dataset.folder, *(cache.folder for cache in caches))
         return any(isinstance(folder, ObjectPath) for folder in folders)
 
     def originals(self, n: int, *, maps: bool, images: bool) -> list[Original]:
-        """What of a tar, with its stores, is copied from object storage before it can be read."""
+        """What of a tar, with its stores, is copied from object storage before it can be read.
+
+        Canvases stand for images: a tar of which single pictures are read all the same is copied when it comes to it.
+        """
         name = store_name(self.dataset.tars[n].name)
-        stores = [(cache.stores or {}).get(name) for cache in self.caches] if maps else []
-        tar = self.dataset.tar_original(n) if images else None
+        caches = [*(self.caches if maps else ()), *([self.canvases] if images and self.canvases is not None else ())]
+        stores = [(cache.stores or {}).get(name) for cache in caches]
+        tar = self.dataset.tar_original(n) if images and self.canvases is None else None
         return [original for original in (*stores, tar) if original is not None]
 
     def _open_canvases(self, rows: pa.Table, entry: TarEntry) -> CanvasStore:

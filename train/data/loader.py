@@ -78,8 +78,8 @@ class BatchReader(Dataset[Batch]):
         Args:
             order: Batches as they will be asked for.
         """
-        join, images = self._join, self._images and self._join.canvases is None
-        originals = partial(join.originals, maps=self._maps, images=images)
+        join = self._join
+        originals = partial(join.originals, maps=self._maps, images=self._images)
         # Where all lies on this machine the order is not even followed.
         plan = (self.samples.tars_of(positions) for _, positions in order) if join.is_remote else ()
         return AheadOfPlan(plan, originals, self._open_tars * (1 + len(join.caches)))
