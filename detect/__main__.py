@@ -23,18 +23,25 @@ class Command:
     """What it does, in a line."""
     work: str
     """What it does: a function of the settings that returns the exit status."""
+    addresses: tuple[str, ...] = ()
+    """Settings that may name a place in object storage."""
     words: str = ""
     """The setting whose values stand without a flag, before all flags: a tuple of texts."""
 
 
 COMMANDS = {
     "run": Command(
-        "detect.files.config:DetectConfig", "Give verdicts on pictures.", "detect.files.run:run", words="files"
+        "detect.files.config:DetectConfig",
+        "Give verdicts on pictures.",
+        "detect.files.run:run",
+        addresses=("files", "out"),
+        words="files",
     ),
     "calibrate": Command(
         "detect.calibrate.config:CalibrateConfig",
         "Make a detector from photographs alone.",
         "detect.calibrate.run:run",
+        addresses=("photos",),
         words="photos",
     ),
     "serve": Command("detect.server.config:ServeConfig", "Give verdicts over HTTP.", "detect.server.serve:serve"),
@@ -67,7 +74,10 @@ def _run(args: Sequence[str]) -> int:
     command, values = COMMANDS[parsed.command], parsed[parsed.command]
     config = _load(command.config)
     try:
-        settings = {field.name: expand_home(values[field.name]) for field in fields(config)}
+        settings = {
+            field.name: expand_home(values[field.name], addresses=field.name in command.addresses)
+            for field in fields(config)
+        }
         if command.words:
             settings[command.words] = tuple(settings[command.words])
         checked = config(**settings)

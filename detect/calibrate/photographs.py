@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cache_schema import Dataset
+from cache_schema import Dataset, is_address, place
 from detect.calibrate.config import GroupBy
 from detect.files.skipped import Skipped
 from detect.files.sources import Sources, dataset_pictures, is_dataset
@@ -45,7 +45,7 @@ class PhotographSource:
 
     def __init__(self, words: Sequence[str], group_by: GroupBy) -> None:
         self._group_by = group_by
-        self._parts = [_DatasetPhotographs.open(word) if is_dataset(word) else Sources([word]) for word in words]
+        self._parts = [_DatasetPhotographs.open(word) if is_dataset(place(word)) else Sources([word]) for word in words]
 
     @property
     def dataset_id(self) -> str | None:
@@ -72,8 +72,11 @@ class PhotographSource:
                 yield from part
             else:
                 for picture in part:
-                    folder = os.path.dirname(os.path.abspath(picture.name)) if self._group_by == "folder" else None
-                    yield Photograph(picture, folder)
+                    yield Photograph(picture, _folder(picture.name) if self._group_by == "folder" else None)
+
+
+def _folder(name: str) -> str:
+    return os.path.dirname(name if is_address(name) else os.path.abspath(name))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ class DetectConfig(DetectorConfig):
     """Verdicts on files, folders and tars: what is asked about, by which detector, and where the answers go."""
 
     files: tuple[str, ...] = ()
-    """Pictures: files, folders, tars, packed datasets, or `-` for one picture from the standard input."""
+    """Pictures: files, folders, tars, packed datasets, or `-` for one picture from the standard input.
+
+    Each may be an address in object storage, s3://bucket/folder."""
     out: str | None = None
-    """File for the answers, `.csv`, `.jsonl` or `.parquet`; `-`: JSON lines to the standard output.
+    """File or object for the answers, `.csv`, `.jsonl` or `.parquet`; `-`: JSON lines to the standard output.
 
     After a stop the same command goes on where it was. A finished file is refused."""
     maps: str | None = None

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import base_names, guard_cell, new_opened
+from cache_schema import ObjectPath, Place, base_names, guard_cell, new_opened, place, state_folder
 from detect.files.config import STDIN
 from detect.files.journal import Journal
 from detect.files.rows import COLUMNS, Row, join_codes
@@ -88,6 +88,8 @@ class StdoutResults(Results):
 class FileResults(Results):
     """A file that appears whole at the end; until then its rows lie in a journal beside it, `<name>.part`.
 
+    The journal of a file in object storage lies on this machine, in the folder of copies.
+
     Args:
         path: The file; its suffix says its kind.
         settings: What the rows depend on.
@@ -97,7 +99,7 @@ class FileResults(Results):
         ValueError: As of `Journal`.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], *, replace: bool) -> None:
+    def __init__(self, path: Place, settings: Mapping[str, Any], *, replace: bool) -> None:
         self.path, self._settings, self._replace = path, settings, replace
         self.journal = Journal(journal_path(path), settings, replace=replace)
 
@@ -123,9 +125,10 @@ class FileResults(Results):
         self.journal.__exit__(kind, error, traceback)
 
 
-def journal_path(out: Path) -> Path:
+def journal_path(out: Place) -> Path:
     """Where the rows of a file lie until it is whole."""
-    return out.with_name(f"{out.name}.part")
+    folder = state_folder(out) if isinstance(out, ObjectPath) else out.parent
+    return folder / f"{out.name}.part"
 
 
 def check_out(out: str | None, *, replace: bool) -> None:
@@ -136,12 +139,12 @@ def check_out(out: str | None, *, replace: bool) -> None:
     """
     if out is None or out == STDIN:
         return
-    path = Path(out)
+    path = place(out)
     if path.exists() and not replace:
         raise ValueError(f"{path} exists. Choose another --out, or replace it with --overwrite true.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder: expected a file")
-    if not path.parent.is_dir():
+    if isinstance(path, Path) and not path.parent.is_dir():
         raise ValueError(f"{path.parent} is no folder: make it first, or choose another --out")
 
 
@@ -153,7 +156,7 @@ def open_results(out: str | None, settings: Mapping[str, Any], *, replace: bool)
     """
     if out is None:
         return NoResults()
-    return StdoutResults() if out == STDIN else FileResults(Path(out), settings, replace=replace)
+    return StdoutResults() if out == STDIN else FileResults(place(out), settings, replace=replace)
 
 
 def _write_csv(file: BinaryIO, journal: Journal, settings: Mapping[str, Any]) -> None:

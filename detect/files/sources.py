@@ -1,4 +1,7 @@
-"""From the words of a command to pictures: files, folders, tars, packed datasets, a list, the standard input."""
+"""From the words of a command to pictures: files, folders, tars, packed datasets, a list, the standard input.
+
+Files, folders, tars and datasets may lie in object storage.
+"""
 
 import errno
 import os
@@ -6,9 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from cache_schema import CacheError, Dataset, ImageRejected, Place, Status, read_image_bytes
+from cache_schema import CacheError, Dataset, ImageRejected, ObjectPath, Place, Status, place, read_image_bytes
 from detect.files.config import STDIN
 from detect.files.lists import read_list
+from detect.files.objects import walk_objects
 from detect.files.skipped import FOLDER_LINKS, HIDDEN, LISTED_FOLDERS, SPECIAL, Skipped
 from detect.files.tars import is_tar, read_tar
 from detect.picture import MAX_FILE_BYTES, Picture
@@ -20,18 +24,20 @@ class Sources:
     Folders are walked when their turn comes, and only the names of the folders on the way are held.
 
     Args:
-        words: Paths, or `-` for one picture from the standard input.
-        files_from: File with a list of paths, or `-`; None: there is no list.
+        words: Paths or addresses, or `-` for one picture from the standard input.
+        files_from: File with a list of paths and addresses, or `-`; None: there is no list.
 
     Raises:
         OSError: If a path is not there or cannot be read.
         ValueError: If a tar is compressed.
         CacheError: If a packed dataset is damaged.
+        StorageError: If object storage does not answer, or refuses.
     """
 
     def __init__(self, words: Sequence[str], files_from: str | None = None) -> None:
         self.words, self.files_from, self.skipped = words, files_from, Skipped()
         self._datasets: dict[str, Dataset] = {}
+        self._prefixes: dict[str, ObjectPath] = {}
         self._is_single = [self._check(word) for word in words]
         if files_from not in (None, STDIN):
             with open(str(files_from), "rb"):
@@ -63,6 +69,8 @@ class Sources:
                 yield Picture(STDIN, cache(_read_stdin))  # once for the verdict, once for the figure
             elif word in self._datasets:
                 yield from dataset_pictures(self._datasets[word])
+            elif word in self._prefixes:
+                yield from walk_objects(self._prefixes[word], self.skipped)
             elif os.path.isdir(word):
                 yield from walk(word, self.skipped)
             else:
@@ -73,31 +81,45 @@ class Sources:
         """Whether a word is a single picture."""
         if word == STDIN:
             return True
+        if isinstance(where := place(word), ObjectPath):
+            return self._check_object(word, where)
         if not os.path.isdir(word):
             if not os.path.lexists(word):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), word)
-            return not (os.path.isfile(word) and is_tar(word))
-        if is_dataset(word):
-            self._datasets[word] = Dataset.open(word)
+            return not (os.path.isfile(word) and is_tar(where))
+        if is_dataset(where):
+            self._datasets[word] = Dataset.open(where)
         elif not os.access(word, os.R_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
+        return False
+
+    def _check_object(self, word: str, path: ObjectPath) -> bool:
+        if path.is_file():
+            return not is_tar(path)
+        if is_dataset(path):
+            self._datasets[word] = Dataset.open(path)
+        elif path.is_dir():
+            self._prefixes[word] = path
+        else:
+            raise FileNotFoundError(errno.ENOENT, "no such object, and none below it", word)
         return False
 
     def _of_file(self, path: str) -> Iterator[Picture]:
         """The pictures of a file that was named; what is wrong with it is told when it is loaded."""
         try:
-            tar = os.path.isfile(path) and is_tar(path)
+            where = place(path)
+            tar = (isinstance(where, ObjectPath) or os.path.isfile(where)) and is_tar(where)
         except (OSError, ValueError) as error:
             yield _broken(path, error)
             return
-        yield from read_tar(path, self.skipped) if tar else (Picture.of(path),)
+        yield from read_tar(where, self.skipped) if tar else (Picture.of(path),)
 
     def _of_list(self) -> Iterator[Picture]:
         if self.files_from is None:
             return
         is_stdin = self.files_from == STDIN
-        place = sys.stdin.fileno() if is_stdin else self.files_from
-        with open(place, "rb", buffering=0, closefd=not is_stdin) as file:
+        source = sys.stdin.fileno() if is_stdin else self.files_from
+        with open(source, "rb", buffering=0, closefd=not is_stdin) as file:
             for path in read_list(file.fileno(), "the standard input" if is_stdin else self.files_from):
                 if os.path.isdir(path):
                     self.skipped.add(LISTED_FOLDERS)
@@ -138,9 +160,9 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str] | Picture]:
         return iter([_broken(folder, error)])
 
 
-def is_dataset(folder: str) -> bool:
+def is_dataset(folder: Place) -> bool:
     """Whether a folder is a packed dataset."""
-    return all(os.path.isfile(os.path.join(folder, name)) for name in ("dataset.json", "index.parquet"))
+    return all((folder / name).is_file() for name in ("dataset.json", "index.parquet"))
 
 
 def dataset_pictures(dataset: Dataset) -> Iterator[Picture]:

@@ -4,10 +4,9 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from cache_schema import ImageRejected, Status
+from cache_schema import ImageRejected, ObjectPath, Place, Status, open_plain
 from detect.files.skipped import LINKS, SPECIAL, Skipped
 from detect.picture import MAX_FILE_BYTES, Picture
 
@@ -19,16 +18,18 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 _COMPRESSED_SUFFIXES = (".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
-def is_tar(path: str) -> bool:
-    """Whether a regular file is a tar, by its name or its first header.
+def is_tar(path: Place) -> bool:
+    """Whether a regular file is a tar, by its name or its first header; an object by its name alone.
 
     Raises:
         ValueError: If it is a compressed one: its members cannot be read at their places.
         OSError: If it cannot be read.
     """
-    with open(path, "rb") as file:
+    named = path.name.lower().endswith((".tar", *_COMPRESSED_SUFFIXES))
+    if isinstance(path, ObjectPath) and not named:
+        return False  # a list of a million pictures would else ask for each twice
+    with open_plain(path, tail_bytes=1) as file:
         head = file.read(_MAGIC_OFFSET + len(_MAGIC))
-    named = path.lower().endswith((".tar", *_COMPRESSED_SUFFIXES))
     if named:
         for magic, program in _COMPRESSED.items():
             if head.startswith(magic):
@@ -36,19 +37,19 @@ def is_tar(path: str) -> bool:
     return named or head[_MAGIC_OFFSET:] == _MAGIC
 
 
-def read_tar(path: str, skipped: Skipped) -> Iterator[Picture]:
+def read_tar(path: Place, skipped: Skipped) -> Iterator[Picture]:
     """The pictures of a tar in their order, each named `<path>/<member>`.
 
     Fields beside a picture (`<key>.json` after `<key>.jpg`) are passed over. Links, devices and other files are
     counted. Where the tar is damaged it ends with a picture, named as the tar, that says so when it is loaded.
 
     Args:
-        path: A regular file. It is not changed while this lasts.
+        path: A regular file, or an object. It is not changed while this lasts.
         skipped: Counts what is no picture.
     """
     stem = ""
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             for member in _members(file):
                 base = os.path.basename(member.name)
                 if base == f"{stem}.json" or member.isdir():
@@ -61,7 +62,7 @@ def read_tar(path: str, skipped: Skipped) -> Iterator[Picture]:
                     stem = os.path.splitext(base)[0]
                     yield _picture(path, member)
     except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
-        yield _broken(path, str(error) or type(error).__name__)
+        yield _broken(str(path), str(error) or type(error).__name__)
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -97,12 +98,12 @@ class _Headers(io.RawIOBase):
         return self._file.tell()
 
 
-def _picture(path: str, member: tarfile.TarInfo) -> Picture:
+def _picture(path: Place, member: tarfile.TarInfo) -> Picture:
     offset, size = member.offset_data, member.size
-    return Picture(f"{path}/{member.name}", lambda: read_at(Path(path), offset, size))
+    return Picture(f"{path}/{member.name}", lambda: read_at(path, offset, size))
 
 
-def read_at(path: Path, offset: int, size: int) -> bytes:
+def read_at(path: Place, offset: int, size: int) -> bytes:
     """A member's bytes, within `MAX_FILE_BYTES`.
 
     Raises:
@@ -111,7 +112,7 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
     """
     if size > MAX_FILE_BYTES:
         raise ImageRejected(Status.TOO_LARGE, f"more than {MAX_FILE_BYTES} bytes")
-    with path.open("rb") as file:
+    with open_plain(path, tail_bytes=1) as file:
         file.seek(offset)
         data = file.read(size)
     if len(data) != size:

@@ -1,8 +1,9 @@
-"""From image files to results with all data in a bucket, by the commands that a user types: as on a disk."""
+"""From image files to verdicts with all data in a bucket, by the commands that a user types: as on a disk."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def make_source(folder: Path) -> Path:
     return folder
 
 
-def chain(where: Any, source: Path, model: Path, out: Path, num_workers: int) -> dict[str, Any]:
-    """Pack, extract, look, train, score; the numbers of the results."""
+def chain(where: Any, source: Any, model: Path, out: Path, num_workers: int) -> dict[str, Any]:
+    """Pack, extract, look, train, score, judge pictures; the numbers of the results."""
     data, cache = where / "data", where / "cache"
     run("extract", "pack", f"--src={source}", f"--out={data}", "--max_rows=8", "--num_workers=1")
     settings = ["--image_size=64", "--batch_size=4", "--compute_dtype=fp32", "--device=cpu", "--num_workers=1"]
@@ -56,19 +57,35 @@ def chain(where: Any, source: Path, model: Path, out: Path, num_workers: int) ->
     run("train", "predict", "-c", f"{out}/config.yaml", *given, best, "--return_predictions=false")
     reading = ["--readings", f"detector={out}/predictions.parquet"]
     run("train", "evaluate", *places, *reading, f"--out={out}/results.json")
+    run("train", "export", f"--ckpt={out}/checkpoints/best.ckpt", f"--out={out}/detector", *places)
+    words = [data, f"{source}/test"]
+    run("detect", "run", *words, f"--detector={out}/detector", f"--model={model}", f"--out={where}/verdicts.jsonl")
     results: dict[str, Any] = json.loads((out / "results.json").read_text())["readings"]
     return results
 
 
-def test_the_chain_in_a_bucket_equals_the_chain_on_a_disk(root: ObjectPath, bucket: Bucket, tmp_path: Path) -> None:
+def verdicts(data: bytes, source: object) -> list[dict[str, Any]]:
+    """Rows of verdicts without times, and with names below the source."""
+    rows = [json.loads(line) for line in data.splitlines()]
+    return [{**row, "seconds": None, "name": row["name"].removeprefix(f"{source}/")} for row in rows]
+
+
+def test_the_chain_in_a_bucket_equals_the_chain_on_a_disk(
+    root: ObjectPath, bucket: Bucket, upload: Callable[[Path, ObjectPath], None], tmp_path: Path
+) -> None:
     source, model = make_source(tmp_path / "src"), save_tiny_sd(tmp_path / "sd")
     (tmp_path / "here").mkdir()
     here = chain(tmp_path / "here", source, model, tmp_path / "run-here", num_workers=0)
-    there = chain(root, source, model, tmp_path / "run-there", num_workers=1)
+    upload(source, root / "src")
+    there = chain(root, root / "src", model, tmp_path / "run-there", num_workers=1)
     check_equal(tmp_path / "here" / "cache", root / "cache")
     assert here == there
     predicted = [pq.read_table(tmp_path / f"run-{name}" / "predictions.parquet") for name in ("here", "there")]
     assert predicted[0].equals(predicted[1])
+    mine = verdicts((tmp_path / "here" / "verdicts.jsonl").read_bytes(), source)
+    theirs = verdicts(bucket.read(f"{root.key}/verdicts.jsonl"), root / "src")
+    assert mine == theirs
+    assert len(mine) == 2 * (12 + 4 + 4) + 2 * 4
     copies = [path.name for path in (tmp_path / "copies").iterdir() if path.is_file()]
     assert len(copies) >= 2 * 5 + 1  # each tar, each store, the index
     assert not [name for name in copies if name.endswith(".part")]
