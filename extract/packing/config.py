@@ -18,7 +18,7 @@ class PackConfig:
     """How a source becomes a dataset."""
 
     src: Path
-    """Source of the images: a folder or a file in one of the layouts below."""
+    """Source of the images: a folder or a file in one of the layouts below, or an address of one in object storage."""
     out: Path
     """New folder for dataset.json, index.parquet, the tars and rejected.csv."""
     layout: str = "auto"

@@ -57,6 +57,7 @@ def chain(where: Any, source: Any, model: Path, out: Path, num_workers: int) -> 
     run("train", "predict", "-c", f"{out}/config.yaml", *given, best, "--return_predictions=false")
     reading = ["--readings", f"detector={out}/predictions.parquet"]
     run("train", "evaluate", *places, *reading, f"--out={out}/results.json")
+    run("train", "readings", *places, "--split=test", f"--out_folder={out}/readings")
     run("train", "export", f"--ckpt={out}/checkpoints/best.ckpt", f"--out={out}/detector", *places)
     words = [data, f"{source}/test"]
     run("detect", "run", *words, f"--detector={out}/detector", f"--model={model}", f"--out={where}/verdicts.jsonl")
@@ -86,6 +87,9 @@ def test_the_chain_in_a_bucket_equals_the_chain_on_a_disk(
     theirs = verdicts(bucket.read(f"{root.key}/verdicts.jsonl"), root / "src")
     assert mine == theirs
     assert len(mine) == 2 * (12 + 4 + 4) + 2 * 4
+    readings = [sorted((tmp_path / f"run-{name}" / "readings").iterdir()) for name in ("here", "there")]
+    assert [path.name for path in readings[0]] == [path.name for path in readings[1]] != []
+    assert all(pq.read_table(a).equals(pq.read_table(b)) for a, b in zip(*readings, strict=True))
     copies = [path.name for path in (tmp_path / "copies").iterdir() if path.is_file()]
     assert len(copies) >= 2 * 5 + 1  # each tar, each store, the index
     assert not [name for name in copies if name.endswith(".part")]

@@ -43,6 +43,14 @@ class Parser(LimitedClasses, ArgumentParser):
         return parsed
 
 
+class DataParser(Parser):
+    """A parser whose dataset and caches may lie in object storage."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        """As jsonargparse's."""
+        super().__init__(*args, addresses=("data", "cache"), **how)
+
+
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Write results.json from saved predictions, and a short table to the standard output."""
     from train.scoring.evaluate import compare_readings, evaluate
@@ -50,7 +58,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     from train.scoring.scores import check_samples, load_reading, parse_named_files
 
     about = {"prog": "python -m train evaluate", "description": evaluate_command.__doc__}
-    parser = Parser(**about, addresses=("data", "cache"))
+    parser = DataParser(**about)
     parser.add_argument("--config", action="config", help="YAML with these settings")
     parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
     parser.add_argument("--cache", type=str, required=True, help="cache folder, for the record")
@@ -163,18 +171,16 @@ def readings_command(arguments: Sequence[str]) -> None:
     """Write the scores that need no model."""
     from train.commands.readings import write_readings
 
-    auto_cli(
-        write_readings, args=list(arguments), prog="python -m train readings", as_positional=False, parser_class=Parser
-    )
+    prog = "python -m train readings"
+    auto_cli(write_readings, args=list(arguments), prog=prog, as_positional=False, parser_class=DataParser)
 
 
 def export_command(arguments: Sequence[str]) -> None:
     """Write a checkpoint's detector as a folder that can be shared."""
     from train.export import export_checkpoint
 
-    auto_cli(
-        export_checkpoint, args=list(arguments), prog="python -m train export", as_positional=False, parser_class=Parser
-    )
+    prog = "python -m train export"
+    auto_cli(export_checkpoint, args=list(arguments), prog=prog, as_positional=False, parser_class=DataParser)
 
 
 def matrix_command(arguments: Sequence[str]) -> None:
