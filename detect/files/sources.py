@@ -112,7 +112,7 @@ class Sources:
         except (OSError, ValueError) as error:
             yield _broken(path, error)
             return
-        yield from read_tar(where, self.skipped) if tar else (Picture.of(path),)
+        yield from read_tar(where, self.skipped, path) if tar else (Picture.of(path),)
 
     def _of_list(self) -> Iterator[Picture]:
         if self.files_from is None:

@@ -37,8 +37,8 @@ def is_tar(path: Place) -> bool:
     return named or head[_MAGIC_OFFSET:] == _MAGIC
 
 
-def read_tar(path: Place, skipped: Skipped) -> Iterator[Picture]:
-    """The pictures of a tar in their order, each named `<path>/<member>`.
+def read_tar(path: Place, skipped: Skipped, name: str = "") -> Iterator[Picture]:
+    """The pictures of a tar in their order, each named `<name>/<member>`.
 
     Fields beside a picture (`<key>.json` after `<key>.jpg`) are passed over. Links, devices and other files are
     counted. Where the tar is damaged it ends with a picture, named as the tar, that says so when it is loaded.
@@ -46,8 +46,9 @@ def read_tar(path: Place, skipped: Skipped) -> Iterator[Picture]:
     Args:
         path: A regular file, or an object. It is not changed while this lasts.
         skipped: Counts what is no picture.
+        name: As it was written; by default the path.
     """
-    stem = ""
+    name, stem = name or str(path), ""
     try:
         with open_plain(path) as file:
             for member in _members(file):
@@ -60,9 +61,9 @@ def read_tar(path: Place, skipped: Skipped) -> Iterator[Picture]:
                     skipped.add(SPECIAL)
                 elif skipped.is_picture(base):
                     stem = os.path.splitext(base)[0]
-                    yield _picture(path, member)
+                    yield _picture(path, name, member)
     except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
-        yield _broken(str(path), str(error) or type(error).__name__)
+        yield _broken(name, str(error) or type(error).__name__)
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -98,9 +99,9 @@ class _Headers(io.RawIOBase):
         return self._file.tell()
 
 
-def _picture(path: Place, member: tarfile.TarInfo) -> Picture:
+def _picture(path: Place, name: str, member: tarfile.TarInfo) -> Picture:
     offset, size = member.offset_data, member.size
-    return Picture(f"{path}/{member.name}", lambda: read_at(path, offset, size))
+    return Picture(f"{name}/{member.name}", lambda: read_at(path, offset, size))
 
 
 def read_at(path: Place, offset: int, size: int) -> bytes:
