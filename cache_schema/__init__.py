@@ -16,6 +16,7 @@ from cache_schema.canvases import (
 from cache_schema.checks import check_choice, check_least
 from cache_schema.contents import contents_table, count_images
 from cache_schema.copies import Original
+from cache_schema.dataset_file import TarEntry
 from cache_schema.derive import Derived, derive_cache
 from cache_schema.errors import (
     CacheError,
@@ -42,7 +43,8 @@ from cache_schema.fingerprint import AVIF_RULE, Fingerprint, without_formats
 from cache_schema.groups import GROUP_COLUMNS, DividedGroups, check_whole_groups, find_divided
 from cache_schema.growing import Ahead
 from cache_schema.images import MAX_PIXELS, RULES, DecodedFile, ImageRejected, decode_file, decode_image, resize_canvas
-from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset, TarEntry
+from cache_schema.index import DATASET_VERSION, INDEX_SCHEMA, Dataset
+from cache_schema.index_view import IndexView, find_rows
 from cache_schema.joining import check_join
 from cache_schema.jpeg_scans import has_more_scans, most_scans
 from cache_schema.keys import SPLITS, sample_key, source_path, store_name, tar_name
@@ -113,6 +115,7 @@ __all__ = [
     "FingerprintMismatch",
     "FormatVersionError",
     "ImageRejected",
+    "IndexView",
     "NearDuplicates",
     "NotPlain",
     "ObjectPath",
@@ -155,6 +158,7 @@ __all__ = [
     "file_size",
     "find_divided",
     "find_near_duplicates",
+    "find_rows",
     "fits_stored",
     "fork_server",
     "format_shards",

@@ -13,11 +13,12 @@ from typing import Any
 from cache_schema.addresses import ObjectPath, Place, place
 from cache_schema.attributes import FORMAT_VERSION
 from cache_schema.copies import Original, forget
+from cache_schema.dataset_file import TarEntry
 from cache_schema.errors import CacheError, DatasetError, FingerprintMismatch, FormatVersionError, ShardCorrupt
 from cache_schema.files import ABANDONED_SEC, write_text
 from cache_schema.fingerprint import AVIF_RULE, CANVAS_METHOD, Fingerprint
 from cache_schema.growing import temporary_link
-from cache_schema.index import Dataset, TarEntry
+from cache_schema.index import Dataset
 from cache_schema.keys import STORE_SUFFIX, is_store_name, store_name
 from cache_schema.listing import list_files, list_names
 from cache_schema.object_clients import is_usable_here

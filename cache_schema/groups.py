@@ -1,16 +1,21 @@
 """Groups that lie in several splits: what was trained on would be tested on. One definition for all who refuse them."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cache_schema.errors import DatasetError
-from cache_schema.index import Dataset
+from cache_schema.index import TEXT_TARS, Dataset
+from cache_schema.keys import SPLITS
 from cache_schema.shown import shown
+from cache_schema.text_hashes import MAX_COMPARED, Hashes, blocks, contains, hash_texts
 
 logger = logging.getLogger(__name__)
 
@@ -59,44 +64,139 @@ class DividedGroups:
         return "; ".join(parts)
 
 
+Scan = Callable[[Sequence[str]], Iterator[pa.Table]]
+"""Names of columns of `GROUP_COLUMNS` → all rows of these, some at a time, from the first on at each call."""
+
+
 def find_divided(table: pa.Table) -> DividedGroups:
     """Find the groups, and the images with what they were made from, that lie in several splits.
 
     Args:
         table: `GROUP_COLUMNS` of an index, of all splits.
     """
-    columns = {name: table[name].combine_chunks() for name in GROUP_COLUMNS}
-    groups, splits = (pc.dictionary_encode(columns[name]) for name in ("group", "split"))
-    group_of, split_of = (np.asarray(each.indices) for each in (groups, splits))
-    pairs = np.unique(np.stack([group_of, split_of]), axis=1)
-    divided = np.flatnonzero(np.bincount(pairs[0], minlength=1) > 1)
+    return _find_divided(lambda columns: iter([table.select(columns)]), len(table))
+
+
+def _find_divided(scan: Scan, num_rows: int) -> DividedGroups:
+    """As `find_divided`, of rows that are gone through several times with 8 bytes of each in memory."""
+    marks, at = np.empty(num_rows, np.uint64), 0
+    splits: dict[str, int] = {}
+    parents = [np.empty(0, np.uint64)]
+    for table in scan(("group", "split", "derived_from")):
+        marks[at : at + len(table)] = _mark(table, splits)
+        at += len(table)
+        parents.append(hash_texts(table["derived_from"].drop_null()))
+    marks.sort()
+    num_groups = min(num_rows, 1)
+    divided = [marks[:0]]
+    for one, other in blocks(marks):
+        is_same = one >> _SPLIT_BITS == other >> _SPLIT_BITS
+        num_groups += int((~is_same).sum())
+        divided.append(one[is_same & (one != other)] >> _SPLIT_BITS)
+    del marks
+    of_group = _count_splits(scan, np.unique(np.concatenate(divided)), splits)
     named = []
-    for group in divided[:NUM_NAMED]:
-        its_splits = pairs[1][pairs[0] == group]
-        counts = [f"{int(((group_of == group) & (split_of == s)).sum())} in {splits.dictionary[s]}" for s in its_splits]
-        named.append(f"{shown(groups.dictionary[group].as_py())} ({', '.join(counts)})")
-    apart = _find_apart(columns, group_of, split_of)
-    images = tuple(
-        f"{shown(columns['key'][row].as_py())} ({columns['split'][row]}) "
-        f"of {shown(columns['key'][parent].as_py())} ({columns['split'][parent]})"
-        for row, parent in apart[:NUM_NAMED].tolist()
-    )
-    return DividedGroups(len(divided), len(groups.dictionary), tuple(named), len(apart), images)
+    for group, counts in of_group.first.items():
+        its_splits = sorted(counts, key=splits.__getitem__)
+        named.append(f"{shown(group)} ({', '.join(f'{counts[split]} in {split}' for split in its_splits)})")
+    num_images, images = _find_apart(scan, np.unique(np.concatenate(parents)), splits)
+    return DividedGroups(of_group.number, num_groups, tuple(named), num_images, images)
 
 
-def _find_apart(columns: dict[str, pa.Array], group_of: np.ndarray, split_of: np.ndarray) -> np.ndarray:
-    """Rows of images, and of those they were made from, that are in other splits and groups: (n, 2), int64."""
-    rows = np.flatnonzero(np.asarray(pc.is_valid(columns["derived_from"])))
-    parents = pc.index_in(columns["derived_from"].take(pa.array(rows)), value_set=columns["key"])
-    parent = np.asarray(pc.fill_null(parents, -1))
-    rows, parent = rows[parent >= 0], parent[parent >= 0]
-    is_apart = (split_of[rows] != split_of[parent]) & (group_of[rows] != group_of[parent])
-    found: np.ndarray = np.stack([rows, parent], axis=1)[is_apart]
-    return found
+_SPLIT_BITS = np.uint64(2)
+"""Of a mark, which is a group's hash but for these, and they are the split."""
+
+
+def _mark(table: pa.Table, splits: dict[str, int]) -> Hashes:
+    """Hash of each row's group with its split, (rows,); a split that was not met before gets the next number."""
+    codes = _number_splits(table, splits).astype(np.uint64)
+    if len(splits) > 1 << int(_SPLIT_BITS):
+        raise ValueError(f"{len(splits)} splits: expected {', '.join(SPLITS)}")
+    return (hash_texts(table["group"]) >> _SPLIT_BITS << _SPLIT_BITS) | codes
+
+
+def _number_splits(table: pa.Table, splits: dict[str, int]) -> np.ndarray:
+    if not len(table):
+        return np.zeros(0, np.int64)
+    column = table["split"].combine_chunks()
+    column = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+    numbers = np.array([splits.setdefault(split, len(splits)) for split in column.dictionary.to_pylist()], np.int64)
+    codes: np.ndarray = numbers[np.asarray(column.indices)]
+    return codes
+
+
+class _Counted(NamedTuple):
+    number: int
+    """Groups in several splits."""
+    first: dict[str, Counter[str]]
+    """The first few of them: split → images."""
+
+
+def _count_splits(scan: Scan, suspected: Hashes, splits: dict[str, int]) -> _Counted:
+    """Count images by split of the groups whose hashes stand in several splits."""
+    if not len(suspected):
+        return _Counted(0, {})
+    found: dict[str, Counter[str]] = {}
+    for table in scan(("group", "split")):
+        is_suspected = pa.array(contains(suspected, _mark(table, splits) >> _SPLIT_BITS))
+        chosen = (table[name].filter(is_suspected).to_pylist() for name in ("group", "split"))
+        for group, split in zip(*chosen, strict=True):
+            if group in found or len(found) < MAX_COMPARED:
+                found.setdefault(group, Counter())[split] += 1
+    divided = {group: counts for group, counts in found.items() if len(counts) > 1}
+    by_chance = {hash(group) >> 2 for group in found} - {hash(group) >> 2 for group in divided}
+    return _Counted(len(suspected) - len(by_chance), dict(islice(divided.items(), NUM_NAMED)))
+
+
+def _find_apart(scan: Scan, parents: Hashes, splits: dict[str, int]) -> tuple[int, tuple[str, ...]]:
+    """Images in another split and group than those that they were made from: their number, and the first few.
+
+    Args:
+        scan: The rows.
+        parents: Hashes of what images were made from, sorted, each once.
+        splits: Numbers of the splits.
+    """
+    if not len(parents):
+        return 0, ()
+    number, named = 0, list[str]()
+    names = [*splits]
+    of_parent = np.zeros(len(parents), np.uint64)
+    is_there = np.zeros(len(parents), bool)
+    for table in scan(("key", "group", "split")):
+        keys = hash_texts(table["key"])
+        rows = np.flatnonzero(contains(parents, keys))
+        places, first = np.unique(np.searchsorted(parents, keys[rows]), return_index=True)
+        is_new = ~is_there[places]
+        of_parent[places[is_new]] = _mark(table, splits)[rows[first[is_new]]]
+        is_there[places] = True
+    for table in scan(GROUP_COLUMNS):
+        rows = np.flatnonzero(np.asarray(pc.is_valid(table["derived_from"])))
+        places = np.searchsorted(parents, hash_texts(table["derived_from"].take(pa.array(rows))))
+        own, other = _mark(table, splits)[rows], of_parent[places]
+        in_other_split = (own ^ other) & ((1 << _SPLIT_BITS) - np.uint64(1)) != 0
+        is_apart = is_there[places] & in_other_split & (own >> _SPLIT_BITS != other >> _SPLIT_BITS)
+        number += int(is_apart.sum())
+        for i in np.flatnonzero(is_apart)[: NUM_NAMED - len(named)].tolist():
+            row = table.slice(int(rows[i]), 1).to_pylist()[0]
+            split = names[int(other[i]) & 3]
+            named.append(f"{shown(row['key'])} ({row['split']}) of {shown(row['derived_from'])} ({split})")
+    return number, tuple(named)
 
 
 def _list(names: Sequence[str], number: int) -> str:
     return ", ".join(names) + (f" and {number - len(names):,} more" if number > len(names) else "")
+
+
+def find_divided_of(dataset: Dataset) -> DividedGroups:
+    """As `find_divided`, of a whole index, which is gone through some tars at a time: it takes 8 bytes a sample.
+
+    Raises:
+        DatasetError: If the index cannot be read.
+    """
+    return _find_divided(
+        lambda columns: (table for _, table in dataset.scan(columns, TEXT_TARS)),
+        sum(tar.num_rows for tar in dataset.tars),
+    )
 
 
 def check_whole_groups(dataset: Dataset, *, allowed: bool, flag: str) -> str | None:
@@ -113,7 +213,7 @@ def check_whole_groups(dataset: Dataset, *, allowed: bool, flag: str) -> str | N
     Raises:
         DatasetError: With the first few groups, and what to do.
     """
-    divided = find_divided(dataset.table(GROUP_COLUMNS))
+    divided = find_divided_of(dataset)
     if not divided:
         return None
     sentence = divided.sentence()

@@ -6,8 +6,7 @@ tars are being appended the index may have more row groups than `dataset.json` l
 """
 
 import json
-import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,20 +16,19 @@ import pyarrow as pa
 
 from cache_schema.addresses import ObjectPath, Place, place
 from cache_schema.copies import Original, find_copy, forget
+from cache_schema.dataset_file import TarEntry, check_counts, check_kinds, check_once, parse_entry, parse_updated
 from cache_schema.errors import DatasetError, FormatVersionError
 from cache_schema.growing import Ahead, open_copy, open_growing
 from cache_schema.index_footers import load_footer
 from cache_schema.index_rows import PLACES, check_keys, check_rows, check_values
-from cache_schema.keys import parse_tar_name
 from cache_schema.object_clients import is_usable_here
 from cache_schema.parquet import read_columns
 from cache_schema.plain_files import load_json, open_plain
 from cache_schema.shown import shown
 
 DATASET_VERSION = 1
-SCANNED_TARS = 64
-"""Tars whose rows are in memory at once, where the whole index is gone through."""
-_HASH = re.compile("[0-9a-f]{64}")
+SCANNED_TARS, TEXT_TARS = 64, 16
+"""Tars whose rows are in memory at once, where the whole index is gone through: of few bytes a row, and of texts."""
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -54,17 +52,6 @@ INDEX_SCHEMA = pa.schema(
         pa.field("jpeg_quality", pa.int16()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class TarEntry:
-    """A tar as dataset.json lists it."""
-
-    name: str
-    num_rows: int
-    num_bytes: int
-    rows_sha256: str
-    """Hash over key and image sha256 in row order."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +95,11 @@ class Dataset:
                 f"{path} has format version {shown(str(version))}, this code reads {DATASET_VERSION}."
             )
         try:
-            _check_kinds(content, {"dataset_id": str, "tars": list, "counts": dict, "settings": dict})
-            tars = tuple(_parse_entry(entry) for entry in content["tars"])
-            _check_once([tar.name for tar in tars])
-            _check_counts(content["counts"])
-            updated = _parse_updated(content.get("updated", []))
+            check_kinds(content, {"dataset_id": str, "tars": list, "counts": dict, "settings": dict})
+            tars = tuple(parse_entry(entry) for entry in content["tars"])
+            check_once([tar.name for tar in tars])
+            check_counts(content["counts"])
+            updated = parse_updated(content.get("updated", []), INDEX_SCHEMA.names)
             dataset = cls(folder, content["dataset_id"], tars, content["counts"], content["settings"], updated)
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} cannot be read ({error}). Pack the dataset again.") from error
@@ -206,7 +193,7 @@ class Dataset:
         Raises:
             DatasetError: If they cannot be read, or are not those that dataset.json lists.
         """
-        return self._read([n], INDEX_SCHEMA.names)
+        return self.rows_of([n], INDEX_SCHEMA.names)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole index, tar by tar in the list's order.
@@ -217,15 +204,16 @@ class Dataset:
         Raises:
             DatasetError: If it cannot be read, or its rows are not those that dataset.json lists.
         """
-        return self._read(range(len(self.tars)), INDEX_SCHEMA.names if columns is None else columns)
+        return self.rows_of(range(len(self.tars)), INDEX_SCHEMA.names if columns is None else columns)
 
-    def scan(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    def scan(self, columns: Sequence[str], num_tars: int = SCANNED_TARS) -> Iterator[tuple[int, pa.Table]]:
         """The whole index, some tars at a time, for what would take too much memory at once: texts as dictionaries.
 
         That each row says it is of its tar is not checked here, but by `rows` and `table`.
 
         Args:
             columns: Names of those that are read.
+            num_tars: At a time.
 
         Yields:
             Number of the first tar, and the rows of some tars from it on.
@@ -233,17 +221,17 @@ class Dataset:
         Raises:
             DatasetError: As `table`.
         """
-        firsts = range(0, len(self.tars), SCANNED_TARS)
+        firsts = range(0, len(self.tars), num_tars)
+        tars = {first: range(first, min(first + num_tars, len(self.tars))) for first in firsts}
         with ThreadPoolExecutor(1) as reader:  # reads on while the rows are made use of
-            ahead = deque(reader.submit(self._scan, first, columns) for first in firsts[:1])
+            ahead = deque(reader.submit(self._scan, tars[first], columns) for first in firsts[:1])
             for first, following in zip(firsts, [*firsts[1:], None], strict=True):
                 table = ahead.popleft().result()
                 if following is not None:
-                    ahead.append(reader.submit(self._scan, following, columns))
+                    ahead.append(reader.submit(self._scan, tars[following], columns))
                 yield first, table
 
-    def _scan(self, first: int, columns: Sequence[str]) -> pa.Table:
-        tars = range(first, min(first + SCANNED_TARS, len(self.tars)))
+    def _scan(self, tars: Sequence[int], columns: Sequence[str]) -> pa.Table:
         try:
             with self._open_index(of_all=True) as opened:
                 footer = load_footer(opened, INDEX_SCHEMA).footer
@@ -253,8 +241,11 @@ class Dataset:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         return table
 
-    def _read(self, tars: Sequence[int], columns: Sequence[str]) -> pa.Table:
-        """Rows of some tars. Their places are read too, whatever is asked for: labels of another tar would be lies."""
+    def rows_of(self, tars: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Index rows of some tars, tar by tar. Raises as `table`.
+
+        Their places are read too, whatever is asked for: labels of another tar would be lies.
+        """
         names = list(dict.fromkeys([*columns, *PLACES]))
         try:
             with self._open_index(of_all=len(tars) == len(self.tars)) as opened:
@@ -269,35 +260,3 @@ class Dataset:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(f"{self.index_path} cannot be read ({error}). Pack the dataset again.") from error
         return table.select(list(columns))
-
-
-def _parse_entry(content: Mapping[str, Any]) -> TarEntry:
-    entry = TarEntry(**content)
-    _check_kinds(content, {"name": str, "num_rows": int, "num_bytes": int, "rows_sha256": str})
-    parse_tar_name(entry.name)
-    if entry.num_rows < 0 or entry.num_bytes < 0 or not _HASH.fullmatch(entry.rows_sha256):
-        raise ValueError(f"{entry.name} has {entry.num_rows} rows, {entry.num_bytes} bytes, hash {entry.rows_sha256!r}")
-    return entry
-
-
-def _check_once(names: Sequence[str]) -> None:
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"{twice[0]} is listed twice: its samples would count twice")
-
-
-def _check_counts(counts: Mapping[str, Any]) -> None:
-    for sources in counts.values():
-        if not isinstance(sources, dict) or not all(type(count) is int for count in sources.values()):
-            raise ValueError("counts are not numbers of samples by split and image source")
-
-
-def _parse_updated(names: Any) -> tuple[str, ...]:
-    if not isinstance(names, list) or not all(name in INDEX_SCHEMA.names for name in names):
-        raise ValueError(f"updated is {str(names)[:100]!r}: expected names of fields")
-    return tuple(names)
-
-
-def _check_kinds(content: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
-    for name, kind in kinds.items():
-        if type(content[name]) is not kind:
-            raise ValueError(f"{name} is {str(content[name])[:100]!r}: expected {kind.__name__}")

@@ -52,8 +52,15 @@ def _check_values(table: pa.Table) -> None:
     ):
         raise ValueError("a sha256 is not 64 hexadecimal digits")
     for name, choices in (("split", [*SPLITS]), ("label", [0, 1, None])):
-        if name in table.column_names and (other := set(table[name].unique().to_pylist()) - set(choices)):
+        if name in table.column_names and (other := _find_values(table[name]) - set(choices)):
             raise ValueError(f"{name} is '{shown(str(other.pop()))}' in a row: expected one of {choices}")
+
+
+def _find_values(column: pa.ChunkedArray) -> set[object]:
+    """Values of a column; of integers the least and the most, which are all if these are two that follow."""
+    if pa.types.is_integer(column.type):
+        return set(pc.min_max(column).as_py().values())
+    return set(column.unique().to_pylist())
 
 
 def _check_places(table: pa.Table, tars: Sequence[tuple[str, int]]) -> None:
@@ -79,4 +86,9 @@ def check_keys(keys: pa.ChunkedArray) -> None:
         return
     counts = pc.value_counts(keys)
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    raise ValueError(f"{len(twice):,} keys stand in several rows, such as '{shown(str(twice[0].as_py()))}'")
+    raise ValueError(repeated_keys(len(twice), str(twice[0].as_py())))
+
+
+def repeated_keys(number: int, example: str) -> str:
+    """What is wrong with an index in which keys stand in several rows."""
+    return f"{number:,} keys stand in several rows, such as '{shown(example)}'"

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from cache_schema.dataset_file import TarEntry
 from cache_schema.errors import ShardStale
-from cache_schema.index import TarEntry
 from cache_schema.tars import rows_sha256
 
 

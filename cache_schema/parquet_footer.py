@@ -5,14 +5,25 @@ hold it. So it is stepped through once by what is needed of it, and pyarrow gets
 """
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from cache_schema.thrift import LIST, STRUCT, list_head, skip, zigzag
+from cache_schema.thrift_patterns import (
+    INTEGERS,
+    PLAIN_STRUCT,
+    PLAIN_STRUCTS,
+    TEXT,
+    VARINT,
+    compile_struct,
+    decode_varints,
+)
 
 MAX_FOOTER_BYTES = 2**28
 """Of the index of some 500 million samples."""
@@ -25,6 +36,30 @@ _FILE, _META, _ENCRYPTED = 1, 3, (8, 9)
 """of `ColumnChunk`,"""
 _NUM_VALUES, _PACKED_BYTES, _FIRST_PAGE, _DICTIONARY_PAGE = 5, 7, 9, 11
 """and of `ColumnMetaData`."""
+
+
+@cache
+def chunk_pattern() -> "re.Pattern[bytes]":
+    """A column chunk as Arrow writes it, with the numbers that tell its place, as `_Footer.numbers` has them.
+
+    No integer is stepped over behind these: it might be another page.
+    """
+    return compile_struct(
+        rb"\x26" + VARINT,
+        rb"\x1c\x15" + VARINT,
+        rb"\x19" + INTEGERS,
+        rb"\x19\x18" + TEXT,
+        rb"\x15" + VARINT,
+        b"\\x16(%s)" % VARINT,  # number of values
+        rb"\x16" + VARINT,
+        b"\\x16(%s)" % VARINT,  # bytes in the file
+        b"\\x26(%s)" % VARINT,  # first page
+        b"(?:\\x26(%s))?+" % VARINT,  # page of the dictionary
+        rb"[\x1c\x3c]" + PLAIN_STRUCT,  # statistics
+        b"(?:\\x19%s)?+" % PLAIN_STRUCTS,
+        b"(?:\\x3c%s)?+" % PLAIN_STRUCT,
+        rb"\x00\x00",
+    )
 
 
 @dataclass(frozen=True)
@@ -87,13 +122,14 @@ def read_row_groups(file: BinaryIO, num_bytes: int) -> RowGroups:
 class _Footer:
     """Steps through a footer. Raises IndexError where its bytes end first, RecursionError where structs lie too deep.
 
-    Written for speed: a footer has half a million column chunks, each of some fifty values that are stepped over.
+    A footer has half a million column chunks, each of some fifty values: the usual ones are matched whole.
     """
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data, self.pattern = data, chunk_pattern()
         self.num_rows: list[int] = []
-        self.places: list[tuple[int, int]] = []
+        self.numbers: list[bytes] = []
+        """Of each column chunk: number of values, bytes, places of the first page and of the dictionary's or 0."""
         self.spans: list[tuple[int, int]] = []
         self.num_columns: list[int] = []
 
@@ -112,9 +148,8 @@ class _Footer:
         if rows_at is None or list_at is None or len(set(self.num_columns)) > 1 or min(self.num_rows, default=0) < 0:
             raise ValueError("its footer cannot be followed")
         columns = self.num_columns[0] if self.num_columns else 0
-        places = np.array(self.places, np.int64).reshape(len(self.spans), columns, 2)
-        if places.size and not (places[..., 1] <= num_bytes).all():
-            raise ValueError("a column lies outside the file")
+        places = _places(decode_varints(b"".join(self.numbers)).reshape(-1, 4), num_bytes)
+        places = places.reshape(len(self.spans), columns, 2)
         spans = np.array(self.spans, np.int64).reshape(-1, 2)
         return RowGroups(np.array(self.num_rows, np.int64), places, data, spans, rows_at, list_at)
 
@@ -144,7 +179,12 @@ class _Footer:
                 if kind != STRUCT:
                     raise IndexError
                 for _ in range(num_columns):
-                    at = self._chunk(at)
+                    found = self.pattern.match(data, at)
+                    if found is None:
+                        at = self._chunk(at)
+                    else:
+                        at = found.end()
+                        self.numbers.append(b"".join(found.groups(b"\0")))
             elif field == _GROUP_ROWS and head & 15 == 6:
                 num_rows, at = zigzag(data, at)
             else:
@@ -154,7 +194,7 @@ class _Footer:
         return at + 1
 
     def _chunk(self, at: int) -> int:
-        data, field, num_chunks = self.data, 0, len(self.places)
+        data, field, num_chunks = self.data, 0, len(self.numbers)
         while head := data[at]:
             if head > 15:
                 at, field = at + 1, field + (head >> 4)
@@ -166,45 +206,41 @@ class _Footer:
                 raise ValueError("a column lies in another file, or is encrypted")
             else:
                 at = skip(data, at, head & 15)
-        if len(self.places) != num_chunks + 1:
+        if len(self.numbers) != num_chunks + 1:
             raise IndexError
         return at + 1
 
     def _column(self, at: int) -> int:
         data, field, found = self.data, 0, [0] * (_DICTIONARY_PAGE + 1)
         while head := data[at]:
-            at += 1
-            if head > 15:
-                field += head >> 4
+            at, field = self._field(at, field, head)
+            if head & 15 == 6:
+                value, at = zigzag(data, at)
+                if 0 < field <= _DICTIONARY_PAGE:
+                    found[field] = value
             else:
-                field, at = zigzag(data, at)
-            kind = head & 15
-            if kind == 6:
-                # The commonest value, written out.
-                byte = data[at]
-                at += 1
-                value, shift = byte & 127, 7
-                while byte > 127:
-                    byte = data[at]
-                    at += 1
-                    value |= (byte & 127) << shift
-                    shift += 7
-                if field <= _DICTIONARY_PAGE:
-                    found[field] = value >> 1 ^ -(value & 1)
-            else:
-                at = skip(data, at, kind)
-        self.places.append(_place(found))
+                at = skip(data, at, head & 15)
+        numbers = [found[each] for each in (_NUM_VALUES, _PACKED_BYTES, _FIRST_PAGE, _DICTIONARY_PAGE)]
+        if not all(-(2**62) <= number < 2**62 for number in numbers):
+            raise ValueError("a column lies outside the file")
+        self.numbers.append(b"".join(_varint(number << 1 ^ number >> 63) for number in numbers))
         return at + 1
 
 
-def _place(found: Sequence[int]) -> tuple[int, int]:
-    if not found[_NUM_VALUES]:  # no page is read
-        return 0, 0
-    start = min(found[_FIRST_PAGE], found[_DICTIONARY_PAGE] or found[_FIRST_PAGE])
-    end = start + found[_PACKED_BYTES]
-    if not 0 < start <= end < 2**62:
+def _places(numbers: np.ndarray, num_bytes: int) -> np.ndarray:
+    """Where the pages of column chunks begin and end, (chunks, 2), int64; of one without values none is read.
+
+    Args:
+        numbers: As `_Footer.numbers`, (chunks, 4), int64.
+        num_bytes: Of the file.
+    """
+    num_values, packed, first, dictionary = numbers.T
+    starts = np.where(dictionary != 0, np.minimum(first, dictionary), first)
+    places = np.where((num_values != 0)[:, None], np.stack([starts, starts + packed], axis=1), 0)
+    is_inside = (starts > 0) & (packed >= 0) & (packed <= num_bytes) & (starts <= num_bytes - packed)
+    if not (is_inside | (num_values == 0)).all():
         raise ValueError("a column lies outside the file")
-    return start, end
+    return places
 
 
 def _varint(value: int) -> bytes:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache_schema.cache import Cache
+from cache_schema.dataset_file import TarEntry
 from cache_schema.errors import CacheError, FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardStale
-from cache_schema.index import Dataset, TarEntry
+from cache_schema.index import Dataset
 from cache_schema.keys import store_name
 from cache_schema.listing import map_files
 from cache_schema.shown import MAX_SENTENCE, shown

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache_schema.addresses import ObjectPath, Place
+from cache_schema.dataset_file import TarEntry
 from cache_schema.errors import DatasetError
 from cache_schema.files import publish
-from cache_schema.index import INDEX_SCHEMA, TarEntry
+from cache_schema.index import INDEX_SCHEMA
 from cache_schema.keys import SPLITS, parse_tar_name, tar_name
 from cache_schema.tars import Sample, TarWriter, rows_sha256
 

@@ -14,9 +14,10 @@ from cache_schema.addresses import Place
 from cache_schema.cache import MANIFEST, Cache
 from cache_schema.canvases import CanvasStore
 from cache_schema.copies import temporary_copy
+from cache_schema.dataset_file import TarEntry
 from cache_schema.errors import CacheError
-from cache_schema.groups import REPACK, find_divided
-from cache_schema.index import Dataset, TarEntry
+from cache_schema.groups import REPACK, find_divided_of
+from cache_schema.index import Dataset
 from cache_schema.keys import is_store_name, store_name
 from cache_schema.likenesses import no_hashes, read_likeness
 from cache_schema.listing import file_size, list_names
@@ -25,6 +26,7 @@ from cache_schema.plain_files import open_plain
 from cache_schema.shown import MAX_SENTENCE, shown
 from cache_schema.tar_members import Member, is_mostly_holes, read_members
 from cache_schema.tars import EXTENSIONS, SampleFields, rows_sha256
+from cache_schema.text_hashes import check_distinct_keys
 from cache_schema.turns import share_turns
 from cache_schema.verify_stores import Store, check_store, compare_canvases, limit_lines
 from cache_schema.workers import run_tasks
@@ -94,10 +96,10 @@ def verify_tar(cache: Cache, dataset: Dataset, n: int, deep: bool) -> TarCheck:
 def index_problems(dataset: Dataset) -> list[str]:
     """A line for what is wrong with the index as a whole: a key in two tars, or a group in two splits."""
     try:
-        table = dataset.table()
+        check_distinct_keys(dataset)
+        divided = find_divided_of(dataset)
     except CacheError as error:
         return [shown(str(error), MAX_SENTENCE)]
-    divided = find_divided(table)
     return [f"{dataset.index_path}: {divided.sentence()}. {REPACK}"] if divided else []
 
 

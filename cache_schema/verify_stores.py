@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from cache_schema.cache import Cache
 from cache_schema.canvases import CanvasStore, open_canvases
+from cache_schema.dataset_file import TarEntry
 from cache_schema.errors import CacheError, ShardMissing
 from cache_schema.images import ImageRejected, decode_image, resize_canvas
-from cache_schema.index import TarEntry
 from cache_schema.joining import check_join
 from cache_schema.keys import store_name
 from cache_schema.report import state_of

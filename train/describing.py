@@ -3,19 +3,22 @@
 import hashlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from cache_schema import Cache, CacheError, read_json
+from cache_schema import Cache, CacheError, IndexView, read_json
 from train.data.datamodule import LareDataModule
 from train.data.join import Join
 from train.data.joined_tar import load_canvas
 from train.data.loader import BatchReader
-from train.data.samples import Samples, select_samples
+from train.data.samples import Samples, scan_samples, select_samples
 from train.detector import Detector
 from train.detector_file import DetectorFile, DiffusionModelName, ProbeFile, versions
 from train.facts import MAX_IMAGES, TrainingFacts
@@ -80,7 +83,7 @@ def _score_photographs(detector: Detector, module: LareDataModule, device: torch
     photographs = np.flatnonzero(validation.labels == 0)
     if not len(photographs):
         raise ValueError(f"{module.data} has no usable validation photographs: nothing can be said about false alarms")
-    index = join.dataset.table(["key", "group"]).take(validation.rows[photographs])
+    index = IndexView(join.dataset, ["key", "group"]).take(validation.rows_of(photographs))
     chosen = choose_by_hash(index["key"].to_pylist(), MAX_PHOTOGRAPHS)
     groups = np.asarray(index["group"].to_pylist(), dtype=str)[chosen]
     view = module.make_view(validation)
@@ -98,32 +101,38 @@ def _score_photographs(detector: Detector, module: LareDataModule, device: torch
 
 def measure_training(join: Join, samples: Samples) -> TrainingFacts:
     """Facts of a split's images: sides and formats of all, maps and pixels of some whole tars, chosen by hash."""
-    index = join.dataset.table(["width", "height", "format", "jpeg_quality"]).take(samples.rows)
-    sides = np.stack([index[name].to_numpy() for name in ("width", "height")])
-    values: dict[str, list[float | None]] = {
-        "short_side_px": sides.min(axis=0).tolist(),
-        "long_side_px": sides.max(axis=0).tolist(),
-        "jpeg_quality": index["jpeg_quality"].to_pylist(),
-        "mean_lare": [],
-        "gradient_energy": [],
-    }
+    counts = {name: Counter[Any]() for name in ("format", "short_side_px", "long_side_px", "jpeg_quality")}
+    for table in scan_samples(join.dataset, samples, ["width", "height", "format", "jpeg_quality"]):
+        width, height = table["width"], table["height"]
+        for name, column in (
+            ("format", table["format"].cast(pa.string())),
+            ("short_side_px", pc.min_element_wise(width, height)),
+            ("long_side_px", pc.max_element_wise(width, height)),
+            ("jpeg_quality", table["jpeg_quality"]),
+        ):
+            found = pc.value_counts(column)
+            counts[name].update(dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)))
+    formats = counts.pop("format")
+    measured: dict[str, list[float]] = {"mean_lare": [], "gradient_energy": []}
     tars = sorted(
         np.flatnonzero(samples.counts).tolist(),
         key=lambda n: hashlib.sha256(join.dataset.tars[n].name.encode()).digest(),
     )
     for n in tars:
-        if len(values["mean_lare"]) >= MAX_IMAGES:
+        if len(measured["mean_lare"]) >= MAX_IMAGES:
             break
         tar, rows = join.load_tar(n, maps=True), samples.of_tar(n)
         assert tar.lare is not None
-        values["mean_lare"] += (-mean_lare(tar.lare[rows])).tolist()
-        values["gradient_energy"] += [-gradient_energy(load_canvas(tar, row, join.canvas_px)) for row in rows]
-    return TrainingFacts.measure(index["format"].to_pylist(), values)
+        measured["mean_lare"] += (-mean_lare(tar.lare[rows])).tolist()
+        measured["gradient_energy"] += [-gradient_energy(load_canvas(tar, row, join.canvas_px)) for row in rows]
+    return TrainingFacts.measure(formats, {**counts, **measured})
 
 
 def _sources(join: Join, training: Samples) -> tuple[str, ...]:
-    generated = join.dataset.table(["image_source"])["image_source"].take(training.rows[training.labels == 1])
-    return tuple(sorted(generated.unique().to_pylist()))
+    found: set[str] = set()
+    for table in scan_samples(join.dataset, training, ["image_source", "label"]):
+        found.update(table["image_source"].filter(pc.equal(table["label"], 1)).unique().to_pylist())
+    return tuple(sorted(found))
 
 
 def _describe_probe(cache: Cache, join: Join) -> ProbeFile:

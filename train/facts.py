@@ -30,16 +30,24 @@ class TrainingFacts:
     ranges: Mapping[str, tuple[float, float]]
 
     @classmethod
-    def measure(cls, formats: Sequence[str], values: Mapping[str, Sequence[float | None]]) -> "TrainingFacts":
+    def measure(
+        cls,
+        formats: Sequence[str] | Mapping[str, int],
+        values: Mapping[str, Sequence[float | None] | Mapping[float | None, int]],
+    ) -> "TrainingFacts":
         """Facts of images.
 
         Args:
-            formats: Of each image.
-            values: Measure → value of each image; None where it has none.
+            formats: Of each image, or the number of images of each.
+            values: Measure → value of each image, or the number of images of each value; None where one has none.
         """
-        known = {name: [v for v in values[name] if v is not None] for name in MEASURES if name in values}
-        ranges = {name: np.quantile(found, LEVELS).tolist() for name, found in known.items() if found}
-        return cls(len(formats), dict(Counter(formats)), {n: (low, high) for n, (low, high) in ranges.items()})
+        counted = Counter(formats)
+        ranges = {}
+        for name in MEASURES:
+            known = {value: n for value, n in Counter(values.get(name, ())).items() if value is not None}
+            if known:
+                ranges[name] = _quantiles(known)
+        return cls(counted.total(), dict(counted), ranges)
 
     @classmethod
     def from_dict(cls, content: Any) -> "TrainingFacts":
@@ -66,3 +74,15 @@ class TrainingFacts:
             "quantiles": list(LEVELS),
             "ranges": ranges,
         }
+
+
+def _quantiles(counts: Mapping[float, int]) -> tuple[float, float]:
+    """`np.quantile` at `LEVELS` of values that are told by how often each occurs: no more than these are in memory."""
+    values = np.array(sorted(counts), np.float64)
+    ends = np.cumsum([counts[value] for value in values.tolist()])
+    at = np.array(LEVELS) * (int(ends[-1]) - 1)
+    below, above = (values[np.searchsorted(ends, place, side="right")] for place in (np.floor(at), np.ceil(at)))
+    share, step = at - np.floor(at), above - below
+    # As numpy goes between two values: from the nearer one.
+    low, high = np.where(share < 0.5, below + share * step, above - (1 - share) * step).tolist()
+    return low, high

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from cache_schema import Dataset
@@ -88,7 +87,8 @@ def score_views(study: Study, data: Path, name: str) -> Views:
     """
     cache = study.cache(name, data)
     join = Join.open(data, [cache])
-    sizes = join.load_image_sizes(np.arange(len(join.dataset.table(["key"]))))
+    table = join.dataset.table(["height", "width"]).group_by(["height", "width"]).aggregate([])
+    sizes = sorted(zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True))
     refused, scored, boxes = {}, {}, []
     for view, arguments in VIEWS.items():
         if view == CROP:

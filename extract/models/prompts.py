@@ -1,11 +1,12 @@
 """Which text conditions the UNet for which image, and the table of encoded texts."""
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cache_schema import Dataset
 from extract.config import ModelConfig
@@ -67,20 +68,26 @@ class PromptPolicy:
         """
         if not self.is_per_sample:
             return
-        table = dataset.table(["label", "class_name"])
-        fallbacks: dict[int, list[bool]] = {0: [], 1: []}
-        for label, name in zip(table["label"].to_pylist(), table["class_name"].to_pylist(), strict=True):
-            if label is not None:
-                fallbacks[label].append(not name)
-        if not all(fallbacks.values()):
+        numbers, fallbacks = Counter[int](), Counter[int]()
+        for _, table in dataset.scan(["label", "class_name"]):
+            has_name = pc.fill_null(pc.greater(pc.binary_length(table["class_name"].cast(pa.string())), 0), False)
+            numbers.update(_count(table["label"]))
+            fallbacks.update(_count(table["label"].filter(pc.invert(has_name))))
+        if len(numbers) < 2:
             return  # only one label: the text cannot reveal it
-        real, generated = (sum(f) / len(f) for f in fallbacks.values())
+        real, generated = (fallbacks[label] / numbers[label] for label in (0, 1))
         if abs(real - generated) > MAX_FALLBACK_DIFFERENCE:
             raise ValueError(
                 f"{real:.1%} of the real and {generated:.1%} of the generated images have no class name and would get "
                 f"the fallback text: the prompt would reveal the label. Use prompt_policy fixed, add the class names, "
                 f"or pass --allow_label_dependent_prompts true."
             )
+
+
+def _count(labels: pa.ChunkedArray) -> dict[int, int]:
+    """Rows of each label; controls have none."""
+    counted = pc.value_counts(labels.drop_null())
+    return {each["values"]: each["counts"] for each in counted.to_pylist()}
 
 
 def prompts_sha256(prompts: Sequence[str]) -> str:

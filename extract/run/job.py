@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -230,8 +229,15 @@ class Job:
 
     def _first_prompts(self) -> list[str]:
         """Texts of the tars, as many as fit beside each other however long a model's conditions are."""
-        texts = (text for n in self.todo for text in self.model.policy.prompts(self.dataset.rows(n)))
-        return list(islice(dict.fromkeys(texts), FIRST_PROMPTS))
+        policy = self.model.policy
+        if not policy.is_per_sample:
+            return [policy.text]
+        texts: dict[str, None] = {}
+        for n in self.todo:
+            texts |= dict.fromkeys(policy.prompts(self.dataset.rows_of([n], ["class_name"])))
+            if len(texts) >= FIRST_PROMPTS:
+                break
+        return [*texts][:FIRST_PROMPTS]
 
     def _extract_all(self) -> tuple[int, list[str]]:
         """Number of tars with too many rejected images; what is wrong with each that was passed over."""

@@ -1,12 +1,16 @@
 """Groups that lie in several splits: found by group and by what images were made from, and told by name."""
 
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from cache_schema import INDEX_SCHEMA, Dataset, DatasetError, check_whole_groups, find_divided, write_dataset
 from cache_schema.__main__ import main
+from cache_schema.groups import find_divided_of
+from cache_schema.index import TEXT_TARS
 from tests.cache_schema.conftest import fill_cache
 from tests.samples import make_sample
 
@@ -69,3 +73,35 @@ def test_verify_names_divided_groups(divided: Dataset, tmp_path: Path, capsys: p
     first, *_, summary = capsys.readouterr().out.splitlines()
     assert "2 of 6 groups lie in several splits: scene-0 (1 in train, 1 in test), scene-1" in first
     assert "1 problems" in summary
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_whole_index_is_found_divided_as_its_rows_say(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    num, num_groups = 90, (1000 if seed == 0 else 12)  # the first has few groups of several images
+    groups = [f"g{g}" for g in rng.integers(0, num_groups, num)]
+    keys = [make_sample(i).key for i in range(num)]
+    parents: list[str | None] = [keys[i] if i < num else None for i in rng.integers(0, 3 * num, num)]
+    parents[5] = "not there"
+    samples = [
+        make_sample(i, group=groups[i], split="test" if rng.random() < 0.1 * seed else "train", derived_from=parents[i])
+        for i in range(num)
+    ]
+    dataset = write_dataset(tmp_path / "data", samples, {}, max_rows=1)  # more tars than are in memory at once
+    assert len(dataset.tars) == num > 5 * TEXT_TARS
+    rows = dataset.table(["key", "group", "split", "derived_from"]).to_pylist()
+    splits: dict[str, Counter[str]] = {}
+    for row in rows:
+        splits.setdefault(row["group"], Counter())[row["split"]] += 1
+    divided = [group for group, counts in splits.items() if len(counts) > 1]
+    of = {row["key"]: row for row in rows}
+    pairs = [(row, of[row["derived_from"]]) for row in rows if row["derived_from"] in of]
+    apart = [(a, b) for a, b in pairs if a["split"] != b["split"] and a["group"] != b["group"]]
+    assert (bool(divided), bool(apart)) == (seed > 0, seed > 0)
+
+    found = find_divided_of(dataset)
+    assert found == find_divided(dataset.table())
+    assert (found.num_groups, found.of_groups, found.num_images) == (len(divided), len(splits), len(apart))
+    expected = [f"{g} ({splits[g]['train']} in train, {splits[g]['test']} in test)" for g in divided[:3]]
+    assert list(found.groups) == expected
+    assert list(found.images) == [f"{a['key']} ({a['split']}) of {b['key']} ({b['split']})" for a, b in apart[:3]]

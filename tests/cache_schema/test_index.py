@@ -7,6 +7,7 @@ import tarfile
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,9 @@ from cache_schema import (
     write_dataset,
     writing,
 )
+from cache_schema.index import SCANNED_TARS
+from cache_schema.index_view import IndexView
+from cache_schema.text_hashes import check_distinct_keys
 from tests.samples import make_sample
 
 
@@ -270,3 +274,45 @@ def test_index_of_other_rows_is_refused_even_if_it_has_more(dataset: Dataset) ->
             writer.write_table(table)
     with pytest.raises(DatasetError, match="different packings"):
         Dataset.open(dataset.folder)
+
+
+def test_rows_of_a_view_are_those_of_the_whole_table(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d", (make_sample(i) for i in range(150)), {}, max_rows=2)
+    assert len(dataset.tars) > SCANNED_TARS
+    names = ["label", "key", "jpeg_quality"]
+    table, view = dataset.table(), IndexView(dataset, names)
+    rng = np.random.default_rng(0)
+    assert (len(view), list(view.column_names)) == (150, names)
+    for rows in (np.arange(150), np.sort(rng.choice(150, 40, replace=False)), rng.integers(0, 150, 60), [149], []):
+        assert view.take(rows).equals(table.select(names).take(np.array(rows, int)))
+        assert view.select(["sha256"]).take(rows).equals(table.select(["sha256"]).take(np.array(rows, int)))
+    for row in (-1, 150):
+        with pytest.raises(IndexError, match="of an index of 150"):
+            view.take([0, row])
+
+
+def test_a_view_reads_no_other_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = write_dataset(tmp_path / "d", (make_sample(i) for i in range(12)), {}, max_rows=2)
+    read, rows_of = list[int](), Dataset.rows_of
+
+    def note(self: Dataset, tars: list[int], columns: list[str]) -> pa.Table:
+        read.extend(tars)
+        return rows_of(self, tars, columns)
+
+    monkeypatch.setattr(Dataset, "rows_of", note)
+    assert len(IndexView(dataset, ["key"]).take([3, 2, 8])) == 3
+    assert read == [1, 4]
+
+
+def test_a_key_in_two_of_many_tars_is_found(tmp_path: Path) -> None:
+    samples = [make_sample(i) for i in range(100)]
+    dataset = write_dataset(tmp_path / "d", samples, {}, max_rows=1)
+    check_distinct_keys(dataset)
+    rows = dataset.table()
+    for row, of in ((90, 3), (91, 4), (92, 4)):
+        keys = rows["key"].to_pylist()
+        keys[row] = keys[of]
+        rows = rows.set_column(0, rows.schema.field("key"), pa.array(keys))
+    writing.write_index(tmp_path / "d" / "index.parquet", (rows.slice(i, 1) for i in range(100)))
+    with pytest.raises(DatasetError, match=f"2 keys stand in several rows, such as '{samples[3].key}'.*again"):
+        check_distinct_keys(Dataset.open(tmp_path / "d"))

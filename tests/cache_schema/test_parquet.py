@@ -4,20 +4,26 @@ import hashlib
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cache_schema import Dataset, DatasetError
+from cache_schema import Dataset, DatasetError, parquet_footer, parquet_pages
 from cache_schema.index import INDEX_SCHEMA
-from cache_schema.parquet import check_schema, parse_footer, read_columns
+from cache_schema.parquet import Footer, check_schema, parse_footer, read_columns
+from cache_schema.parquet_pages import check_pages
+from cache_schema.thrift import zigzag
+from cache_schema.thrift_patterns import decode_varints
 from tests.cache_schema.hostile_stores import Marker
 from tests.cache_schema.test_hostile_stores import in_little_memory
 
@@ -88,6 +94,120 @@ def test_places_are_those_that_pyarrow_tells(tmp_path: Path) -> None:
                 column = metadata.row_group(g).column(c)
                 start = column.dictionary_page_offset or column.data_page_offset
                 assert groups.places[g, c].tolist() == [start, start + column.total_compressed_size]
+
+
+NEVER = re.compile(b"(?!)")
+
+
+def parse_slowly(monkeypatch: pytest.MonkeyPatch, path: Path) -> Footer:
+    """The footer, no part of which is matched whole."""
+    with monkeypatch.context() as patch, path.open("rb") as file:
+        patch.setattr(parquet_footer, "chunk_pattern", lambda: NEVER)
+        return parse_footer(file)
+
+
+def equal_footers(one: Footer, other: Footer) -> bool:
+    pairs = ((getattr(each.groups, name) for each in (one, other)) for name in ("num_rows", "places", "_spans"))
+    return all(np.array_equal(*pair) for pair in pairs)
+
+
+WRITERS: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"write_page_checksum": True}, True),
+    ({"use_dictionary": False}, True),
+    ({"use_dictionary": ["n"], "compression": "none"}, True),
+    ({"write_statistics": False}, False),
+    ({"write_page_index": True}, False),
+    ({"data_page_version": "2.0", "write_page_checksum": True}, True),
+]
+"""Options of a writer, and whether its column chunks are of the usual form."""
+
+
+@pytest.mark.parametrize(("options", "is_usual"), WRITERS)
+def test_usual_column_chunks_are_matched_as_they_would_be_stepped_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], is_usual: bool
+) -> None:
+    columns = {
+        "t": [None if i % 3 else f"text {i}" for i in range(1000)],
+        "long": ["x" * (i % 300) for i in range(1000)],
+        "n": range(1000),
+        "empty": pa.nulls(1000, pa.string()),
+        "b": pa.array([i % 2 for i in range(1000)], pa.int8()),
+    }
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path, row_group_size=70, **options)
+    with path.open("rb") as file:
+        quick, matched = parse_footer(file), len(count_matches(monkeypatch, file))
+        assert equal_footers(quick, parse_slowly(monkeypatch, path))
+        assert (matched >= 15 * 4) == is_usual  # texts of more than 127 bytes are stepped through
+        # What the pages' headers say is the same too.
+        arguments = file, path.stat().st_size, quick.groups.places, range(15), range(5)
+        found = check_pages(*arguments)
+        monkeypatch.setattr(parquet_pages, "header_pattern", lambda: NEVER)
+        assert check_pages(*arguments) == found
+
+
+def count_matches(monkeypatch: pytest.MonkeyPatch, file: BinaryIO) -> list[object]:
+    """Column chunks that were matched whole."""
+    pattern, matches = parquet_footer.chunk_pattern(), list[object]()
+
+    class Counting:
+        def match(self, data: bytes, at: int) -> object:
+            found = pattern.match(data, at)
+            matches.extend([found] if found else [])
+            return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet_footer, "chunk_pattern", Counting)
+        parse_footer(file)
+    return matches
+
+
+def test_the_index_that_we_write_is_of_the_usual_form(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    with dataset.index_path.open("rb") as file:
+        groups = parse_footer(file).groups
+        assert len(count_matches(monkeypatch, file)) == 4 * len(INDEX_SCHEMA)
+        for start in groups.places[..., 0].ravel().tolist():
+            file.seek(start)
+            assert parquet_pages.header_pattern().match(file.read(parquet_pages.USUAL_HEADER_BYTES))
+
+
+def test_damaged_footers_are_read_alike_by_both_ways(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, rng = dataset.index_path.read_bytes(), random.Random(0)
+    footer_bytes = int.from_bytes(data[-8:-4], "little")
+    path, num_read = tmp_path / "a.parquet", 0
+
+    def parse(how: Callable[[], Footer]) -> Footer | None:
+        try:
+            return how()
+        except (ValueError, OSError, pa.ArrowException):
+            return None
+
+    for _ in range(200):
+        damaged = bytearray(data)
+        for _ in range(rng.choice((1, 3))):
+            damaged[len(data) - 8 - rng.randrange(1, footer_bytes)] = rng.randrange(256)
+        path.write_bytes(damaged)
+        with path.open("rb") as file:
+            quick = parse(partial(parse_footer, file))
+        slow = parse(partial(parse_slowly, monkeypatch, path))
+        assert (quick is None) == (slow is None)
+        assert quick is None or slow is None or equal_footers(quick, slow)
+        num_read += quick is not None
+    assert 0 < num_read < 200
+
+
+def test_integers_are_decoded_as_one_by_one() -> None:
+    values = [0, -1, 1, 63, -64, 64, 300, -(2**31), 2**61, -(2**61), 2**62 - 1]
+    data = b"".join(parquet_footer._varint(value << 1 ^ value >> 63) for value in values)
+    assert decode_varints(data).tolist() == values
+    at = 0
+    for value in values:
+        found, at = zigzag(data, at)
+        assert found == value
+    assert decode_varints(b"").tolist() == []
 
 
 def test_a_file_without_rows_is_read(tmp_path: Path) -> None:

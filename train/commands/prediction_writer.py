@@ -11,7 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from cache_schema import new_opened
+from cache_schema import IndexView, new_opened
 from train.scoring.prediction_file import COLUMNS, Origin, hash_predictions, prediction_table, read_origin
 from train.task import LareTask
 
@@ -84,7 +84,7 @@ class PredictionWriter(Callback):
         origin = Origin(join.dataset.dataset_id, tuple(cache.fingerprint for cache in join.caches), weights)
         assert isinstance(pl_module, LareTask)
         fitted = pl_module.calibration, pl_module.allowed_differences
-        table = prediction_table(join.dataset.table(COLUMNS), rows, logits, *fitted, origin)
+        table = prediction_table(IndexView(join.dataset, COLUMNS), rows, logits, *fitted, origin)
         target = self._target(trainer)
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_results(target)

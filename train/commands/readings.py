@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache_schema import CacheError, new_opened
+from cache_schema import CacheError, IndexView, new_opened
 from train.data.join import Join
 from train.data.joined_tar import load_canvas
 from train.data.samples import select_samples
@@ -39,7 +39,7 @@ def compute_readings(data: str | Path, cache: str | Path, split: str) -> dict[st
         assert tar.lare is not None
         scores["mean_lare"] += mean_lare(tar.lare[rows]).tolist()
         scores["gradient_energy"] += [gradient_energy(load_canvas(tar, row, join.canvas_px)) for row in rows]
-    index = join.dataset.table(COLUMNS).take(samples.rows).add_column(0, "row", pa.array(samples.rows, pa.int64()))
+    index = IndexView(join.dataset, COLUMNS).take(samples.rows).add_column(0, "row", pa.array(samples.rows, pa.int64()))
     return {name: index.append_column("score", pa.array(values, pa.float64())) for name, values in scores.items()}
 
 

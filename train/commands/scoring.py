@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, auto_cli
 
-from cache_schema import SPLITS, Dataset, check_dataset, check_whole_groups, open_cache, shown_lines, write_json
+from cache_schema import (
+    SPLITS,
+    Dataset,
+    IndexView,
+    check_dataset,
+    check_whole_groups,
+    open_cache,
+    shown_lines,
+    write_json,
+)
 from cache_schema.program import expand_home
 from train.commands.settings_files import LimitedClasses, limit_classes
 from train.record import describe_code
@@ -92,7 +101,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     check_dataset(cache, dataset.dataset_id)
     allowed = settings.allow_divided_groups
     divided = check_whole_groups(dataset, allowed=allowed, flag="--allow_divided_groups true")
-    index = dataset.table([*COLUMNS, "sha256"])
+    index = IndexView(dataset, [*COLUMNS, "sha256"])
     for path in (path for named in (files, validation) for paths in named.values() for path in paths):
         check_origin(path, dataset.dataset_id, cache.fingerprint)
     origins = {name: [read_origin(path) for path in paths] for name, paths in files.items()}

@@ -12,6 +12,8 @@ from cache_schema import Dataset
 
 MAX_KEYS = 5_000_000
 """Samples whose keys are compared with each other before training; of more, `verify` compares them."""
+MAX_COMPARED = 16
+"""Kinds that each row is compared with; of more, each row's kind is looked up, which takes ten times as long as one."""
 MAX_PRODUCT = 2**22
 """Combinations of values that are counted in an array; more are sorted."""
 
@@ -59,35 +61,45 @@ class Cells:
         at = 0
         for _, table in dataset.scan(names):
             codes, found = _encode(table, names)
-            places = np.array([numbers.setdefault(Cell(*values), len(numbers)) for values in found], np.int64)
+            places = [numbers.setdefault(Cell(*values), len(numbers)) for values in found]
             if (kind := np.min_scalar_type(len(numbers))).itemsize > of_row.itemsize:
                 of_row = of_row.astype(kind)
-            of_row[at : at + len(codes)] = places[codes] if len(codes) else 0
+            of_row[at : at + len(codes)] = np.array(places, of_row.dtype)[codes] if len(codes) else 0
             at += len(codes)
         return cls(tuple(numbers), of_row, with_sources)
 
     def rows_where(self, is_wanted: Callable[[Cell], bool]) -> np.ndarray:
         """Which rows of the whole index are of wanted cells: (rows,), bool."""
         wanted = np.array([*map(is_wanted, self.kinds), False])  # one more, so that no kinds at all can be indexed
-        rows: np.ndarray = wanted[self.of_row]
+        rows: np.ndarray
+        if wanted.sum() > MAX_COMPARED:
+            rows = wanted[self.of_row]
+            return rows
+        rows = np.zeros(len(self.of_row), bool)
+        for number in np.flatnonzero(wanted).astype(self.of_row.dtype):
+            rows |= self.of_row == number
         return rows
 
 
 def _encode(table: pa.Table, names: tuple[str, ...]) -> tuple[np.ndarray, list[tuple[Any, ...]]]:
     """Number of each row's combination of values, (rows,), and the combinations in the order of their numbers."""
-    codes, product = np.zeros(len(table), np.int64), 1
-    columns: list[tuple[np.ndarray, list[Any]]] = []
+    codes: np.ndarray = np.zeros(len(table), np.int32)
+    product = 1
+    columns: list[list[Any]] = []
     for name in names:
         column = table[name].combine_chunks()
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         values = [*column.dictionary.to_pylist(), None]
-        indices = pc.fill_null(column.indices, len(values) - 1).to_numpy().astype(np.int64)
-        columns.append((indices, values))
-        codes, product = codes * len(values) + indices, product * len(values)
+        indices = pc.fill_null(column.indices, len(values) - 1).to_numpy()
+        columns.append(values)
+        product *= len(values)
+        codes = codes.astype(np.int64) if product > MAX_PRODUCT else codes
+        codes *= len(values)
+        codes += indices
     if product <= MAX_PRODUCT:
         found = np.flatnonzero(np.bincount(codes, minlength=1))
-        places = np.zeros(product, np.int64)
+        places = np.zeros(product, np.min_scalar_type(len(found)))
         places[found] = np.arange(len(found))
         codes = places[codes]
     else:
@@ -95,7 +107,7 @@ def _encode(table: pa.Table, names: tuple[str, ...]) -> tuple[np.ndarray, list[t
     combinations = []
     for code in found.tolist() if len(codes) else []:
         parts = []
-        for _, values in reversed(columns):
+        for values in reversed(columns):
             code, place = divmod(code, len(values))
             parts.append(values[place])
         combinations.append(tuple(reversed(parts)))

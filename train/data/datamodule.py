@@ -25,7 +25,7 @@ from train.data.plan import (
     evaluation_plan,
     num_training_steps,
 )
-from train.data.samples import Samples, select_samples
+from train.data.samples import Samples, load_image_sizes, select_samples
 from train.data.views import View
 
 logger = logging.getLogger(__name__)
@@ -307,7 +307,9 @@ class LareDataModule(LightningDataModule):
             raise CacheError(f"maps are {height} × {width}: expected squares over a square canvas")
 
         def image_px() -> tuple[int, int]:
-            return only_size(self.join.load_image_sizes(samples.rows)) if len(samples) else (self.crop_px, self.crop_px)
+            if not len(samples):
+                return self.crop_px, self.crop_px
+            return only_size(load_image_sizes(self.join.dataset, samples))
 
         sizes = {"canvas_px": self.join.canvas_px, "map_cells": height}
         return make_view(self.view, self.alignment, self.crop_px, **sizes, image_px=image_px)

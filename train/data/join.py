@@ -107,11 +107,6 @@ class Join:
             folders = ", ".join(str(cache.folder) for cache in self.caches)
             raise CacheError(f"{folders}: {error}. Name other caches.") from error
 
-    def load_image_sizes(self, rows: np.ndarray) -> list[tuple[int, int]]:
-        """The different (height, width), in px, of some rows of the index, sorted."""
-        table = self.dataset.table(["height", "width"]).take(rows).group_by(["height", "width"]).aggregate([])
-        return sorted(zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True))
-
     def command(self, shard: str, cache: Cache) -> str:
         """The command that extracts some tars into a cache, or makes their canvases."""
         if cache.has_canvases:
@@ -147,9 +142,12 @@ class Join:
         entry = self.dataset.tars[n]
         usable = np.ones(entry.num_rows, dtype=bool)
         for cache in self.caches:
-            self.check_present([n])
             name = store_name(entry.name)
-            attributes = cache.attributes(name)
+            try:
+                attributes = cache.attributes(name)
+            except ShardMissing:
+                self.check_present([n])  # which says how to make it
+                raise
             if attributes.get("rows_sha256") != entry.rows_sha256:
                 raise ShardStale(
                     f"{cache.folder}: {entry.name} has changed since its features were made (its rows hash to "

@@ -1,14 +1,23 @@
 """Which samples of a split are used: chosen by the index, less those without a map, and counted."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from cache_schema import FingerprintMismatch, FormatVersionError, ShardCorrupt, ShardMissing, ShardStale, map_files
+from cache_schema import (
+    Dataset,
+    FingerprintMismatch,
+    FormatVersionError,
+    ShardCorrupt,
+    ShardMissing,
+    ShardStale,
+    map_files,
+)
 from train.data.cells import Cell, Cells
 from train.data.join import Join
 
@@ -74,7 +83,11 @@ class Samples:
 
     def of_tar(self, n: int) -> np.ndarray:
         """Rows of tar n, in it, that are samples: (counts[n],), int64."""
-        first, last = self._first_rows[n], self._first_rows[n + 1]
+        return self.of_tars(n, n + 1)
+
+    def of_tars(self, start: int, stop: int) -> np.ndarray:
+        """Rows of some tars that are samples, from the first tar's first row on: (n,), int64."""
+        first, last = self._first_rows[start], self._first_rows[stop]
         bits = np.unpackbits(self.chosen[first >> 3 : (last + 7) >> 3])[first & 7 :]
         rows: np.ndarray = np.flatnonzero(bits[: last - first])
         return rows
@@ -146,6 +159,23 @@ class Samples:
             )
 
 
+def scan_samples(dataset: Dataset, samples: Samples, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Columns of the index for all samples in their order, some tars at a time, as `Dataset.scan` reads them."""
+    for start, table in dataset.scan(columns):
+        ends = np.cumsum(samples.num_rows[start:])
+        stop = start + int(np.searchsorted(ends, len(table), side="right"))
+        yield table.take(samples.of_tars(start, stop))
+
+
+def load_image_sizes(dataset: Dataset, samples: Samples) -> list[tuple[int, int]]:
+    """The different (height, width), in px, of samples, sorted."""
+    sizes: set[tuple[int, int]] = set()
+    for table in scan_samples(dataset, samples, ["height", "width"]):
+        found = table.group_by(["height", "width"]).aggregate([])
+        sizes.update(zip(found["height"].to_pylist(), found["width"].to_pylist(), strict=True))
+    return sorted(sizes)
+
+
 def _at(packed: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Bytes at some places; behind the last byte there are zeros."""
     if not len(packed):
@@ -206,13 +236,13 @@ def select_samples(
 
     for n, found in zip(needed, map_files(load, needed, join.caches[0].folder), strict=True):
         of_tar = wanted[places[n]]
-        num_wanted = int(of_tar.sum())
+        num_wanted = int(np.count_nonzero(of_tar))
         if isinstance(found, str):
             of_tar[:] = False
             skipped[dataset.tars[n].name], num_skipped = found, num_skipped + num_wanted
         else:
             of_tar &= found
-            num_rejected += num_wanted - int(of_tar.sum())
+            num_rejected += num_wanted - int(np.count_nonzero(of_tar))
     samples = Samples(
         num_rows=num_rows,
         chosen=np.packbits(wanted),

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema import find_rows
 from train.data.datamodule import LareDataModule
 from train.detector import Detector
 from train.model import LareClassifier
@@ -126,7 +127,7 @@ def load_cases(
     if not len(positions):
         return []
     table = reading.table.take(positions)
-    rows = pc.index_in(table["key"], value_set=data.join.dataset.table(["key"])["key"]).to_numpy()
+    rows = find_rows(data.join.dataset, table["key"].to_pylist())
     reader = data.test_dataloader().reader
     batch = reader[0, np.searchsorted(reader.samples.rows, rows)]
     assert np.array_equal(batch["row"].numpy(), rows)

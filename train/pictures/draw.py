@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from PIL import Image
 
-from cache_schema import Dataset, file_name, read_json, shown
+from cache_schema import Dataset, IndexView, file_name, read_json, shown
 from train.pictures.cases import GROUPS, Case, load_certain_cases
 from train.pictures.charts import COLORMAP, MAX_NAME, colorize
 from train.pictures.plots import (
@@ -183,6 +183,6 @@ def format_probability(value: float) -> str:
 
 
 def _load(data: str, readings: Sequence[str], validation: Sequence[str]) -> dict[str, Reading]:
-    index = Dataset.open(data).table([*COLUMNS])
+    index = IndexView(Dataset.open(data), COLUMNS)
     files, fitted_on = parse_named_files(readings), parse_named_files(validation)
     return {name: load_reading(index, paths, fitted_on.get(name, ())) for name, paths in files.items()}

@@ -17,6 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,22 @@ THRESHOLD = b"threshold"
 CALIBRATION = b"calibration"
 ALLOWED_DIFFERENCES = b"allowed_differences"
 ORIGIN = b"origin"
+
+
+class Index(Protocol):
+    """Columns of the dataset's whole index: a table, or an `IndexView`, which reads rows where they are asked for."""
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Of `INDEX_SCHEMA`."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, columns: Sequence[str], /) -> "Index":
+        """Other columns."""
+
+    def take(self, rows: np.ndarray, /) -> pa.Table:
+        """Some rows, in the order in which they are named."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,7 @@ def generated_score(logits: Tensor) -> Tensor:
 
 
 def prediction_table(
-    index: pa.Table,
+    index: Index,
     rows: Tensor,
     logits: Tensor,
     calibration: Calibration,
@@ -91,7 +108,7 @@ def prediction_table(
     order = torch.argsort(rows, stable=True)
     order = order[torch.diff(rows[order], prepend=rows.new_tensor([-1])) > 0]
     rows, logits = rows[order], logits[order]
-    table = index.select(COLUMNS).take(rows.numpy())
+    table = index.select([*COLUMNS]).take(rows.numpy())
     table = table.add_column(0, "row", pa.array(rows.numpy(), pa.int64()))
     scores = generated_score(logits)
     for name, values in (("logit_real", logits[:, 0]), ("logit_generated", logits[:, 1]), ("score", scores)):
@@ -111,7 +128,7 @@ def prediction_table(
     return table.replace_schema_metadata(metadata)
 
 
-def read_predictions(index: pa.Table, path: Path) -> pa.Table:
+def read_predictions(index: Index, path: Path) -> pa.Table:
     """Read a prediction file and check it against the index.
 
     Args:
@@ -138,12 +155,16 @@ def read_predictions(index: pa.Table, path: Path) -> pa.Table:
     rows = table["row"].to_numpy()
     if (np.diff(rows) == 0).any():
         raise ValueError(f"{path} holds a sample more than once")
-    if rows[0] < 0 or rows[-1] >= len(index) or not index["key"].take(rows).equals(table["key"]):
+    if rows[0] < 0 or rows[-1] >= len(index) or not _has_keys(index, rows, table["key"]):
         raise ValueError(f"{path} was made from another dataset: its keys differ from the keys of the index's rows")
     num_bad = int((~np.isfinite(table["score"].to_numpy())).sum())
     if num_bad:
         raise ValueError(f"{path}: {num_bad} of {len(table)} scores are not finite")
     return table
+
+
+def _has_keys(index: Index, rows: np.ndarray, keys: pa.ChunkedArray) -> bool:
+    return bool(index.select(["key"]).take(rows)["key"].equals(keys))
 
 
 def read_origin(path: Path) -> Origin | None:

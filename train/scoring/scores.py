@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from train.scoring.calibration import Calibration, fit_calibration
 from train.scoring.prediction_file import (
     COLUMNS,
+    Index,
     allowed_differences,
     is_probability,
     read_predictions,
@@ -65,7 +66,7 @@ def parse_named_files(items: Sequence[str]) -> dict[str, list[Path]]:
     return named
 
 
-def load_reading(index: pa.Table, paths: Sequence[Path], validation: Sequence[Path] = ()) -> Reading:
+def load_reading(index: Index, paths: Sequence[Path], validation: Sequence[Path] = ()) -> Reading:
     """Read the predictions of a reading.
 
     Args:
@@ -117,14 +118,15 @@ def check_samples(readings: Mapping[str, Reading], split: str) -> None:
             )
 
 
-def _fit_calibration(index: pa.Table, path: Path) -> Calibration:
+def _fit_calibration(index: Index, path: Path) -> Calibration:
     """What the labelled samples of a validation predictions file say."""
     table = read_predictions(index, path)
     rows = table["row"].to_numpy()
-    splits = index["split"].take(rows).unique().to_pylist()
+    known = index.select(["split", "label"]).take(rows)
+    splits = known["split"].unique().to_pylist()
     if splits != ["validation"]:
         raise ValueError(f"{path} holds samples of {', '.join(splits)}: a threshold is chosen on validation alone")
-    labels = pc.fill_null(index["label"].take(rows), -1).to_numpy()
-    known = labels >= 0
-    scores = torch.from_numpy(table["score"].to_numpy()[known])
-    return fit_calibration(scores, torch.from_numpy(labels[known]), is_probability=is_probability(table))
+    labels = pc.fill_null(known["label"], -1).to_numpy()
+    is_known = labels >= 0
+    scores = torch.from_numpy(table["score"].to_numpy()[is_known])
+    return fit_calibration(scores, torch.from_numpy(labels[is_known]), is_probability=is_probability(table))

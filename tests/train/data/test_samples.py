@@ -4,14 +4,16 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cache_schema import Dataset, DatasetError, write_dataset
+from cache_schema.index import SCANNED_TARS
 from tests.samples import make_sample
 from tests.train.packed import extract, pack
 from train.data.cells import Cell, Cells
 from train.data.join import Join
-from train.data.samples import NO_LABEL, Samples, select_samples
+from train.data.samples import NO_LABEL, Samples, load_image_sizes, scan_samples, select_samples
 
 SIZES = np.array([5, 0, 8, 1, 16, 7, 3, 0, 11, 0])
 
@@ -115,17 +117,16 @@ def test_an_index_is_gone_through_once_for_all_splits(tmp_path: Path, monkeypatc
 
     dataset = pack(tmp_path / "data")
     cache = extract(dataset, tmp_path / "cache")
-    scans: list[object] = []
+    scans: list[tuple[str, ...]] = []
     scan = Dataset.scan
-    monkeypatch.setattr(Dataset, "scan", lambda self, columns: scans.append(columns) or scan(self, columns))
+    monkeypatch.setattr(Dataset, "scan", lambda self, of, *how: scans.append(tuple(of)) or scan(self, of, *how))
     data = module(dataset, cache)
     data.setup("fit")
     data.setup("test")
-    assert len(scans) == 1
+    assert sorted(scans) == [("group", "split", "derived_from"), ("split", "label")]
 
 
 def test_a_sample_in_two_tars_is_refused(tmp_path: Path) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     dataset = pack(tmp_path / "data")
@@ -137,3 +138,19 @@ def test_a_sample_in_two_tars_is_refused(tmp_path: Path) -> None:
             writer.write_table(table, row_group_size=len(table))
     with pytest.raises(DatasetError, match="stand in several rows"):
         Cells.read(Dataset.open(dataset.folder), with_sources=False)
+
+
+def test_sizes_of_samples_are_those_of_their_rows_in_many_tars(tmp_path: Path) -> None:
+    sides = [16 + 8 * (i % 5 == 0) + 4 * (i % 3 == 0) for i in range(90)]
+    splits = ["train" if i % 3 else "test" for i in range(90)]
+    samples = [
+        make_sample(i, size_px=side, split=split) for i, (side, split) in enumerate(zip(sides, splits, strict=True))
+    ]
+    dataset = write_dataset(tmp_path / "data", samples, {}, max_rows=1)
+    assert len(dataset.tars) == 90 > SCANNED_TARS
+    chosen = np.array([split == "train" for split in dataset.table(["split"])["split"].to_pylist()])
+    bits = np.packbits(chosen)
+    of_train = Samples(np.ones(90, np.int64), bits, bits, np.zeros_like(bits), 0, {})
+    assert load_image_sizes(dataset, of_train) == [(16, 16), (24, 24)]
+    tables = pa.concat_tables(scan_samples(dataset, of_train, ["row", "width"]))
+    assert tables.equals(dataset.table(["row", "width"]).take(of_train.rows))
