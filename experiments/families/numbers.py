@@ -68,12 +68,18 @@ def compute_aurocs(reading: Reading) -> Aurocs:
 
 def subtract(one: Reading, other: Reading) -> Aurocs:
     """By how much the AUROC of one is higher, for each image source and `ALL`, paired."""
+    return _subtract_each(one, other) | _subtract_each(pool(one), pool(other))
+
+
+def _subtract_each(one: Reading, other: Reading) -> Aurocs:
     num_seeds = _count_seeds(one)
-    return {
-        name: {**as_value(block), "num_seeds": num_seeds}
-        for pair in ((one, other), (pool(one), pool(other)))
-        for name, block in compare_readings(*pair).items()
-    }
+    return {name: {**as_value(block), "num_seeds": num_seeds} for name, block in compare_readings(one, other).items()}
+
+
+def _of_source(reading: Reading, source: str) -> Reading:
+    """The real images, and the generated ones of an image source."""
+    labels, sources = (reading.table[name].to_numpy() for name in ("label", "image_source"))
+    return keep_samples(reading, (labels == 0) | (sources == source))
 
 
 def _count_seeds(reading: Reading) -> int:
@@ -92,7 +98,11 @@ def compute_matrix(readings: Readings) -> dict[str, Any]:
         probe less that of the other).
     """
     gaps: dict[str, Aurocs] = {
-        own: {name: subtract(reading, other)[own] for name, other in readings.items() if name != own}
+        own: {
+            name: _subtract_each(_of_source(reading, own), _of_source(other, own))[own]
+            for name, other in readings.items()
+            if name != own
+        }
         for own, reading in readings.items()
     }
     return {

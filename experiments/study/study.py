@@ -46,7 +46,7 @@ class Study:
 
     def __init__(self, config: StudyConfig, run: Callable[..., None] | None = None) -> None:
         """Start with what is there; nothing is made before it is asked for."""
-        self.config, self._run = config, run or run_module
+        self.config, self._given_run = config, run
         self.answers = config.out / "answers"
 
     @cached_property
@@ -295,6 +295,9 @@ class Study:
     def write(self, answer: Answer) -> Path:
         """Keep an answer."""
         return answer.save(self.answers)
+
+    def _run(self, module: str, *arguments: str | Path, **how: Any) -> None:
+        (self._given_run or run_module)(module, *arguments, **how)
 
     def _run_fit(self, run: Run, *command: str) -> None:
         last = run.folder / "checkpoints" / "last.ckpt"
