@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from cache_schema.addresses import Place
-from cache_schema.object_file import TAIL_BYTES
+from cache_schema.object_file import TAIL_BYTES, ObjectFile
 from cache_schema.plain_files import open_plain, read_at, size_of
 from cache_schema.shown import shown
 
@@ -87,24 +87,38 @@ class Archive:
             raise ValueError(f"{name} has {self.size(name):,} bytes: expected {max_bytes:,} at most")
         return self._zip.read(self._members[name])
 
-    def read_at_once(self, name: str, max_bytes: int) -> bytes:
-        """As `read`, for members that bring a checksum of their own: by one request, without the zip file's checksum.
+    def read_at_once(self, name: str, max_bytes: int, tail_bytes: int) -> tuple[bytes, bytes]:
+        """As `read`, for members that bring a checksum of their own, which follows them: without the zip file's.
 
-        Any number of threads may do so at once.
+        By one request; of a file of this machine without a copy of what was read. Any number of threads may do so at
+        once.
+
+        Args:
+            name: Of the member.
+            max_bytes: As in `read`.
+            tail_bytes: Of the member's own checksum.
+
+        Returns:
+            The member without its checksum, and that.
+
+        Raises:
+            ValueError: As `read`, or if it lies elsewhere, or ends too early.
         """
         size, start, named = self.size(name), self._members[name].header_offset, name.encode()
         if size > max_bytes:
             raise ValueError(f"{name} has {size:,} bytes: expected {max_bytes:,} at most")
-        at = _LOCAL_BYTES + len(named)
-        data = read_at(self._file, at + _USUAL_EXTRA_BYTES + size, start)
+        at, is_remote = _LOCAL_BYTES + len(named), isinstance(self._file, ObjectFile)
+        data = read_at(self._file, at + (_USUAL_EXTRA_BYTES + size if is_remote else 0), start)
         if data[:4] != _LOCAL or data[_LOCAL_BYTES:at] != named:
             raise ValueError(f"{name} does not lie where the directory has it")
         at += int.from_bytes(data[_LOCAL_BYTES - 2 : _LOCAL_BYTES], "little")
-        if len(data) < at + size:
-            data, at = read_at(self._file, size, start + at), 0
-        if len(data) < at + size:
+        middle, end = at + max(0, size - tail_bytes), at + size
+        if len(data) >= end:
+            return data[at:middle], data[middle:end]
+        most, rest = (read_at(self._file, b - a, start + a) for a, b in ((at, middle), (middle, end)))
+        if len(most) + len(rest) < size:
             raise ValueError(f"the file ends inside {name}")
-        return data[at : at + size]
+        return most, rest
 
 
 def read_outermost(path: Place, name: str, max_bytes: int, tail_bytes: int) -> bytes | None:

@@ -219,8 +219,8 @@ class CanvasStore:
         member = f"{CANVASES}/c/{row}/0/0/0"
         try:
             with telling_damage(self.path):
-                data = self._archive.read_at_once(member, most_bytes(self._layout))
-                canvas: NDArray[np.uint8] = decode_chunk(data, member, self._layout)[0]
+                values, checksum = self._archive.read_at_once(member, most_bytes(self._layout), CRC_BYTES)
+                canvas: NDArray[np.uint8] = decode_chunk(values, checksum, member, self._layout)[0]
         except ShardCorrupt:
             if self.original is not None:
                 forget(self.original)  # the next reading asks for it anew

@@ -25,18 +25,24 @@ def read_array(archive: Archive, layout: Layout) -> np.ndarray:
     out: np.ndarray = np.empty(layout.shape, object if layout.data_type == "string" else layout.data_type)
     for n, member in enumerate(layout.members()):
         rows = out[n * layout.chunks[0] : (n + 1) * layout.chunks[0]]
-        rows[:] = decode_chunk(archive.read(member, most_bytes(layout)), member, layout)[: len(rows)]
+        data = archive.read(member, most_bytes(layout))
+        rows[:] = decode_chunk(data[:-CRC_BYTES], data[-CRC_BYTES:], member, layout)[: len(rows)]
     return out
 
 
-def decode_chunk(data: bytes, member: str, layout: Layout) -> np.ndarray:
+def decode_chunk(values: bytes, checksum: bytes, member: str, layout: Layout) -> np.ndarray:
     """A chunk's values, (rows of a chunk, …).
+
+    Args:
+        values: The chunk without its checksum,
+        checksum: and that.
+        member: Its name, for messages.
+        layout: Of its array.
 
     Raises:
         ValueError: If it is not what its layout says.
     """
-    values = data[:-CRC_BYTES]
-    if len(data) < CRC_BYTES or google_crc32c.value(values) != int.from_bytes(data[-CRC_BYTES:], "little"):
+    if len(checksum) < CRC_BYTES or google_crc32c.value(values) != int.from_bytes(checksum, "little"):
         raise ValueError(f"{member} fails its checksum")
     try:
         return _DECODERS[layout.name](memoryview(values), layout)

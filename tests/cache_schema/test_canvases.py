@@ -1,6 +1,7 @@
 """Stores of canvases: what zarr reads, what our reader refuses, and what the commands around a cache say of them."""
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ from cache_schema import (
     store_name,
 )
 from cache_schema.__main__ import main
+from cache_schema.archive import Archive
 from tests.cache_schema.conftest import NAME, fill_cache, rewrite
 from tests.cache_schema.hostile_stores import Members, change_attributes, change_json, with_checksum
 from tests.cache_schema.test_hostile_stores import in_little_memory
@@ -221,6 +223,26 @@ def test_a_member_with_more_before_it_is_read_too(canvases: Cache) -> None:
             member.extra = b"\x99\x99" + (60).to_bytes(2, "little") + b"\0" * 60
             target.writestr(member, data)
     np.testing.assert_array_equal(read_all(canvases), expected)
+
+
+@pytest.mark.parametrize("tail_bytes", [0, 4])
+def test_a_member_is_read_alike_in_both_ways(canvases: Cache, tail_bytes: int) -> None:
+    with Archive(canvases.path(NAME)) as archive:
+        for name in archive.names:
+            whole = archive.read(name, 2**20)
+            found = archive.read_at_once(name, 2**20, tail_bytes)
+            assert found == (whole[: len(whole) - tail_bytes], whole[len(whole) - tail_bytes :])
+            with pytest.raises(ValueError, match=f"{len(whole) - 1:,} at most"):
+                archive.read_at_once(name, len(whole) - 1, tail_bytes)
+
+
+def test_a_file_that_ends_inside_a_canvas_is_refused(canvases: Cache) -> None:
+    path = canvases.path(NAME)
+    with Archive(path) as archive:
+        start = archive.size("canvas/c/0/0/0/0") // 2
+        os.truncate(path, start)  # after its directory was read
+        with pytest.raises(ValueError, match="the file ends inside canvas/c/0/0/0/0"):
+            archive.read_at_once("canvas/c/0/0/0/0", 2**20, 4)
 
 
 def test_a_cache_without_a_size_is_damaged(canvases: Cache) -> None:

@@ -20,6 +20,8 @@ from train.data.views import Placement, View
 
 Batch = dict[str, Tensor]
 """What `BatchReader` builds: image, lare, label, and the row in the whole index of each sample."""
+Where = tuple[np.ndarray, np.ndarray]
+"""Tar of each sample of a batch, and its row in it, as `Samples.places_of`."""
 
 
 class BatchReader(Dataset[Batch]):
@@ -99,25 +101,27 @@ class BatchReader(Dataset[Batch]):
             CacheError: If a tar or a store cannot be used.
         """
         epoch, positions = index
-        rows = self.samples.rows_of(positions)
+        where = self.samples.places_of(positions)
+        rows = self.samples.rows_at(*where)
         batch = {"label": self.samples.labels_of(rows), "row": rows}
-        places = self._place(positions, epoch)
+        places = self._place(where, epoch)
         if self._images:
-            batch["image"] = self._load_images(positions, places, epoch)
+            batch["image"] = self._load_images(where, places, epoch)
         if self._maps:
-            batch["lare"] = self._load_maps(positions, places)
+            donors = None if self._map_positions is None else self._map_positions[positions]
+            batch["lare"] = self._load_maps(where if donors is None else self.samples.places_of(donors), places)
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
-    def _place(self, positions: np.ndarray, epoch: int) -> list[Placement]:
-        places = [self._view.centre()] * len(positions)
+    def _place(self, where: Where, epoch: int) -> list[Placement]:
+        places = [self._view.centre()] * len(where[0])
         if self._seed is not None:
-            for i, tar, row in self._by_tar(positions):
+            for i, tar, row in self._by_tar(where):
                 places[i] = self._view.random(self._seed, epoch, tar.keys[row], flip=self._flip)
         return places
 
-    def _load_images(self, positions: np.ndarray, places: list[Placement], epoch: int) -> np.ndarray:
-        images = np.empty((len(positions), self._view.crop_px, self._view.crop_px, 3), dtype=np.uint8)
-        for i, tar, row in self._by_tar(positions):
+    def _load_images(self, where: Where, places: list[Placement], epoch: int) -> np.ndarray:
+        images = np.empty((len(places), self._view.crop_px, self._view.crop_px, 3), dtype=np.uint8)
+        for i, tar, row in self._by_tar(where):
             seed = self._seed
             if seed is not None and self._changes.changes(seed, epoch, tar.keys[row]):
                 # Also where there are canvases: a picture is changed at its own size.
@@ -127,23 +131,22 @@ class BatchReader(Dataset[Batch]):
             images[i] = self._view.cut_image(self._view.frame(pixels), places[i])
         return images.transpose(0, 3, 1, 2)
 
-    def _load_maps(self, positions: np.ndarray, places: list[Placement]) -> np.ndarray:
+    def _load_maps(self, where: Where, places: list[Placement]) -> np.ndarray:
         if self._constant_map is not None:
             return np.stack([self._view.cut_map(self._constant_map, place) for place in places]).astype(np.float32)
-        source = positions if self._map_positions is None else self._map_positions[positions]
         maps: np.ndarray | None = None
-        for i, tar, row in self._by_tar(source):
+        for i, tar, row in self._by_tar(where):
             assert tar.lare is not None
             cut = self._view.cut_map(tar.lare[row], places[i])
             if maps is None:
-                maps = np.empty((len(positions), *cut.shape), dtype=cut.dtype)
+                maps = np.empty((len(places), *cut.shape), dtype=cut.dtype)
             maps[i] = cut
         assert maps is not None
         return torch.from_numpy(maps).float().numpy()  # numpy takes long to widen half precision
 
-    def _by_tar(self, positions: np.ndarray) -> Iterator[tuple[int, JoinedTar, int]]:
+    def _by_tar(self, where: Where) -> Iterator[tuple[int, JoinedTar, int]]:
         """Place in the batch, tar, and row in the tar of each sample: tar by tar, open tars first."""
-        tars, tar_rows = self.samples.tars_of(positions), self.samples.tar_rows_of(positions)
+        tars, tar_rows = where
         for n in sorted(set(tars.tolist()), key=lambda n: (n not in self._opened, n)):
             tar = self._open(n)
             for i in np.flatnonzero(tars == n):

@@ -97,19 +97,23 @@ class Samples:
         tars: np.ndarray = np.searchsorted(self._starts, positions, side="right") - 1
         return tars
 
-    def rows_of(self, positions: np.ndarray) -> np.ndarray:
-        """Row in the whole index of each position, (n,), int64."""
+    def places_of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Number of the tar of each position, and row in it, (n,), int64."""
         tars = self.tars_of(positions)
-        rows = np.empty(len(positions), np.int64)
+        tar_rows = np.empty(len(positions), np.int64)
         for n in np.unique(tars).tolist():
             of_tar = tars == n
-            rows[of_tar] = self._first_rows[n] + self.of_tar(n)[positions[of_tar] - self._starts[n]]
+            tar_rows[of_tar] = self.of_tar(n)[positions[of_tar] - self._starts[n]]
+        return tars, tar_rows
+
+    def rows_at(self, tars: np.ndarray, tar_rows: np.ndarray) -> np.ndarray:
+        """Row in the whole index of some rows in tars, (n,), int64."""
+        rows: np.ndarray = self._first_rows[tars] + tar_rows
         return rows
 
-    def tar_rows_of(self, positions: np.ndarray) -> np.ndarray:
-        """Row in its tar of each position, (n,), int64."""
-        rows: np.ndarray = self.rows_of(positions) - self._first_rows[self.tars_of(positions)]
-        return rows
+    def rows_of(self, positions: np.ndarray) -> np.ndarray:
+        """Row in the whole index of each position, (n,), int64."""
+        return self.rows_at(*self.places_of(positions))
 
     def labels_of(self, rows: np.ndarray) -> np.ndarray:
         """Labels of some rows of the whole index: 0 real, 1 generated, `NO_LABEL` for a control, (n,), int64."""

@@ -43,7 +43,7 @@ def test_bits_say_what_arrays_would(share: float) -> None:
         positions = np.random.default_rng(seed).permutation(len(rows))
         np.testing.assert_array_equal(samples.rows_of(positions), rows[positions])
         np.testing.assert_array_equal(samples.tars_of(positions), tar_of_row[rows[positions]])
-        np.testing.assert_array_equal(samples.tar_rows_of(positions), samples.tar_rows[positions])
+        np.testing.assert_array_equal(samples.places_of(positions)[1], samples.tar_rows[positions])
 
 
 def test_a_worker_is_sent_bits_alone() -> None:
