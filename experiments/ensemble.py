@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from experiments.answers.answer import Answer, Chart, Table, capitalize, format_cell
-from experiments.answers.readings import MEAN, SPLITS, SPREAD, TITLES, make_curve, value_cells
+from experiments.answers.groups import describe_groups, describe_spread
+from experiments.answers.readings import MEAN, SPLITS, TITLES, make_curve, value_cells
 from experiments.answers.rule import MARGIN, RULE, Comparison, Verdict, judge, negate
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import compare_all, describe_difference, group_verdicts, join_names
@@ -190,7 +191,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             )
             for e, correlation in found["correlations"].items()
         ),
-        f"Correlation (Pearson) over all test images. AUROC: {SPREAD} "
+        f"Correlation (Pearson) over all test images. AUROC: {describe_spread(readings)} "
         "GMAC is empty where the caches were not made by `python -m experiments caches`.",
     )
     sizes = list(next(iter(gains.values())))
@@ -202,8 +203,13 @@ def tables(found: Numbers) -> Iterator[Table]:
             for reading, by_size in gains.items()
             for split in SPLITS
         ),
-        f"Mean over the image sources, paired. {RULE}",
+        f"Mean over the image sources, paired. {_describe_pairs(gains)} {RULE}",
     )
+
+
+def _describe_pairs(gains: Numbers) -> str:
+    by_split = {split: [each[split] for by_size in gains.values() for each in by_size.values()] for split in SPLITS}
+    return describe_groups(by_split)
 
 
 def charts(found: Numbers) -> Iterator[Chart]:

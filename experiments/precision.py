@@ -9,6 +9,7 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from cache_schema import FULL_MANTISSA_BITS, Dataset, open_cache
 from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize
+from experiments.answers.groups import describe_groups, describe_spread
 from experiments.answers.readings import MEAN, SPLITS, TITLES, value_cells
 from experiments.answers.rule import MARGIN, RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
@@ -213,8 +214,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             )
             for title, size in found["bytes_a_map"].items()
         ),
-        "Rank correlation: Spearman, over all test images. AP: 95 % interval by group, ± standard deviation over "
-        "seeds.",
+        "Rank correlation: Spearman, over all test images. AP: " + describe_spread(found["readings"]),
     )
     yield Table(
         "AP less AP of float32",
@@ -223,8 +223,12 @@ def tables(found: Numbers) -> Iterator[Table]:
             (title, *(describe_difference(by_title[title][split]) for by_title in losses.values() for split in SPLITS))
             for title in next(iter(losses.values()))
         ),
-        f"Mean over the image sources, paired. {RULE}",
+        f"Mean over the image sources, paired. {_describe_pairs(losses)} {RULE}",
     )
+
+
+def _describe_pairs(losses: Numbers) -> str:
+    return describe_groups({s: [each[s] for by in losses.values() for each in by.values()] for s in SPLITS})
 
 
 def charts(found: Numbers) -> Iterator[Chart]:

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from experiments.answers.answer import Answer, Chart, Curve, Table, capitalize, with_interval
-from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, list_sources, value_cells
+from experiments.answers.groups import describe_groups, describe_spread
+from experiments.answers.readings import MEAN, METRICS, SPLITS, list_sources, value_cells
 from experiments.answers.rule import RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import (
@@ -25,7 +26,7 @@ from experiments.study.settings import Scored, score, subtract_means, summarize
 from experiments.study.some_images import narrow
 from experiments.study.stage_1 import count_giga_macs, make_cache, parse_config
 from experiments.study.study import Study
-from train.scoring.intervals import share_interval
+from train.scoring.intervals import Ends, share_interval
 from train.scoring.pairs import choose_roundtrip, list_roundtrips, match_pairs
 from train.scoring.scores import Reading
 
@@ -43,9 +44,9 @@ Key = tuple[str, str, str]
 BENCH = "python -m bench --measures reconstruction"
 LIMITS = (
     "All errors come from one model; another model may suit another method better. DIRE's own detector sees images of "
-    "the error at full resolution, and AEROBLADE measures a perceptual distance: here all errors are means over the "
-    "cells of one map. All detectors have LaRE's recipe. A detector of image and map is led less by maps of smaller "
-    "numbers, which few epochs do not make up for; a detector of the map alone brings all maps to one scale. Where the "
+    "the error at full resolution. AEROBLADE measures a perceptual distance. Here all errors are means over the cells "
+    "of one map. All detectors have LaRE's recipe. A detector of image and map is led less by maps of smaller numbers. "
+    "Few epochs do not make up for it. A detector of the map alone brings all maps to one scale. Where the "
     "real class are VAE reconstructions of photographs, both sides have the decoder's trace, which the error of a VAE "
     f"reconstruction relies on. Cost is arithmetic; `{BENCH}` measures seconds at the shapes of Stable Diffusion 1.5."
 )
@@ -56,8 +57,9 @@ class Share:
     """Of an image source: images with a lower mean error than the VAE reconstruction of the same photograph."""
 
     lower: float
-    interval: tuple[float, float]
+    interval: Ends | None
     """95 %, by group."""
+    n_groups: int
     n: int
 
 
@@ -150,7 +152,7 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
         mean_error: Of minus the mean error.
 
     Returns:
-        Generated image source that is made from photographs which have a round trip → share.
+        Generated image source that is made from photographs which have a reconstruction by its own model → share.
     """
     table, errors = mean_error.table, -mean_error.scores[0]
     sources, groups = (table[name].to_numpy() for name in ("image_source", "group"))
@@ -158,11 +160,12 @@ def compare_with_roundtrips(mean_error: Reading) -> dict[str, Share]:
     generated = sorted(set(sources[pc.fill_null(table["label"], -1).to_numpy() == 1])) if roundtrips else []
     shares = {}
     for source in generated:
-        images, partners = match_pairs(table, source, choose_roundtrip(source, roundtrips))
-        if len(images):
+        own = choose_roundtrip(source, roundtrips, needs_own=True)
+        images, partners = match_pairs(table, source, own)
+        if own and len(images):
             is_lower = errors[images] < errors[partners]
             found = share_interval(is_lower, groups[images])
-            shares[source] = Share(found.value, found.interval or (0.0, 1.0), len(images))
+            shares[source] = Share(found.value, found.interval, found.n_groups, len(images))
     return shares
 
 
@@ -266,7 +269,7 @@ def tables(found: Numbers) -> Iterator[Table]:
         "Reconstruction errors: cost, and means over the image sources",
         ("method", "GMAC an image", "times LaRE's cost", "mean error", *heads),
         tuple(rows),
-        f"{SPREAD} Below 0.5 generated images have the higher error.",
+        f"{describe_spread(readings)} Below 0.5 generated images have the higher error.",
     )
     for reading in READINGS:
         yield _tabulate_by_source(found, reading)
@@ -283,7 +286,8 @@ def _tabulate_by_source(found: Numbers, reading: str) -> Table:
         for metric, title in METRICS.items()
     )
     heads = ("method", "metric", *sources)
-    return Table(f"By image source: {READINGS[reading]}", heads, rows, f"Test images; {SPREAD}")
+    shown = {source: [test[name_setting(reading, m)][source] for m in METHODS] for source in sources}
+    return Table(f"By image source: {READINGS[reading]}", heads, rows, f"Test images; {describe_spread(shown)}")
 
 
 def _tabulate_differences(differences: Numbers) -> Table:
@@ -293,7 +297,8 @@ def _tabulate_differences(differences: Numbers) -> Table:
         for reading, by_method in differences.items()
         for method, by_source in by_method.items()
     )
-    note = f"Test images, paired. {RULE}"
+    shown = {s: [by_source[s] for by in differences.values() for by_source in by.values()] for s in sources}
+    note = f"Test images, paired. {describe_groups(shown)} {RULE}"
     return Table("AUROC less AUROC of LaRE", ("reading", "method", *sources), rows, note)
 
 
@@ -307,7 +312,8 @@ def _tabulate_shares(shares: Numbers) -> Table:
         ("image source", "n", *(METHODS[method] for method in shares)),
         rows,
         "Share of the generated images that are made from photographs; 95 % interval by group. The VAE is "
-        "the autoencoder of the model that made the image.",
+        "the autoencoder of the model that made the image. "
+        + describe_groups({source: [by[source] for by in shares.values()] for source in shares[LARE]}),
     )
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from cache_schema import Dataset, file_name
 from experiments.answers.answer import Answer, Picture, Table, capitalize
+from experiments.answers.groups import describe_groups, describe_spread
 from experiments.answers.readings import name_source
 from experiments.answers.rule import RULE, Comparison, Value, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
@@ -19,8 +20,8 @@ from experiments.study.names import run_name
 from experiments.study.study import Study
 from train.pictures.plots import draw_matrix
 from train.scoring.evaluate import evaluate, score_each_seed
+from train.scoring.intervals import share_interval
 from train.scoring.matrix import ALL, CORNER, METRICS, add_up, choose_rows, count_training, format_cell, name_all
-from train.scoring.metrics import mean_interval
 from train.scoring.pairs import ROUNDTRIP_PREFIX
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading
@@ -29,9 +30,9 @@ PICTURE = "sources-matrix.png"
 LIMITS = (
     "Rows are the sources of the training split. A source that is in the test alone stands off the diagonal only: "
     "nobody knows how well a detector of its own would find it. The mean off the diagonal has other sources than the "
-    "mean on the diagonal, and they may be harder; own and other detector are compared on the same images. A detector "
-    "of one source has seen fewer images than a detector of all, over as many epochs. Intervals resample the test "
-    "images' groups, not the training."
+    "mean on it, and they may be harder. Own and other detector are compared on the same images. A detector "
+    "of one source has seen fewer images than a detector of all, over as many epochs. Intervals are of the test "
+    "images' groups, not of the training."
 )
 
 
@@ -121,7 +122,8 @@ def score_others(reading: Reading) -> dict[str, Any]:
 
     Returns:
         Image source → n, is_control, "called" (share called generated at each seed's threshold from validation) and,
-        for a control, "auroc" (against the real images of its subset, else None); both with mean, interval, sd.
+        for a control, "auroc" (against the real images of its subset, else None); both with mean, interval, n_groups
+        and sd.
     """
     called = reading.scores > np.array(reading.thresholds, dtype=float)[:, None]
     labels = pc.fill_null(reading.table["label"], -1).to_numpy()
@@ -133,15 +135,19 @@ def score_others(reading: Reading) -> dict[str, Any]:
     for source, is_control in sorted(kinds):
         chosen = (labels == (-1 if is_control else 0)) & (sources == source)
         seeds, control = called[:, chosen].mean(axis=1), controls[source] if is_control else None
+        share = share_interval(called[:, chosen].mean(axis=0), groups[chosen])
         result[f"{source} (control)" if is_control and source in reals else source] = {
             "n": int(chosen.sum()),
             "is_control": is_control,
             "called": {
-                "mean": float(seeds.mean()),
-                "interval": list(mean_interval(called[:, chosen].mean(axis=0), groups[chosen])),
+                "mean": share.value,
+                "interval": share.interval,
+                "n_groups": share.n_groups,
                 "sd": float(seeds.std(ddof=1)) if len(seeds) > 1 else None,
             },
-            "auroc": control and {"mean": control["auroc"]} | {n: control[f"auroc_{n}"] for n in ("interval", "sd")},
+            "auroc": control
+            and {"mean": control["auroc"], "n_groups": control["n_groups"]}
+            | {name: control[f"auroc_{name}"] for name in ("interval", "sd")},
         }
     return result
 
@@ -258,7 +264,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             "AUROC of the tested source's own detector less AUROC of the row's detector",
             (CORNER, *own),
             tuple((r, *(describe_difference(by[r]) if r in by else None for by in own.values())) for r in rows),
-            f"Paired on the same test images. {RULE}",
+            f"Paired on the same test images. {describe_groups(own)} {RULE}",
         )
     yield _tabulate_others("Share called generated", others, "called", "At the threshold from validation")
     controls = _tabulate_others("Controls: AUROC", others, "auroc", "Against the real images of the control's subset")
@@ -267,6 +273,7 @@ def tables(found: Numbers) -> Iterator[Table]:
 
 
 def _tabulate_others(title: str, others: Mapping[str, Numbers], value: str, note: str) -> Table:
+    shown = {source: [each[source][value] for each in others.values()] for source in next(iter(others.values()))}
     return Table(
         title,
         ("image source", "these are", "n", *(f"trained on {row}" for row in others)),
@@ -280,7 +287,7 @@ def _tabulate_others(title: str, others: Mapping[str, Numbers], value: str, note
             for source, some in next(iter(others.values())).items()
             if some[value]
         ),
-        f"{note}; 95 % interval by group, ± standard deviation over seeds. Controls are in no mean.",
+        f"{note}; {describe_spread(shown)} Controls are in no mean.",
     )
 
 

@@ -1,7 +1,7 @@
 """How often the rule of comparisons finds a difference between equal recipes, and one that is there: a simulation.
 
 `python -m bench.measures.rule` prints the table of docs/comparing.md. A repetition draws a test set and the scores of
-two recipes' detectors. AUROCs, resamples of the groups and verdict are those of a question's answer.
+two recipes' detectors. AUROCs, their jackknife over groups and the verdict are those of a question's answer.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from scipy.stats import norm  # type: ignore[import-untyped]
 from experiments.answers.markdown import table
 from experiments.answers.rule import Verdict, judge_one
 from experiments.study.over_sources import Means
-from train.scoring.metrics import group_weights
+from train.scoring.intervals import leave_out_weights
 
 PER_GROUP = 2
 """Photographs of a group, and as many generated images."""
@@ -26,6 +26,7 @@ SHARED, OF_RECIPE, OF_SEED = 0.5, 0.25, 0.25
 SEED_NOISE = {"little": 0.02, "much": 0.3}
 """Standard deviation of a detector's separation over seeds, the standard deviation of a score being 1."""
 NUM_RESAMPLES = 400
+"""Of the groups, for the old rule."""
 GAINS = {0.7: 0.05, 0.97: 0.02}
 """AUROC → by how much the better recipe is better, where power is asked for."""
 Floats = NDArray[np.float64]
@@ -79,37 +80,54 @@ def _separate(auroc: Floats, seed_noise: str) -> Floats:
     return norm.ppf(auroc) * np.sqrt(2 + SEED_NOISE[seed_noise] ** 2)
 
 
-def subtract(scores: Floats, seed: int) -> Means:
-    """AUROC of the first recipe less AUROC of the second, with resamples of the groups.
+def count_won(scores: Floats) -> Floats:
+    """Of each seed the share of pairs that the first recipe wins less that of the second: (seed, group, group).
+
+    The pairs are of a generated image of the first group and a real one of the second, over all pairs.
 
     Args:
         scores: As of `draw_scores`.
-        seed: Of the resamples.
     """
     _, num_seeds, _, num_groups, per_group = scores.shape
     real, generated = (scores[:, :, label].reshape(2, num_seeds, -1) for label in (0, 1))
     # Pairs of images that are won, summed over pairs of groups: no score is there twice, so that none is a tie.
     won = generated[..., :, None] > real[..., None, :]
     grouped = won.reshape(2, num_seeds, num_groups, per_group, num_groups, per_group).sum(axis=(3, 5))
-    difference = (grouped[0].astype(np.float64) - grouped[1]) / (num_groups * per_group) ** 2
-    draws = np.concatenate(list(group_weights(np.arange(num_groups), NUM_RESAMPLES, seed)))
-    resampled = np.einsum("bg,gh,bh->b", draws, difference.mean(axis=0), draws, optimize=True)
-    return Means(difference.sum(axis=(1, 2)), resampled, num_groups)
+    difference: Floats = (grouped[0].astype(np.float64) - grouped[1]) / (num_groups * per_group) ** 2
+    return difference
+
+
+def subtract(won: Floats) -> Means:
+    """AUROC of the first recipe less AUROC of the second, from what `count_won` gives."""
+    num_groups = won.shape[1]
+    weights = np.concatenate([*leave_out_weights(np.arange(num_groups))])
+    left_out = _sum_weighted(won, weights) * (num_groups / (num_groups - 1)) ** 2
+    return Means(won.sum(axis=(1, 2)), left_out, num_groups, is_difference=True)
+
+
+def _sum_weighted(won: Floats, weights: Floats) -> Floats:
+    """The seeds' mean where each group counts as often as its weight says, (weightings,)."""
+    sums: Floats = np.einsum("bg,gh,bh->b", weights, won.mean(axis=0), weights, optimize=True)
+    return sums
 
 
 def simulate(case: Case, repetitions: int, seed: int = 0) -> Found:
     """Repeat an experiment, and count the differences that are found."""
     rng, by_rule, by_old_rule = np.random.default_rng(seed), 0, 0
-    for number in range(repetitions):
-        difference = subtract(draw_scores(case, rng), number)
-        by_rule += judge_one(difference.describe()) in (Verdict.BETTER, Verdict.WORSE)
-        by_old_rule += _is_found_by_old_rule(difference)
+    for _ in range(repetitions):
+        won = count_won(draw_scores(case, rng))
+        by_rule += judge_one(subtract(won).describe()) in (Verdict.BETTER, Verdict.WORSE)
+        by_old_rule += _is_found_by_old_rule(won, rng)
     return Found(by_rule / repetitions, by_old_rule / repetitions)
 
 
-def _is_found_by_old_rule(difference: Means) -> bool:
-    low, high = difference.interval or (0.0, 0.0)
-    return (low > 0 or high < 0) and abs(difference.mean) > (difference.sd or 0)
+def _is_found_by_old_rule(won: Floats, rng: np.random.Generator) -> bool:
+    """By quantiles over resampled groups, as intervals were then."""
+    num_seeds, num_groups, _ = won.shape
+    draws = rng.multinomial(num_groups, [1 / num_groups] * num_groups, size=NUM_RESAMPLES).astype(np.float64)
+    low, high = np.quantile(_sum_weighted(won, draws), [0.025, 0.975])
+    of_seeds = won.sum(axis=(1, 2))
+    return bool((low > 0 or high < 0) and abs(of_seeds.mean()) > (of_seeds.std(ddof=1) if num_seeds > 1 else 0))
 
 
 def as_markdown(cases: Sequence[Case], repetitions: int) -> str:

@@ -1,4 +1,7 @@
-"""Answers of earlier versions: their values do not tell how many seeds are behind them; their settings do."""
+"""Answers of earlier versions: values do not tell how many seeds are behind them, where the settings do.
+
+Intervals are quantiles over resampled groups there, without their number: `experiments.answers.groups` says so.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -6,12 +9,15 @@ from typing import Any
 
 from experiments.answers.answer import Table
 
+OLD_NAMES = {"num_groups": "n_groups"}
 VALUE = {"mean", "interval", "sd"}
 """What a value of an earlier version has at least."""
 
 
 def add_seeds(numbers: Any, num_seeds: int | None) -> Any:
     """Numbers whose values tell "num_seeds": that of the answer where a value has a spread over seeds, or else 0.
+
+    Groups are called "n_groups" everywhere.
 
     Args:
         numbers: Of an answer, or a part of them.
@@ -21,7 +27,7 @@ def add_seeds(numbers: Any, num_seeds: int | None) -> Any:
         return [add_seeds(each, num_seeds) for each in numbers]
     if not isinstance(numbers, Mapping):
         return numbers
-    told = {name: add_seeds(each, num_seeds) for name, each in numbers.items()}
+    told = {OLD_NAMES.get(name, name): add_seeds(each, num_seeds) for name, each in numbers.items()}
     if told.keys() >= VALUE and "num_seeds" not in told and num_seeds is not None:
         told["num_seeds"] = 0 if told["sd"] is None else num_seeds
     return told

@@ -13,7 +13,6 @@ METRICS = {"auroc": "AUROC", "average_precision": "AP"}
 """What tables of several metrics show."""
 TITLES = {name: titles.TITLES[name] for name in ("mean_lare", "map_only", "full", "gradient_energy")}
 """Readings that several questions score, in the order in which they are shown."""
-SPREAD = "95 % interval by group, ± standard deviation over seeds."
 Scores = Mapping[str, Mapping[str, Value]]
 """`MEAN` and each image source → metric → value."""
 Readings = Mapping[str, Mapping[str, Scores]]

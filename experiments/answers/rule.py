@@ -1,9 +1,10 @@
 """The rule of comparisons: images in groups and training seeds together, and all comparisons of an answer at once.
 
 A comparison is a number that is one value less another, or a value against a level, for example AUROC against 0.5. Its
-variance has two parts. The images are one: the variance of the seeds' mean over resamples of the groups, × G / (G − 1)
-for G groups. The seeds are the other: s² / n for n seeds, where something was trained. The degrees of freedom are
-Satterthwaite's (Biometrics Bulletin 2, 1946) of G − 1 and n − 1. `python -m bench.measures.rule` simulates it.
+variance has two parts. The images are one: the squared standard error of the seeds' mean by the jackknife over groups
+(`train.scoring.intervals`). The seeds are the other: s² / n for n seeds, where something was trained. The degrees of
+freedom are Satterthwaite's (Biometrics Bulletin 2, 1946) of G − 1 and n − 1, for G groups of the class that has fewer.
+`python -m bench.measures.rule` simulates it.
 
 What seeds and images do together stands in both parts, so that the variance is rather too large than too small.
 """
@@ -21,8 +22,8 @@ Value = Mapping[str, Any]
 """A metric or a difference as JSON holds it.
 
 "mean"; "interval" of the images alone (two ends, or None); "sd" over seeds, None for fewer than two; "num_seeds", 0
-where nothing is trained; "num_groups" of the images; "se", the standard error of the images alone, or None. Answers of
-earlier versions have the first three, see `experiments.answers.older`.
+where nothing is trained; "n_groups" behind the interval; "se", the standard error of the images alone, or None. Answers
+of earlier versions have the first three, and their intervals are quantiles, see `experiments.answers.older`.
 """
 LEVEL = 0.05
 MIN_SEEDS = 5
@@ -104,19 +105,20 @@ def spread(value: Value) -> tuple[float, float] | None:
         None where the images' part is not known, there is one group, or one seed, whose part is not known, or no spread
         at all among groups that are not counted.
     """
-    num_seeds, num_groups = count_seeds(value), value.get("num_groups") or math.inf
+    num_seeds, n_groups = count_seeds(value), value.get("n_groups") or math.inf
     images = _image_variance(value)
-    if images is None or num_groups < 2 or (num_seeds and (value["sd"] is None or num_seeds < 2)):
+    if images is None or n_groups < 2 or (num_seeds and (value["sd"] is None or num_seeds < 2)):
         return None
     seeds = value["sd"] ** 2 / num_seeds if num_seeds else 0.0
     if images + seeds < NO_SPREAD:
-        # All resamples and seeds agree, as at AUROC 1. Half a group may still disagree the next time.
-        return (0.5 / num_groups, num_groups - 1) if num_groups < math.inf else None
-    parts = images**2 / (num_groups - 1) + (seeds**2 / (num_seeds - 1) if num_seeds else 0.0)
+        # All groups and seeds agree, as at AUROC 1. Half a group may still disagree the next time.
+        return (0.5 / n_groups, n_groups - 1) if n_groups < math.inf else None
+    parts = images**2 / (n_groups - 1) + (seeds**2 / (num_seeds - 1) if num_seeds else 0.0)
     return math.sqrt(images + seeds), (images + seeds) ** 2 / parts if parts else math.inf
 
 
 def _image_variance(value: Value) -> float | None:
+    """Of the images alone; without a standard error by the wider half of the interval, which is never too narrow."""
     if value.get("se") is not None:
         return float(value["se"] ** 2)
     if value["interval"] is None:

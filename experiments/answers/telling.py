@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.answers.answer import Answer, Chart, Picture, Table
+from experiments.answers.groups import warn_of_groups
 from experiments.answers.older import add_seeds, update_tables
 
 Numbers = Mapping[str, Any]
@@ -61,11 +62,12 @@ class Telling:
     def retell(self, answer: Answer) -> Answer:
         """The answer in the words and by the rule of today; its figures, settings and pictures as they are."""
         found = add_seeds(answer.numbers, answer.settings.get("num_seeds"))
+        limits = " ".join((self.limits, *warn_of_groups(found)))
         return replace(
             answer,
             numbers=found,
             question=self.question,
-            limits=self.limits,
+            limits=limits,
             headline=self.headline(found),
             finding=self.finding(found),
             tables=update_tables(answer.tables) if self.tables is None else tuple(self.tables(found)),

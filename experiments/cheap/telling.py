@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.answers.answer import Chart, Curve, Table, capitalize
-from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, TITLES, value_cells
+from experiments.answers.groups import describe_groups, describe_spread
+from experiments.answers.readings import MEAN, METRICS, SPLITS, TITLES, value_cells
 from experiments.answers.rule import MARGIN, ORDER, RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import CHANCE_WORDS, describe_difference, describe_value, join_names
@@ -87,7 +88,7 @@ def finding(found: Numbers) -> str:
     reasons: dict[str, list[str]] = {}
     for title, reason in found["left_out"].items():
         reasons.setdefault(reason, []).append(f"“{title}”")
-    lines = [f"- Not tried, as {reason}: {join_names(titles)}." for reason, titles in reasons.items()]
+    lines = [f"- Not tried: {join_names(titles)}. Reason: {reason}." for reason, titles in reasons.items()]
     judged = judge(compare(found))
     for reading in READINGS:
         if reading in found["gains"]:
@@ -142,7 +143,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             for title, cost in found["giga_macs"].items()
         ),
         "ms: one core, median of rounds in which all settings took turns; in brackets the fastest and the slowest. "
-        f"Mean over the image sources; {SPREAD}",
+        f"Mean over the image sources; {describe_spread(readings)}",
     )
     yield Table(
         f"AUROC less AUROC of “{found['default']}”",
@@ -151,8 +152,12 @@ def tables(found: Numbers) -> Iterator[Table]:
             (title, *(describe_difference(by[title][split]) for by in gains.values() for split in SPLITS))
             for title in next(iter(gains.values()))
         ),
-        f"Mean over the image sources, paired. {RULE}",
+        f"Mean over the image sources, paired. {_describe_pairs(gains)} {RULE}",
     )
+
+
+def _describe_pairs(gains: Numbers) -> str:
+    return describe_groups({s: [each[s] for by in gains.values() for each in by.values()] for s in SPLITS})
 
 
 def find_front(costs: Mapping[str, float], values: Mapping[str, float]) -> list[str]:

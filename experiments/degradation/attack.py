@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cache_schema import Dataset, Sample, new_opened, open_cache, write_dataset
-from experiments.degradation.attack_telling import AGAIN, BEFORE, TITLES
+from experiments.degradation.attack_telling import AGAIN, BEFORE, CALLS, TITLES
 from experiments.study.image_sets import MAX_ROWS, divide, read_samples, with_pixels
 from experiments.study.over_sources import Means, compute_means, match_samples
 from experiments.study.stage_1 import make_cache_like
@@ -215,8 +215,8 @@ def _first_seed(reading: Reading) -> Reading:
 
 
 def numbers(attacks: Attacks) -> dict[str, Any]:
-    """The scores as plain values, and what new maps change of the first seed's accuracy at the largest step."""
-    again, before = (attacks["full" + which][EPSILONS[-1]]["accuracy"] for which in (AGAIN, BEFORE))
+    """The scores as plain values, and what new maps change of the first seed's calls at the largest step."""
+    again, before = (attacks["full" + which][EPSILONS[-1]][CALLS] for which in (AGAIN, BEFORE))
     change = (again - before).describe()
     described = {
         TITLES[name]: {
@@ -224,4 +224,4 @@ def numbers(attacks: Attacks) -> dict[str, Any]:
         }
         for name, values in attacks.items()
     }
-    return {"attacks": described, "new_maps": {"accuracy": change}}
+    return {"attacks": described, "new_maps": {CALLS: change}}

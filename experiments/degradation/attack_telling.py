@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from experiments.answers.answer import Chart, Table, capitalize
+from experiments.answers.groups import describe_spread
 from experiments.answers.readings import make_curve
 from experiments.answers.rule import Comparison, Value, Verdict
 from experiments.answers.telling import Numbers
@@ -21,11 +22,13 @@ TITLES = {
 }
 VICTIMS = ("image_only", "full")
 """Detectors that are attacked through their own gradient, with all seeds."""
-METRICS = {"accuracy": "Accuracy", "auroc": "AUROC"}
+CALLS, CALLS_TITLE = "balanced_accuracy", "Balanced accuracy"
+"""What tells how images are called: it does not move with the shares of the classes."""
+METRICS = {CALLS: CALLS_TITLE, "auroc": "AUROC"}
 NOTE = (
-    "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds. Each detector is attacked "
-    "through its own gradient. Where maps are made again, all three readings see the images attacked through image and "
-    "map of the first seed, and are of the first seed themselves. Thresholds come from clean validation images."
+    "Mean over the image sources. Each detector is attacked through its own gradient. Where maps are made again, all "
+    "three readings are of the first seed, and see the images attacked through its image and map. Thresholds come from "
+    "clean validation images."
 )
 
 
@@ -34,9 +37,9 @@ Key = tuple[str, ...]
 
 
 def compare_attacks(attacks: Numbers) -> dict[Key, Comparison]:
-    """Accuracy under each step against chance."""
+    """Balanced accuracy under each step against chance."""
     return {
-        ("attack", name, size): Comparison(each["accuracy"], 0.5)
+        ("attack", name, size): Comparison(each[CALLS], 0.5)
         for name in VICTIMS
         for size, each in attacks[TITLES[name]].items()
         if int(size)
@@ -44,7 +47,7 @@ def compare_attacks(attacks: Numbers) -> dict[Key, Comparison]:
 
 
 def tell_below_chance(judged: Mapping[Key, Verdict], name: str) -> str:
-    """From which step on a detector's accuracy is below chance: clause of a sentence."""
+    """From which step on a detector's balanced accuracy is below chance: clause of a sentence."""
     steps = {int(key[2]): verdict for key, verdict in judged.items() if key[:2] == ("attack", name)}
     if Verdict.FEW_SEEDS in steps.values():
         return f"{Verdict.FEW_SEEDS} against chance"
@@ -57,23 +60,23 @@ def tell_attacks(attacks: Numbers, new_maps: Value | None, judged: Mapping[Key, 
 
     Args:
         attacks: Title → step → metric → value.
-        new_maps: Accuracy of image and map at the largest step, with new maps less that with those from before; None:
-            an older answer, which does not hold it.
+        new_maps: Balanced accuracy of image and map at the largest step, with new maps less that with those from
+            before; None: an older answer, which does not hold it.
         judged: Verdicts of the answer.
     """
     steps = ", ".join(f"{size}/255" for size in attacks[TITLES["full"]])
-    yield f"Accuracy under attack (FGSM), with steps of {steps} on the pixels:"
+    yield f"Balanced accuracy under attack (FGSM), with steps of {steps} on the pixels:"
     for name in VICTIMS:
         yield f"- {capitalize(TITLES[name])}: {_list_accuracies(attacks, name)}, {tell_below_chance(judged, name)}."
     for name in TITLES:
         if name.endswith(AGAIN):
             yield f"- {capitalize(TITLES[name])}, first seed: {_list_accuracies(attacks, name)}."
     change = "" if new_maps is None else f" by {describe_difference({**new_maps, 'num_seeds': 1})}"
-    yield (f"What maps made again change of the accuracy of image and map is of one seed{change}: {Verdict.FEW_SEEDS}.")
+    yield f"Maps made again change the balanced accuracy of image and map{change} (one seed): {Verdict.FEW_SEEDS}."
 
 
 def _list_accuracies(attacks: Numbers, name: str) -> str:
-    return " → ".join(f"{each['accuracy']['mean']:.2f}" for each in attacks[TITLES[name]].values())
+    return " → ".join(f"{each[CALLS]['mean']:.2f}" for each in attacks[TITLES[name]].values())
 
 
 def tabulate_attacks(attacks: Numbers) -> Iterator[Table]:
@@ -86,14 +89,14 @@ def tabulate_attacks(attacks: Numbers) -> Iterator[Table]:
                 (int(size), *(describe_value(attacks[title][size][metric]) for title in TITLES.values()))
                 for size in attacks[TITLES["full"]]
             ),
-            NOTE,
+            f"{NOTE} {describe_spread(attacks)}",
         )
 
 
 def chart_attacks(attacks: Numbers) -> Iterator[Chart]:
-    """Accuracy over the step."""
+    """Balanced accuracy over the step."""
     curves = tuple(
-        make_curve(title, map(int, attacks[title]), [each["accuracy"] for each in attacks[title].values()])
+        make_curve(title, map(int, attacks[title]), [each[CALLS] for each in attacks[title].values()])
         for title in TITLES.values()
     )
-    yield Chart("Attack on the pixels (FGSM): accuracy", "step of 255", "Accuracy", curves, reference=0.5)
+    yield Chart("Attack on the pixels (FGSM): balanced accuracy", "step of 255", CALLS_TITLE, curves, reference=0.5)

@@ -6,8 +6,9 @@ from typing import Any
 
 from experiments.degradation.telling import AS_THEY_ARE, CHARTED, METRIC_TITLES
 from experiments.study.image_sets import divide
-from experiments.study.over_sources import METRICS, Means, compute_means, keep_samples, match_samples
+from experiments.study.over_sources import Means, compute_means, keep_samples, match_samples
 from train.scoring.scores import Reading
+from train.scoring.weighted import METRICS
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.answers.answer import Chart, Table, capitalize
+from experiments.answers.groups import describe_groups, describe_spread
 from experiments.answers.readings import make_curve
 from experiments.answers.rule import RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import CHANCE_WORDS, describe_difference, describe_value, group_verdicts
 from experiments.degradation.attack_telling import (
+    CALLS,
+    CALLS_TITLE,
     chart_attacks,
     compare_attacks,
     tabulate_attacks,
@@ -28,13 +31,15 @@ READINGS = {
     "map_only": "map only",
     "mean_lare": "mean LaRE",
 }
-METRIC_TITLES = {"accuracy": "Accuracy", "average_precision": "AP", "auroc": "AUROC"}
-CHARTED = ("accuracy", "average_precision")
+METRIC_TITLES = {CALLS: CALLS_TITLE, "average_precision": "AP", "auroc": "AUROC"}
+CHARTED = (CALLS, "average_precision")
+OF_PROTOCOL = ("accuracy", "average_precision")
+"""What GenImage's protocol tells."""
 LIMITS = (
-    "Each image has one degradation, and training saw none of them: what training on degraded images would give is not "
-    "known. Photographs and generated images are degraded alike; real images may meet other degradations than "
+    "Each image has one degradation, and training saw none of them. What training on degraded images would give is not "
+    "known. Photographs and generated images are degraded alike. Real images may meet other degradations than "
     "generated ones. Sides and blurs are named for images of 256 px and scaled to the side of an image as stage 1 sees "
-    "it; images of other sizes meet the scaled degradation at their own size. The attack is one step on the pixels by "
+    "it. Images of other sizes meet the scaled degradation at their own size. The attack is one step on the pixels by "
     "an attacker who knows the detector. Stronger attacks exist, and an attack on the map through the diffusion model "
     "was not tried."
 )
@@ -72,14 +77,14 @@ Key = tuple[str, ...]
 
 
 def compare(found: Numbers) -> dict[Key, Comparison]:
-    """All comparisons that the answer makes: accuracy lost, image and map with the image, chance, and attacks."""
+    """All comparisons that the answer makes: calls lost, image and map with the image, chance, and attacks."""
     compared: dict[Key, Comparison] = {}
     for name, each in found["degradations"].items():
         for reading in READINGS:
             compared["chance", reading, name] = Comparison(each[reading]["auroc"], 0.5)
         if name != AS_THEY_ARE:
             aurocs = each["full"]["auroc"], each["image_only"]["auroc"]
-            compared["accuracy", name] = Comparison(each["full"]["change"]["accuracy"])
+            compared["accuracy", name] = Comparison(each["full"]["change"][CALLS])
             compared["gain", name] = Comparison(found["gains"][name]["average_precision"], aurocs=aurocs)
     return compared | compare_attacks(found["attacks"])
 
@@ -90,14 +95,14 @@ def select(judged: Mapping[Key, Verdict], *first: str) -> dict[str, Verdict]:
 
 
 def headline(found: Numbers) -> str:
-    """Under how many degradations accuracy is lost, and which step of the attack takes it below chance."""
+    """Under how many degradations balanced accuracy is lost, and which step of the attack takes it below chance."""
     judged = judge(compare(found))
     attack = f"under attack: {tell_below_chance(judged, 'full')}"
     verdicts = [*select(judged, "accuracy").values()]
     if set(verdicts) == {Verdict.FEW_SEEDS}:
-        return f"What accuracy image and map lose under degradations: {Verdict.FEW_SEEDS}; {attack}."
+        return f"What balanced accuracy image and map lose under degradations: {Verdict.FEW_SEEDS}; {attack}."
     lost = f"{verdicts.count(Verdict.WORSE)} of {len(verdicts)}"
-    return f"Image and map lose accuracy significantly under {lost} degradations; {attack}."
+    return f"Image and map lose balanced accuracy significantly under {lost} degradations; {attack}."
 
 
 def finding(found: Numbers) -> str:
@@ -110,13 +115,13 @@ def finding(found: Numbers) -> str:
     asked = [name for name in PROTOCOL if name in degraded]
     for reading, title in READINGS.items():
         if asked:
-            means = [sum(degraded[name][reading][m]["mean"] for name in asked) / len(asked) for m in CHARTED]
+            means = [sum(degraded[name][reading][m]["mean"] for name in asked) / len(asked) for m in OF_PROTOCOL]
             accuracy, precision = (f"{mean:.2f}" for mean in means)
             lines.append(
                 f"- {capitalize(title)}, mean over GenImage's {', '.join(asked)}: AP {precision}, accuracy {accuracy}."
             )
     lines += [f"- {capitalize(name)} was left out: {why}." for name, why in found["left_out"].items()]
-    return "\n".join([*lines, *tell_attacks(found["attacks"], found["new_maps"].get("accuracy"), judged)])
+    return "\n".join([*lines, *tell_attacks(found["attacks"], found["new_maps"].get(CALLS), judged)])
 
 
 def _tell_chance(found: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]:
@@ -136,14 +141,14 @@ def _tell_chance(found: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]
 def _tell_threshold(found: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]:
     """What image and map lose at the threshold from clean validation images."""
     degraded = {name: each["full"] for name, each in list_degraded(found).items()}
-    head = "- Accuracy of image and map at the threshold from clean validation images:"
+    head = "- Balanced accuracy of image and map at the threshold from clean validation images:"
     for verdict, names in group_verdicts(select(judged, "accuracy")).items():
         yield f"{head} {verdict} under {list_names(names, [*degraded])}."
-    least = min(degraded, key=lambda name: degraded[name]["accuracy"]["mean"])
-    after = {metric: degraded[least][metric]["mean"] for metric in ("accuracy", "auroc")}
+    least = min(degraded, key=lambda name: degraded[name][CALLS]["mean"])
+    after = {metric: degraded[least][metric]["mean"] for metric in (CALLS, "auroc")}
     before = {metric: value - degraded[least]["change"][metric]["mean"] for metric, value in after.items()}
     yield (
-        f"- Lowest accuracy of image and map, under {least}: {before['accuracy']:.2f} → {after['accuracy']:.2f}, AUROC "
+        f"- Lowest balanced accuracy of image and map, under {least}: {before[CALLS]:.2f} → {after[CALLS]:.2f}, AUROC "
         f"{before['auroc']:.2f} → {after['auroc']:.2f}."
     )
 
@@ -165,8 +170,8 @@ def entitle(degradation: str, done: str) -> str:
 def tables(found: Numbers) -> Iterator[Table]:
     """A table a metric, what each degradation takes, what the map adds to the image, and the attack."""
     titles = {AS_THEY_ARE: AS_THEY_ARE, **found["titles"]}
-    spread = "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds."
-    notes = {"accuracy": " Thresholds come from clean validation images."}
+    spread = f"Mean over the image sources; {describe_spread(found['degradations'])}"
+    notes = {CALLS: " Thresholds come from clean validation images."}
     for metric, title in METRIC_TITLES.items():
         yield Table(
             f"{title} under each degradation",
@@ -177,7 +182,7 @@ def tables(found: Numbers) -> Iterator[Table]:
             ),
             f"{spread}{notes.get(metric, '')} In brackets: what was done to these images, in proportion to their side.",
         )
-    note = f"Paired on the same images. {RULE}"
+    note = f"Paired on the same images. {describe_groups(found['gains'])} {RULE}"
     yield Table(
         "AUROC less AUROC of the images as they are",
         ("degradation", *READINGS.values()),
@@ -187,16 +192,20 @@ def tables(found: Numbers) -> Iterator[Table]:
         ),
         note,
     )
-    yield Table(
+    yield _tabulate_gains(found["gains"], titles, note)
+    yield from tabulate_attacks(found["attacks"])
+
+
+def _tabulate_gains(gains: Numbers, titles: Numbers, note: str) -> Table:
+    known = {"accuracy": "Accuracy", **METRIC_TITLES}  # older answers have accuracy in place of balanced accuracy
+    first = next(iter(gains.values()))
+    shown = {metric: title for metric, title in known.items() if metric in first}
+    return Table(
         "Image and map less the image alone",
-        ("degradation", *METRIC_TITLES.values()),
-        tuple(
-            (titles[name], *(describe_difference(gains[metric]) for metric in METRIC_TITLES))
-            for name, gains in found["gains"].items()
-        ),
+        ("degradation", *shown.values()),
+        tuple((titles[name], *(describe_difference(each[m]) for m in shown)) for name, each in gains.items()),
         note,
     )
-    yield from tabulate_attacks(found["attacks"])
 
 
 def charts(found: Numbers) -> Iterator[Chart]:
@@ -213,9 +222,15 @@ def charts(found: Numbers) -> Iterator[Chart]:
 def _draw_reading(reading: str, metric: str, degraded: Mapping[str, Numbers], unchanged: float | None) -> Any:
     points = {float(name.partition(":")[2]): each[reading][metric] for name, each in degraded.items()}
     if unchanged is not None:
-        points[unchanged] = next(iter(degraded.values()))[reading]["unchanged"][metric]
+        points[unchanged] = _get_unchanged(next(iter(degraded.values()))[reading], metric)
     strengths = sorted(points)
     return make_curve(READINGS[reading], strengths, [points[strength] for strength in strengths])
+
+
+def _get_unchanged(each: Numbers, metric: str) -> Any:
+    """A metric of the images as they are; older answers hold the interval of some metrics only."""
+    known = {"mean": each[metric]["mean"] - each["change"][metric]["mean"], "interval": None}
+    return each["unchanged"].get(metric, known)
 
 
 TELLING = Telling(

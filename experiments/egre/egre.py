@@ -38,14 +38,17 @@ DETECTORS = {
 
 def answer(study: Study) -> Answer:
     """What do ESR and ECR add each, and what does the view change? From caches alone."""
-    return study.tell("egre", TELLING, numbers(score_detectors(study), views.compare_views(study)))
+    scored = score_detectors(study)
+    compared = views.compare_views(study) if study.config.compare_views else {}
+    return study.tell("egre", TELLING, numbers(scored, compared))
 
 
 def work(study: Study) -> Work:
     """What it trains."""
     name = study.default_cache
     fits = (Fit(run_name(detector, name), name, how.variant, how.arguments) for detector, how in DETECTORS.items())
-    return Work.unite([Work(tuple(fits)), Work(tuple(views.list_fits(study)))])
+    more = views.list_fits(study) if study.config.compare_views else ()
+    return Work.unite([Work(tuple(fits)), Work(tuple(more))])
 
 
 def numbers(scored: Mapping[str, Scored], compared: Mapping[str, views.Views | None]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from train.data.join import Join
 from train.data.native_views import SampledMapView, WholeMapView
 from train.data.samples import select_samples
 from train.data.views import CanvasView
-from train.scoring.metrics import auroc, bootstrap_auroc, interval
+from train.scoring.intervals import Estimate, bounded_interval, count_groups, standard_error
+from train.scoring.metrics import auroc
+from train.scoring.weighted import METRICS, leave_out_metrics
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class SizeLeak:
 
     num_images: int
     """Real test images that are no smaller than the box."""
-    aurocs: Mapping[str, tuple[float, tuple[float, float]]]
-    """View → chance that the smaller image has the rougher map, and its 95 % interval by group."""
+    aurocs: Mapping[str, Estimate]
+    """View → chance that the smaller image has the rougher map."""
 
 
 def measure_size_leak(join: Join, crop_px: int) -> SizeLeak | None:
@@ -52,14 +54,16 @@ def measure_size_leak(join: Join, crop_px: int) -> SizeLeak | None:
             roughness[:, i] = [compute_roughness(view.cut_map(lare_map, view.centre())) for view in views]
     groups = index["group"].take(samples.rows[chosen]).to_numpy()
     labels = is_smaller.astype(np.int64)
-    resampled = bootstrap_auroc(roughness, labels, groups)
-    return SizeLeak(
-        len(chosen),
-        {
-            view: (auroc(torch.from_numpy(roughness[i]), torch.from_numpy(labels)), interval(resampled[:, i]))
-            for i, view in enumerate((CANVAS, WHOLE, CROP))
-        },
-    )
+    aurocs = {view: estimate_auroc(roughness[i], labels, groups) for i, view in enumerate((CANVAS, WHOLE, CROP))}
+    return SizeLeak(len(chosen), aurocs)
+
+
+def estimate_auroc(scores: NDArray[np.float64], labels: NDArray[np.int64], groups: NDArray[np.generic]) -> Estimate:
+    """AUROC with its interval, of (samples,) each."""
+    value = auroc(torch.from_numpy(scores), torch.from_numpy(labels))
+    left_out = leave_out_metrics(groups, labels, scores[None], scores[None] > 0)[METRICS.index("auroc")]
+    n_groups = count_groups(groups, labels)
+    return Estimate(value, bounded_interval(value, standard_error(left_out), n_groups), n_groups)
 
 
 def _build_views(

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from experiments.answers.answer import Table, capitalize
-from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, list_sources, value_cells
+from experiments.answers.groups import describe_groups, describe_spread
+from experiments.answers.readings import MEAN, METRICS, SPLITS, list_sources, value_cells
 from experiments.answers.rule import RULE, Comparison, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import compare_all, describe_difference, describe_value, state_verdicts
@@ -32,10 +33,10 @@ Key = tuple[str, ...]
 """Of a comparison: "claim", the one, the other; "view", images, view."""
 LIMITS = (
     "All detectors share one recipe, one backbone and one number of epochs: a detector that needs more epochs is "
-    "judged too early. Intervals resample the test images' groups, not the training; few seeds tell little of the "
-    "spread of training. Nothing is said about image sources that are not in this test. Where images have several "
-    "sizes, any detector may read the size itself, and an AUROC there does not measure how well generated images are "
-    "found."
+    "judged too early. Intervals of single detectors are of the test images' groups, not of the training. Few seeds "
+    "tell little of the spread of training. Nothing is said about image sources that are not in this test. Where "
+    "images have several sizes, any detector may read the size itself. An AUROC there does not measure how well "
+    "generated images are found."
 )
 
 
@@ -113,15 +114,16 @@ def tables(found: Numbers) -> Iterator[Table]:
         "Detectors, mean over the image sources",
         ("detector", *(f"{title}, {split}" for title in METRICS.values() for split in SPLITS)),
         tuple((t, *(cell for metric in METRICS for cell in value_cells(readings, t, metric))) for t in titles),
-        f"{SPREAD} Checkpoints and thresholds come from validation, which has images of {known}. Controls are trained "
-        "and tested with another image's map, or with the mean of the training maps, in place of each image's own.",
+        f"{describe_spread({split: [readings[split][t][MEAN] for t in titles] for split in SPLITS})} Checkpoints and "
+        f"thresholds come from validation, which has images of {known}. Controls are trained and tested with another "
+        "image's map, or with the mean of the training maps, in place of each image's own.",
     )
     for metric, title in METRICS.items():
         yield Table(
             f"{title} by image source",
             ("detector", *columns),
             tuple((t, *(describe_value(readings["test"][t][c][metric]) for c in columns)) for t in titles),
-            f"Test images; {SPREAD}",
+            f"Test images; {describe_spread({c: [readings['test'][t][c] for t in titles] for c in columns})}",
         )
     others = [(name, name, "image_only") for name in names if name != "image_only"]
     yield _tabulate_differences(f"AUROC less AUROC of {TITLES['image_only']}", columns, found, others)
@@ -138,7 +140,8 @@ def _tabulate_differences(
     for name, one, other in rows:
         by_source = found["differences"][name_difference(one, other)]
         cells.append((TITLES[name], *(describe_difference(by_source[column]) for column in columns)))
-    note = f"Paired on the same test images. {RULE}"
+    shown = {c: [found["differences"][name_difference(*pair)][c] for _, *pair in rows] for c in columns}
+    note = f"Paired on the same test images. {describe_groups(shown)} {RULE}"
     return Table(capitalize(title), ("detector", *columns), tuple(cells), note)
 
 

@@ -137,6 +137,10 @@ def _describe(views: Views) -> dict[str, Any]:
         "first_size_px": list(views.sizes[0]),
         "less_canvas": {view: (auroc - canvas).describe() for view, auroc in others.items()},
         "refused": dict(views.refused),
-        "size_leak": leak and {view: {"auroc": auroc, "interval": ends} for view, (auroc, ends) in leak.aurocs.items()},
+        "size_leak": leak
+        and {
+            view: {"auroc": each.value, "interval": each.interval, "n_groups": each.n_groups}
+            for view, each in leak.aurocs.items()
+        },
         "num_leak_images": leak and leak.num_images,
     }

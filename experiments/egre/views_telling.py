@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 
 from experiments.answers.answer import Cell, Table, capitalize, with_interval
-from experiments.answers.readings import MEAN, METRICS, SPLITS, SPREAD, value_cells
+from experiments.answers.groups import describe_groups, describe_spread
+from experiments.answers.readings import MEAN, METRICS, SPLITS, value_cells
 from experiments.answers.rule import Comparison, Verdict
 from experiments.answers.telling import Numbers
-from experiments.answers.verdicts import compare_all, describe_difference, join_names
+from experiments.answers.verdicts import compare_all, describe_difference
 
 CANVAS, WHOLE, CROP = "canvas", "native-whole", "native-crop"
 """A box of the canvas with its part of the map; a box of the picture with the whole map, or with its part of it."""
@@ -41,6 +42,8 @@ def compare_views(views: Numbers, test: Numbers) -> dict[tuple[str, ...], Compar
 
 def tell_views(views: Numbers, judged: Mapping[tuple[str, ...], Verdict]) -> Iterator[str]:
     """What was not done, what the views change, and what is refused."""
+    if not views:
+        yield "Other views were not compared: `compare_views` was false."
     for images, each in views.items():
         if each is None:
             yield (
@@ -55,18 +58,12 @@ def tell_views(views: Numbers, judged: Mapping[tuple[str, ...], Verdict]) -> Ite
             for view, difference in differences
         )
         for view in each["refused"]:
-            yield f"- {capitalize(name_view(view, images))}: refused, {_tell_why(each)}."
-
-
-def _tell_why(views: Numbers) -> str:
-    leak = views["size_leak"]
-    if leak is None:
-        return "as the smoothness of the map would tell the image's size"
-    aurocs = [f"{with_interval(each['auroc'], each['interval'])} ({TITLES[view]})" for view, each in leak.items()]
-    return (
-        "as the roughness of the map tells an image's size; AUROC of smaller against larger real images, without a "
-        f"detector: {join_names(aurocs, is_simple=True)}"
-    )
+            leak = each["size_leak"]
+            why = "the smoothness of the map would tell" if leak is None else "the roughness of the map tells"
+            yield f"- {capitalize(name_view(view, images))}: refused, as {why} an image's size."
+            for name, found in (leak or {}).items():
+                auroc = with_interval(found["auroc"], found["interval"])
+                yield f"- Smaller against larger real images by the map's roughness, {TITLES[name]}: AUROC {auroc}."
 
 
 def describe_sizes(views: Numbers) -> str:
@@ -84,8 +81,10 @@ def tabulate_views(views: Numbers, readings: Numbers) -> Iterator[Table]:
         views: As `views.numbers` gives them.
         readings: All scores, those of `name_view` among them.
     """
+    if not views:
+        return
     rows: list[tuple[Cell, ...]] = []
-    notes = [SPREAD]
+    notes = [describe_spread({images: each["less_canvas"] for images, each in views.items() if each})]
     for images, each in views.items():
         if each is None:
             rows.append((images, "not done", *[None] * 5))
@@ -120,5 +119,6 @@ def _tabulate_leaks(views: Numbers) -> Table:
         ),
         "AUROC of images smaller than the median against the others, 95 % interval by group. At 0.5 the map tells "
         "nothing; below 0.5 the smaller image has the smoother map. Roughness is the mean difference of neighbouring "
-        "cells over the mean of the map. No detector is involved.",
+        "cells over the mean of the map. No detector is involved. "
+        + describe_groups({images: each["size_leak"] for images, each in views.items()}),
     )

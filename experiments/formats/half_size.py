@@ -11,7 +11,7 @@ from PIL import Image
 from cache_schema import Dataset, Sample, decode_image, write_dataset
 from experiments.study.image_sets import MAX_ROWS, read_samples, with_pixels
 from train.scoring.evaluate import evaluate
-from train.scoring.metrics import mean_interval
+from train.scoring.intervals import Ends, share_difference_interval
 from train.scoring.scores import Reading
 
 K = TypeVar("K", bound=Hashable)
@@ -25,15 +25,16 @@ class FalseAlarms:
 
     auroc: float
     """Chance that a photograph scores higher, more like a generated image, after half size than another before."""
-    interval: tuple[float, float] | None
+    interval: Ends | None
     sd: float | None
     """Over seeds."""
     num_seeds: int
     """That have trained something."""
-    num_groups: int
+    n_groups: int
+    """Behind both intervals."""
     called: tuple[float, float]
     """Share of the photographs that are called generated before and after."""
-    rise: tuple[float, float]
+    rise: Ends | None
     """95 % interval of the second share less the first."""
 
 
@@ -76,15 +77,15 @@ def compare_half_size(readings: Mapping[K, Reading]) -> dict[K, FalseAlarms]:
         )
         is_half = sources == HALF_SIZE
         # As many of both, so that twice the signed calls' mean is the difference of their shares.
-        rise = mean_interval(2 * np.where(is_half, calls, -calls), groups)
+        rise = share_difference_interval(2 * np.where(is_half, calls, -calls), groups)
         interval = block["auroc_interval"]
         found[name] = FalseAlarms(
             block["auroc"],
             None if interval is None else (interval[0], interval[1]),
             block["auroc_sd"],
             len(reading.scores) if reading.is_probability else 0,
-            len(np.unique(groups)),
+            block["n_groups"],
             (float(calls[~is_half].mean()), float(calls[is_half].mean())),
-            rise,
+            rise.interval,
         )
     return found

@@ -5,8 +5,9 @@ from typing import Any
 
 from experiments.formats.half_size import FalseAlarms
 from experiments.formats.telling import AS_THEY_COME, FILE
-from experiments.study.over_sources import METRICS, Means, compute_means, match_samples
+from experiments.study.over_sources import Means, compute_means, match_samples
 from train.scoring.scores import Reading
+from train.scoring.weighted import METRICS
 
 Readings = Mapping[str, Reading]
 Scores = Mapping[tuple[str, str], Mapping[str, Mapping[str, Means]]]
@@ -52,7 +53,7 @@ def numbers(scores: Scores, losses: Losses, alarms: Alarms) -> dict[str, Any]:
         "half_size": [
             {"trained": way, "reading": name, "auroc": each.auroc, "interval": each.interval, "sd": each.sd}
             | {"called": each.called, "rise": each.rise}
-            | {"num_seeds": each.num_seeds, "num_groups": each.num_groups}
+            | {"num_seeds": each.num_seeds, "n_groups": each.n_groups}
             for (way, name), each in alarms.items()
         ],
     }

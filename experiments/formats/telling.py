@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from experiments.answers.answer import Table, capitalize, with_interval
+from experiments.answers.groups import describe_groups, describe_spread
 from experiments.answers.rule import ORDER, RULE, Comparison, Value, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import CHANCE_WORDS, describe_difference, describe_value, join_names
@@ -40,15 +41,15 @@ ALARMS = {
 Key = tuple[str, ...]
 """Of a comparison: "file", packing; "loss", packing, reading; "alarm", packing, reading."""
 LIMITS = (
-    "What is left after matching may still come from the file: both ways compress generated images that were never "
-    "compressed before, while photographs keep the traces of their first compression and their first size. The "
+    "What is left after matching may still come from the file. Both ways compress generated images that were never "
+    "compressed before. Photographs keep the traces of their first compression and their first size. The "
     "regression on facts of the files is a lower bound of what a file tells. Where select keeps few photographs, its "
     "detectors are trained on few. Half size is one way of resizing among many, with one filter."
 )
 MADE_HERE = (
-    "The set was made for this question after GenImage's pattern: squares of the toy benchmark's photographs at their "
-    "own resolution as JPEG (half of quality 96, half of 75 to 95), against the toy benchmark's generated images as "
-    "PNG."
+    "The set was made for this question after GenImage's pattern. Its photographs are squares of the toy benchmark's "
+    "at their own resolution, as JPEG: half of quality 96, half of 75 to 95. Its generated images are the toy "
+    "benchmark's, as PNG."
 )
 
 
@@ -92,7 +93,7 @@ def finding(found: Numbers) -> str:
         chance = CHANCE_WORDS[judged["file", way]]
         lines.append(f"- Facts of the file, {WAYS[way]}: {chance}, AUROC {_show(each[FILE]['auroc'])}.")
     for way, each in own.items():
-        texts = [f"{TITLES[name]} {_show(each[name]['auroc'])}" for name in TITLES if name != FILE]
+        texts = [f"{TITLES[name]} {each[name]['auroc']['mean']:.2f}" for name in TITLES if name != FILE]
         lines.append(f"- AUROC, trained and tested {WAYS[way]}: {', '.join(texts)}.")
     lines.append("Trained on the files as they come and tested on matched files, against tested as they come:")
     lines += _tell_losses(found["losses"], judged)
@@ -111,15 +112,17 @@ def _tell_losses(losses: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str
 
 def _tell_alarms(alarms: list[Numbers], judged: Mapping[Key, Verdict]) -> Iterator[str]:
     for verdict, text in ALARMS.items():
-        found = [each for each in alarms if judged["alarm", each["trained"], each["reading"]] is verdict]
-        if found:
-            names = [f"{_name_alarm(each)} ({each['auroc']:.2f})" for each in found]
-            yield f"- {capitalize(text)} (AUROC): {join_names(names, is_simple=True)}."
+        by_training: dict[str, list[str]] = {}
+        for each in alarms:
+            if judged["alarm", each["trained"], each["reading"]] is verdict:
+                name = f"{TITLES[each['reading']]} ({each['auroc']:.2f})"
+                by_training.setdefault(_name_training(each), []).append(name)
+        for training, names in by_training.items():
+            yield f"- {capitalize(text)}, {training} (AUROC): {join_names(names)}."
 
 
-def _name_alarm(alarm: Numbers) -> str:
-    trained = f" trained {WAYS[alarm['trained']]}" if alarm["reading"] in DETECTORS else ""
-    return f"{TITLES[alarm['reading']]}{trained}"
+def _name_training(alarm: Numbers) -> str:
+    return f"trained {WAYS[alarm['trained']]}" if alarm["reading"] in DETECTORS else "without a detector"
 
 
 def _show(value: Value) -> str:
@@ -129,7 +132,7 @@ def _show(value: Value) -> str:
 def tables(found: Numbers) -> Iterator[Table]:
     """AUROC and balanced accuracy of each cell, what matching takes, false alarms, and counts."""
     heads = ("trained", "tested", *TITLES.values())
-    spread = "Mean over the image sources, 95 % interval by group, ± standard deviation over seeds."
+    spread = f"Mean over the image sources; {_describe_cells(found['cells'])}"
     left_out = tuple((WAYS[way], WAYS[way], f"not done: {reason}") for way, reason in found["missing"].items())
     filled = tuple((*row, *[None] * (len(heads) - len(row))) for row in left_out)
     for metric, title in (("auroc", "AUROC"), ("balanced_accuracy", "Balanced accuracy")):
@@ -150,7 +153,8 @@ def tables(found: Numbers) -> Iterator[Table]:
             (WAYS[way], *(describe_difference(each[name]) if name in each else None for name in TITLES))
             for way, each in found["losses"].items()
         ),
-        f"Trained on the files as they come; paired on the images that both packings have. {RULE}",
+        "Trained on the files as they come; paired on the images that both packings have. "
+        f"{describe_groups({WAYS[way]: each for way, each in found['losses'].items()})} {RULE}",
     )
     yield _tabulate_alarms(found["half_size"])
     counts = found["counts"]
@@ -160,6 +164,11 @@ def tables(found: Numbers) -> Iterator[Table]:
         tuple((WAYS[way], *(f"{a:,} / {b:,}" for a, b in each.values())) for way, each in counts.items()),
         MADE_HERE if found["is_made_here"] else "",
     )
+
+
+def _describe_cells(cells: list[Numbers]) -> str:
+    tested = dict.fromkeys(each["tested"] for each in cells)
+    return describe_spread({f"tested {WAYS[way]}": [e for e in cells if e["tested"] == way] for way in tested})
 
 
 def _tabulate_alarms(alarms: list[Numbers]) -> Table:
@@ -178,8 +187,8 @@ def _tabulate_alarms(alarms: list[Numbers]) -> Table:
         ("reading", "trained", "AUROC", "called generated", "rise"),
         rows,
         "Real test images as they come, all as PNG. An AUROC of 0.5 is no difference; a rise is a rise of false "
-        "alarms. 95 % intervals by group, ± standard deviation over seeds. Readings without a detector have their "
-        "threshold from the files as they come.",
+        f"alarms. {describe_spread({'': alarms})} Readings without a detector have their threshold from the files as "
+        "they come.",
     )
 
 

@@ -15,7 +15,7 @@ from cache_schema import Dataset
 from experiments.study.over_sources import Floats, Means, compute_means, keep_samples
 from train.scoring.calibration import fit_calibration
 from train.scoring.evaluate import select_sources
-from train.scoring.metrics import mean_interval
+from train.scoring.intervals import Ends, share_interval
 from train.scoring.scores import Reading
 
 CALIPER = 1.1
@@ -35,6 +35,7 @@ class Matched:
         auroc: Reading → AUROC among the matched images; empty without pairs.
         lower: Share of pairs in which the generated image has the lower mean LaRE; None without pairs.
         interval: Of the share, by the generated image's group.
+        n_groups: Behind it; None without pairs.
     """
 
     n: int
@@ -42,7 +43,8 @@ class Matched:
     by_class: bool
     auroc: Mapping[str, Means]
     lower: float | None
-    interval: tuple[float, float] | None
+    interval: Ends | None
+    n_groups: int | None
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,12 @@ def match_sources(readings: Mapping[str, Reading], classes: NDArray[np.object_])
             near = match_nearest(energy[ours], energy[theirs], float(np.log(CALIPER)))
             pairs += [(ours[i], theirs[k]) for i, k in near]
         positions = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-        auroc, lower, interval = {}, None, None
+        auroc, share = {}, None
         if pairs:
             parts = {name: keep_samples(reading, positions.T.ravel()) for name, reading in readings.items()}
             auroc = {name: compute_means(part)["auroc"] for name, part in parts.items()}
             is_lower = lare[positions[:, 0]] < lare[positions[:, 1]]
-            lower, interval = float(is_lower.mean()), mean_interval(is_lower, groups[positions[:, 0]])
-        result[source] = Matched(len(pairs), len(generated), by_class, auroc, lower, interval)
+            share = share_interval(is_lower, groups[positions[:, 0]])
+        lower, interval, n_groups = (share.value, share.interval, share.n_groups) if share else (None, None, None)
+        result[source] = Matched(len(pairs), len(generated), by_class, auroc, lower, interval, n_groups)
     return result

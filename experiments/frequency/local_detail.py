@@ -14,7 +14,7 @@ from experiments.frequency.telling import BLUR_SIGMA_PX, MEASURES
 from train.data.join import Join
 from train.data.joined_tar import load_canvas
 from train.data.samples import select_samples
-from train.scoring.metrics import mean_interval
+from train.scoring.intervals import Ends, mean_interval
 from train.scoring.readings import LUMA
 
 Floats = NDArray[np.float64]
@@ -25,8 +25,8 @@ class Correlation:
     """Of the maps of an image source with one measure of local detail: mean over images of the rank correlation."""
 
     mean: float
-    interval: tuple[float, float]
-    num_groups: int
+    interval: Ends | None
+    n_groups: int
     n: int
     """Images; those without any detail or with one error everywhere have no correlation."""
 
@@ -93,7 +93,6 @@ def average_by_source(table: pa.Table, correlations: Mapping[str, Floats]) -> di
         for source in sorted(set(sources)):
             chosen = (sources == source) & np.isfinite(values)
             if chosen.any():
-                ends = mean_interval(values[chosen], groups[chosen])
-                num_groups = len(np.unique(groups[chosen]))
-                result[name][source] = Correlation(float(values[chosen].mean()), ends, num_groups, int(chosen.sum()))
+                found = mean_interval(values[chosen], groups[chosen])
+                result[name][source] = Correlation(found.value, found.interval, found.n_groups, int(chosen.sum()))
     return result

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from experiments.answers.answer import Chart, Curve, Table, capitalize, with_interval
+from experiments.answers.groups import describe_groups
 from experiments.answers.readings import MEAN
 from experiments.answers.rule import RULE, Comparison, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
@@ -12,8 +13,8 @@ BLUR_SIGMA_PX = 0.75
 """Of the blur that high frequencies are the difference from: it halves an amplitude at half the Nyquist frequency."""
 MEASURES = {
     "gradient": "local gradient energy: squared differences of neighbouring pixels' luma",
-    "high_frequency": f"local high-frequency energy: squared difference of luma from its Gaussian blur, σ = "
-    f"{BLUR_SIGMA_PX:g} px, which halves an amplitude at half the Nyquist frequency",
+    "high_frequency": f"local high-frequency energy: squared difference of luma from its Gaussian blur of σ = "
+    f"{BLUR_SIGMA_PX:g} px (halves an amplitude at half the Nyquist frequency)",
 }
 """What `local_energies` measures."""
 SIDES = {
@@ -24,7 +25,7 @@ SIDES = {
 """Side of an AUROC → what the mean LaRE is; what fails comes first."""
 LIMITS = (
     "A rank correlation within an image says that the error is larger where there is more detail, not why. Matching "
-    "makes the classes equal in the mean gradient energy of whole images only: they may still differ in where the "
+    "makes the classes equal in the mean gradient energy of whole images only. They may still differ in where the "
     "detail lies, in colour and in content. Images without a partner are left out. The line is fitted to real "
     "validation images and may not hold for others. No detector was trained."
 )
@@ -92,8 +93,8 @@ def _tell_residual(found: Numbers) -> Iterator[str]:
         "real validation images."
     )
     yield (
-        f"- The residual of log mean LaRE is {sides[judged['residual',].side]}: mean AUROC over the image "
-        f"sources {describe_value(auroc)}."
+        f"- The residual of log mean LaRE is {sides[judged['residual',].side]}. Its mean AUROC over the image "
+        f"sources is {describe_value(auroc)}."
     )
     yield f"- The residual against mean LaRE: {judged['gain',]}, AUROC {describe_difference(gain)}."
 
@@ -112,10 +113,7 @@ def _tell_correlations(found: Numbers, name: str) -> str:
     ends = [f"{with_interval(by_source[s]['mean'], by_source[s]['interval'])} ({s})" for s in (order[0], order[-1])]
     missing = find_uncorrelated(found, name)
     doubt = f" It is not significantly positive for {join_names(missing)}." if missing else ""
-    return (
-        f"- Rank correlation of the map with {measure} within an image, mean over an image source: {ends[0]} to "
-        f"{ends[1]}.{doubt}"
-    )
+    return f"- Rank correlation of the map with {measure} within an image: {ends[0]} to {ends[1]}.{doubt}"
 
 
 def tables(found: Numbers) -> Iterator[Table]:
@@ -134,7 +132,8 @@ def tables(found: Numbers) -> Iterator[Table]:
             )
             for source, difference in found["gain_of_residual"].items()
         ),
-        f"Test images. The line is fitted to the real validation images. {RULE}",
+        "Test images. The line is fitted to the real validation images. "
+        f"{describe_groups(found['gain_of_residual'])} {RULE}",
     )
 
 
@@ -151,7 +150,8 @@ def _tabulate_correlations(correlations: Numbers) -> Table:
         ("image source", "n", *heads),
         tuple(rows),
         "Spearman over the cells, map averaged over its channels, mean over test images; 95 % interval by group. "
-        f"{capitalize('; '.join(MEASURES.values()))}; each is the mean over a cell.",
+        f"{'. '.join(map(capitalize, MEASURES.values()))}. Each is the mean over a cell. "
+        + describe_groups({s: [by.get(s) for by in correlations.values()] for s in sources}),
     )
 
 
@@ -176,7 +176,8 @@ def _tabulate_matched(found: Numbers) -> Table:
         "Each generated image is matched with the remaining real image of nearest gradient energy, at most "
         f"{100 * (found['caliper'] - 1):.0f} % apart. AUROC is the share over all pairs of a generated and a real "
         "image. The AUROC of gradient energy among matched images tells how equal they are: 0.5 is equal. 95 % "
-        "interval by group; the pairs' share goes by the group of the generated image.",
+        "interval by group; the pairs' share goes by the group of the generated image. "
+        + describe_groups({**test["mean_lare"], **{f"matched {s}": e for s, e in found["matched"].items()}}),
     )
 
 

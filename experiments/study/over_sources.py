@@ -1,4 +1,4 @@
-"""Means over the image sources, with intervals and paired differences that resample the groups of all sources at once.
+"""Means over the image sources, with intervals and paired differences that leave out the groups of all sources at once.
 
 `train.scoring.evaluate` gives each source its interval. A mean over sources has none there, as the sources share their
 reals.
@@ -12,40 +12,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.scoring.evaluate import select_sources
-from train.scoring.metrics import group_weights, interval
+from train.scoring.intervals import (
+    Ends,
+    bounded_interval,
+    count_groups,
+    difference_interval,
+    leave_out_weights,
+    standard_error,
+)
 from train.scoring.scores import Reading
+from train.scoring.weighted import METRICS, weighted_metrics
 
-METRICS = ("accuracy", "balanced_accuracy", "average_precision", "auroc")
-"""Accuracies are those at each seed's threshold from validation."""
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Means:
-    """One metric of a reading, averaged over the image sources.
+    """One metric of a reading, averaged over the image sources, or a difference of two such.
 
     Attributes:
         seeds: One value a seed, (seeds,).
-        resampled: The seeds' mean for each resample of the groups, (resamples,); NaN where a resample lacks a class.
-        num_groups: Groups that are resampled.
+        left_out: The seeds' mean without each block of groups of `leave_out_weights`, (blocks,); NaN where a class is
+            in one block alone.
+        n_groups: As of `count_groups`: those of the class that has fewer.
         is_trained: Whether each seed has trained something. A score that needs no training has one value and no seed.
+        is_difference: Whether it lies between −1 and 1, and not between 0 and 1.
     """
 
     seeds: Floats
-    resampled: Floats
-    num_groups: int
+    left_out: Floats
+    n_groups: int
     is_trained: bool = True
+    is_difference: bool = False
 
     def __sub__(self, other: "Means") -> "Means":
-        """Paired difference; both must come from the same samples and resamples. One without seeds stands for each."""
+        """Paired difference; both must come from the same samples. One without seeds stands for each."""
         num_seeds = {len(self.seeds), len(other.seeds)} - {1}
         if len(num_seeds) > 1:
             raise ValueError(f"{len(self.seeds)} and {len(other.seeds)} seeds cannot be paired")
         return Means(
             self.seeds - other.seeds,
-            self.resampled - other.resampled,
-            min(self.num_groups, other.num_groups),
+            self.left_out - other.left_out,
+            min(self.n_groups, other.n_groups),
             self.is_trained or other.is_trained,
+            is_difference=True,
         )
 
     @property
@@ -65,33 +75,29 @@ class Means:
 
     @property
     def se(self) -> float | None:
-        """Standard error of the images alone: over resamples, × √(G / (G − 1)). None for one group, or no resample."""
-        values = self.resampled[~np.isnan(self.resampled)]
-        if self.num_groups < 2 or len(values) < 2:
-            return None
-        return float(np.std(values, ddof=1) * np.sqrt(self.num_groups / (self.num_groups - 1)))
+        """Standard error of the images alone; None with one group of a class."""
+        error = standard_error(self.left_out)
+        return None if np.isnan(error) else error
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % interval, None where no resample has both classes."""
-        low, high = interval(self.resampled)
-        return None if np.isnan(low) else (low, high)
+    def interval(self) -> Ends | None:
+        """95 % interval of the images alone; None as of `se`."""
+        of_kind = difference_interval if self.is_difference else bounded_interval
+        return of_kind(self.mean, standard_error(self.left_out), self.n_groups)
 
     def describe(self) -> dict[str, Any]:
         """As plain values, see `experiments.answers.rule.Value`."""
-        names = ("mean", "sd", "interval", "num_seeds", "num_groups", "se")
+        names = ("mean", "sd", "interval", "n_groups", "num_seeds", "se")
         return {name: getattr(self, name) for name in names}
 
 
-def compute_means(
-    reading: Reading, num_resamples: int = 1000, seed: int = 0, *, is_trained: bool | None = None
-) -> dict[str, Means]:
-    """Each of `METRICS`, averaged over the generated image sources; each source meets the reals of its subsets.
+def compute_means(reading: Reading, *, is_trained: bool | None = None) -> dict[str, Means]:
+    """Each of `train.scoring.weighted.METRICS`, averaged over the image sources; each meets the reals of its subsets.
+
+    Accuracies are those at each seed's threshold from validation.
 
     Args:
         reading: Scores, a threshold for each seed.
-        num_resamples: Resamples of the groups.
-        seed: Of the resamples. Readings of the same samples are resampled alike, so that differences are paired.
         is_trained: As of `Means`; None: where scores are probabilities, as a detector's are.
 
     Raises:
@@ -104,10 +110,10 @@ def compute_means(
     calls = [scores > threshold for scores, threshold in zip(reading.scores, thresholds, strict=True)]
 
     def over_sources(weights: Floats) -> Floats:
-        """(metrics, seeds, resamples) of sample weights (resamples, samples)."""
+        """(metrics, seeds, weightings) of sample weights (weightings, samples)."""
         values = [
             [
-                _weighted_metrics(weights[:, chosen], labels, scores[chosen], called[chosen])
+                weighted_metrics(weights[:, chosen], labels, scores[chosen], called[chosen])
                 for scores, called in zip(reading.scores, calls, strict=True)
             ]
             for chosen, labels in sources
@@ -115,39 +121,28 @@ def compute_means(
         return np.mean(values, axis=0).transpose(1, 0, 2)
 
     plain = over_sources(np.ones((1, len(reading.table))))[:, :, 0]
+    used, is_generated = _label_used(sources, len(reading.table))
     groups = reading.table["group"].to_numpy()
-    chunks = [over_sources(weights).mean(axis=1) for weights in group_weights(groups, num_resamples, seed)]
-    resampled = np.concatenate(chunks, axis=1)
-    num_groups = len(np.unique(groups[np.concatenate([chosen for chosen, _ in sources])]))
+    chunks = []
+    for of_used in leave_out_weights(groups[used]):
+        weights = np.zeros((len(of_used), len(groups)))
+        weights[:, used] = of_used
+        chunks.append(over_sources(weights).mean(axis=1))
+    left_out = np.concatenate(chunks, axis=1)
+    n_groups = count_groups(groups[used], is_generated[used])
     trained = reading.is_probability if is_trained is None else is_trained
-    return {name: Means(plain[i], resampled[i], num_groups, trained) for i, name in enumerate(METRICS)}
+    return {name: Means(plain[i], left_out[i], n_groups, trained) for i, name in enumerate(METRICS)}
 
 
-def _weighted_metrics(weights: Floats, labels: NDArray[np.int64], scores: Floats, called: NDArray[np.bool_]) -> Floats:
-    """`METRICS` of weighted samples, (metrics, resamples); NaN where a class has no weight.
-
-    Args:
-        weights: (resamples, samples).
-        labels: (samples,), 0 real, 1 generated.
-        scores: (samples,).
-        called: Which samples are called generated, (samples,).
-    """
-    order = np.argsort(-scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of each level of equal scores
-    is_generated, is_called, weights = labels[order] == 1, called[order], weights[:, order]
-    num_found, num_cleared = weights @ (is_called & is_generated), weights @ ~(is_called | is_generated)
-    generated, real = (np.add.reduceat(weights * which, starts, axis=1) for which in (is_generated, ~is_generated))
-    above, real_above = generated.cumsum(axis=1), real.cumsum(axis=1)
-    num_generated, num_real = above[:, -1], real_above[:, -1]
-    precision_sum = (generated * above / np.maximum(above + real_above, 1)).sum(axis=1)
-    won = (generated * (num_real[:, None] - real_above + real / 2)).sum(axis=1)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a class is missing
-        missing = np.where(num_generated * num_real > 0, 0.0, np.nan)
-        accuracy = (num_found + num_cleared) / (num_generated + num_real)
-        balanced_accuracy = (num_found / num_generated + num_cleared / num_real) / 2
-        auroc = won / (num_generated * num_real)
-        # Without reals every precision is 1.
-        return np.stack([accuracy + missing, balanced_accuracy, precision_sum / num_generated + missing, auroc])
+def _label_used(
+    sources: Sequence[tuple[NDArray[np.intp], NDArray[np.int64]]], num_samples: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which samples some source's metrics see, and the label of each of all samples, (samples,)."""
+    used, labels = np.zeros(num_samples, dtype=bool), np.zeros(num_samples, dtype=np.int64)
+    for chosen, of_source in sources:
+        used[chosen] = True
+        labels[chosen] = of_source
+    return used, labels
 
 
 def keep_samples(reading: Reading, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Reading:

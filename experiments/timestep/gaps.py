@@ -6,12 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from experiments.study.over_sources import Means
 from train.scoring.evaluate import select_sources
-from train.scoring.metrics import group_weights
+from train.scoring.intervals import Ends, count_groups, leave_out_weights, standard_error, t_interval
 from train.scoring.scores import Reading
-
-NUM_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -20,11 +17,12 @@ class Gap:
 
     relative: float
     """Mean of the generated images over the mean of the real ones, less 1."""
-    interval: tuple[float, float] | None
-    """95 %, by resampled groups."""
+    interval: Ends | None
+    """95 %, by group."""
     se: float | None
-    """Standard error, as of `Means`."""
-    num_groups: int
+    """Standard error of the images, None with one group of a side."""
+    n_groups: int
+    """Of the side that has fewer."""
     n: int
     """Generated images."""
     is_paired: bool
@@ -45,10 +43,12 @@ def compute_gaps(mean_lare: Reading) -> dict[str, Gap]:
         is_paired = len(images) > 0
         if is_paired:
             generated, real = images, partners
-        ratio = _ratio(values, groups, generated, real)
-        ends = ratio.interval
-        shifted = ends and (ends[0] - 1, ends[1] - 1)
-        result[source] = Gap(ratio.mean - 1, shifted, ratio.se, ratio.num_groups, len(generated), is_paired)
+        relative = float(values[generated].mean() / values[real].mean()) - 1
+        error = standard_error(_leave_out(values, groups, generated, real))
+        sides = np.repeat([1, 0], [len(generated), len(real)])
+        n_groups = count_groups(groups[np.concatenate([generated, real])], sides)
+        ends = t_interval(relative, error, n_groups - 1)
+        result[source] = Gap(relative, ends, None if np.isnan(error) else error, n_groups, len(generated), is_paired)
     return result
 
 
@@ -72,15 +72,13 @@ def match_reals(
     return positions[:, 0], positions[:, 1]
 
 
-def _ratio(
+def _leave_out(
     values: NDArray[np.float64], groups: NDArray[np.generic], ours: NDArray[np.intp], theirs: NDArray[np.intp]
-) -> Means:
-    """Mean of our values over the mean of theirs, with resamples of the groups, which both may share."""
-    n, both = len(ours), np.concatenate([ours, theirs])
-    resampled = []
-    for weights in group_weights(groups[both], NUM_RESAMPLES, seed=0):
+) -> NDArray[np.float64]:
+    """Mean of our values over the mean of theirs without each block of groups, which both may share, (blocks,)."""
+    n, left_out = len(ours), []
+    for weights in leave_out_weights(groups[np.concatenate([ours, theirs])]):
         one, other = weights[:, :n], weights[:, n:]
-        with np.errstate(invalid="ignore"):  # 0 / 0 where a resample has none of a side
-            resampled.append((one @ values[ours] / one.sum(axis=1)) / (other @ values[theirs] / other.sum(axis=1)))
-    ratio = np.array([values[ours].mean() / values[theirs].mean()])
-    return Means(ratio, np.concatenate(resampled), len(np.unique(groups[both])), is_trained=False)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where a side is one block alone
+            left_out.append((one @ values[ours] / one.sum(axis=1)) / (other @ values[theirs] / other.sum(axis=1)))
+    return np.concatenate(left_out)

@@ -27,13 +27,12 @@ def choose_half(groups: NDArray[np.generic]) -> NDArray[np.bool_]:
     return first
 
 
-def compare_own(readings: Mapping[int, Reading], chosen: int, num_resamples: int = 1000) -> dict[str, dict[str, Any]]:
+def compare_own(readings: Mapping[int, Reading], chosen: int) -> dict[str, dict[str, Any]]:
     """Each image source's own timestep against the one that is chosen for all.
 
     Args:
         readings: Timestep → scores of the same test samples.
         chosen: The timestep for all sources; of equals it is a source's own.
-        num_resamples: Of the groups.
 
     Returns:
         Image source → "own" (the best timestep on the first half), "lost" (AUROC at it less AUROC at the chosen one,
@@ -49,7 +48,7 @@ def compare_own(readings: Mapping[int, Reading], chosen: int, num_resamples: int
         truth = torch.from_numpy(labels[is_first])
         found = {t: _mean_auroc(reading.scores[:, first], truth) for t, reading in readings.items()}
         own = max((chosen, *sorted(readings)), key=found.__getitem__)
-        both = [compute_means(keep_samples(readings[t], second), num_resamples)["auroc"] for t in (own, chosen)]
+        both = [compute_means(keep_samples(readings[t], second))["auroc"] for t in (own, chosen)]
         aurocs = [each.describe() for each in both]
         result[name_source(source)] = {"own": own, "lost": (both[0] - both[1]).describe(), "aurocs": aurocs}
     return result

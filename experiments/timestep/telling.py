@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.answers.answer import Chart, Curve, Table, capitalize, with_interval
-from experiments.answers.readings import MEAN, SPREAD, TITLES, list_sources, make_curve, value_cells
+from experiments.answers.groups import describe_groups, describe_spread
+from experiments.answers.readings import MEAN, SPLITS, TITLES, list_sources, make_curve, value_cells
 from experiments.answers.rule import RULE, Comparison, Value, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import describe_difference, describe_value, join_names
@@ -21,8 +22,8 @@ Key = tuple[str, ...]
 LIMITS = (
     "The maps come from one diffusion model with its own noise schedule; another model may have another best timestep. "
     "Every detector has one recipe and one number of epochs. Timesteps between the listed ones were not tried. "
-    "Whether a source has a better timestep is chosen on one half of the test images and tested on the other, which "
-    "halves the images behind it."
+    "A source's own timestep is chosen on one half of the test images and tested on the other. This halves the images "
+    "behind it."
 )
 
 
@@ -51,7 +52,7 @@ def compare(found: Numbers) -> dict[Key, Comparison]:
 def as_value(gap: Numbers) -> Value:
     """A gap in the form of an answer's values."""
     return {"mean": gap["relative"], "sd": None, "num_seeds": 0} | {
-        name: gap.get(name) for name in ("interval", "se", "num_groups")
+        name: gap.get(name) for name in ("interval", "se", "n_groups")
     }
 
 
@@ -109,7 +110,7 @@ def _tell_sides(found: Numbers) -> Iterator[str]:
     for source, sides in by_source.items():
         places = {side: "every t" if len(ts) == num_all else f"t = {', '.join(ts)}" for side, ts in sides.items()}
         parts = [f"{SIDES[side]} at {place}" for side, place in places.items()]
-        yield f"- Mean LaRE of {source}: {'; '.join(parts)}."
+        yield f"- Mean LaRE of {source}: {'. '.join(map(capitalize, parts))}."
 
 
 def _tell_own(choices: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]:
@@ -117,8 +118,8 @@ def _tell_own(choices: Numbers, judged: Mapping[Key, Verdict]) -> Iterator[str]:
     tested = {reading: choice for reading, choice in choices.items() if is_tested(choice)}
     if len(tested) < len(choices):
         yield (
-            "Whether an image source has a better timestep than the chosen one was not tested: the best one is known "
-            "on the images alone that it was chosen on."
+            "Whether an image source has a better timestep than the chosen one was not tested. The best one is known "
+            "only on the images that it was chosen on."
         )
     if tested:
         yield "Timesteps of single image sources, chosen on one half of the test images and tested on the other:"
@@ -171,14 +172,19 @@ def _tabulate_gaps(gaps: Numbers) -> Table:
             for s, gap in first.items()
         ),
         "Test images; 95 % interval by group. Below 0 generated images have the lower error. Image sources paired with "
-        f"the real image of the same photograph: {paired}.",
+        f"the real image of the same photograph: {paired}. "
+        + describe_groups({source: [by[source] for by in gaps.values()] for source in first}),
     )
 
 
 def _tabulate_choices(found: Numbers) -> Table:
-    readings, default, rows = found["readings"], found["default"], []
+    readings, default = found["readings"], found["default"]
+    rows, shown = list[tuple[Any, ...]](), {split: list[Any]() for split in SPLITS}
     for reading, choice in found["choices"].items():
-        cells = value_cells(readings, name_setting(reading, choice["chosen"]))
+        name = name_setting(reading, choice["chosen"])
+        cells = value_cells(readings, name)
+        for split in SPLITS:
+            shown[split].append(readings[split][name][MEAN])
         rows.append((TITLES[reading], choice["chosen"], *cells, describe_difference(choice["gain"])))
     known = ", ".join(list_sources(next(iter(readings["validation"].values()))))
     heads = ("AUROC, validation", "AUROC, test", f"AUROC less AUROC at t = {default}, test")
@@ -186,24 +192,27 @@ def _tabulate_choices(found: Numbers) -> Table:
         "Best timestep by mean AUROC over the image sources",
         ("reading", "t chosen on validation", *heads),
         tuple(rows),
-        f"{SPREAD} Validation has images of {known}. {RULE}",
+        f"{describe_spread(shown)} Validation has images of {known}. {RULE}",
     )
 
 
 def _tabulate_by_source(found: Numbers) -> Table:
     heads = ("best t, validation", "best t, half of the test", "AUROC at the chosen t", "AUROC lost, other half")
-    rows: list[tuple[Any, ...]] = []
+    rows, shown = list[tuple[Any, ...]](), dict[str, list[Any]]()
     for reading, choice in found["choices"].items():
         scores = found["readings"]["test"][name_setting(reading, choice["chosen"])]
         for source, each in choice["by_source"].items():
             own = each.get("own")
             lost = None if own is None else describe_difference(each["lost"])
+            shown.setdefault(source, []).append(scores[source]["auroc"])
+            shown.setdefault("other halves", []).append(each.get("lost"))
             rows.append(
                 (TITLES[reading], source, each["validation"], own, describe_value(scores[source]["auroc"]), lost)
             )
     note = (
-        "The chosen t has the best mean AUROC over the image sources on validation. What is lost is the AUROC at the "
-        f"best t of one half of the test images less that at the chosen t, on the other half. {SPREAD}"
+        "The chosen t has the best mean AUROC over the image sources on validation. AUROC lost: that at the best t of "
+        "one half of the test images less that at the chosen t. Both are of the other half. "
+        f"{describe_spread(shown)}"
     )
     return Table("Best timestep by image source", ("reading", "image source", *heads), tuple(rows), note)
 
@@ -222,7 +231,8 @@ def _tabulate_aurocs(found: Numbers, reading: str) -> Table:
             )
             for t, name in names.items()
         ),
-        f"Columns of image sources: test images. {SPREAD}",
+        "Columns of image sources: test images. "
+        + describe_spread({split: [readings[split][name][MEAN] for name in names.values()] for split in SPLITS}),
     )
 
 

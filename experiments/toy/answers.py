@@ -1,28 +1,30 @@
 """What the toy benchmark's numbers answer: which targets they reach is decided here, by the numbers alone."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from cache_schema import Dataset
 from demo.toy.sources import Making, load_makings
+from experiments.answers.verdicts import side_of
 from experiments.toy.data import GUIDANCES, TASKS, guided_source
 from experiments.toy.telling import (
     NOT_SMOOTHER,
     SMOOTHER,
+    as_auroc,
     as_value,
     describe_aurocs,
     describe_pairs,
     finding,
 )
 from train.scoring.evaluate import evaluate
-from train.scoring.intervals import share_interval
-from train.scoring.metrics import mean_interval
-from train.scoring.pairs import ROUNDTRIP_PREFIX, choose_roundtrip, match_pairs
+from train.scoring.intervals import mean_interval, share_interval
+from train.scoring.pairs import choose_roundtrip, list_roundtrips, match_pairs
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading
 from train.scoring.titles import TITLES
@@ -44,7 +46,8 @@ def answer(stages: Mapping[str, Stages], results: Mapping[str, Numbers]) -> Numb
 
     Returns:
         "verdict" (paragraphs), "aims" (targets that need no trained control, whether each is met, what was found),
-        "gains" (control → unseen source → what `describe_gains` gives), "pairs", "mean_lare", "guidance", and
+        "gains" (control → unseen source → what `list_gains` gives), "pairs", "without_roundtrip" (image sources that
+        have no part in them), "mean_lare", "guidance", and
         "by_setting" (task → reading → source with strength or guidance → as in results.json).
     """
     matched = stages[TASKS[1]]
@@ -58,12 +61,13 @@ def answer(stages: Mapping[str, Stages], results: Mapping[str, Numbers]) -> Numb
         by_setting[task] = score_by_setting(readings, makings)
     answers: Numbers = {
         "pairs": compare_with_roundtrips(lare, energy, makings),
+        "without_roundtrip": list_without_roundtrip(lare),
         "mean_lare": compute_means(lare),
         "guidance": compare_guidances(lare),
         "by_setting": by_setting,
     }
     unseen = results[TASKS[1]]["readings"]["full"]["sources"].keys() - dataset.counts["train"].keys()
-    answers["aims"] = decide(answers["pairs"], results[TASKS[1]])
+    answers["aims"] = decide(answers["pairs"], answers["without_roundtrip"], results[TASKS[1]])
     answers["gains"] = list_gains(results[TASKS[1]], sorted(unseen), len(matched.seeds))
     return {"verdict": finding(numbers(answers, results)), **answers}
 
@@ -85,6 +89,7 @@ def numbers(answers: Mapping[str, Any], results: Mapping[str, Numbers]) -> Numbe
             "guidances": [row["guidance"] for row in rows],
             "change": rows[-1]["change"],
             "change_interval": rows[-1]["change_interval"],
+            "n_groups": rows[-1]["n_groups"],
             "auroc": {
                 reading: [plain[reading]["controls"][source]["auroc"] for source in sources]
                 for reading in ("mean_lare", "gradient_energy")
@@ -108,40 +113,58 @@ def compare_with_roundtrips(lare: Reading, energy: Reading, makings: Mapping[str
     """
     table = lare.table
     assert table["key"] == energy.table["key"]
-    sources, keys, groups = (table[name].to_numpy() for name in ("image_source", "key", "group"))
-    roundtrips = [source for source in np.unique(sources) if source.startswith(ROUNDTRIP_PREFIX)]
+    keys, groups = (table[name].to_numpy() for name in ("key", "group"))
     result: Numbers = {}
-    for source in np.unique(sources[pc.fill_null(table["label"], -1).to_numpy() == 1]):
-        images, partners = match_pairs(table, source, choose_roundtrip(source, roundtrips))
-        if not len(images):
+    for source, roundtrip in _choose_roundtrips(lare).items():
+        if roundtrip is None:
             continue
+        images, partners = match_pairs(table, source, roundtrip)
         lower, smoother = (r.scores[0][images] > r.scores[0][partners] for r in (lare, energy))
         strengths = np.array([makings[key].strength for key in keys[images]], dtype=float)
         parts = {"all": np.ones(len(images), bool)}
         parts |= {f"strength {s:g}": strengths == s for s in np.unique(strengths)}
         parts |= {SMOOTHER: smoother, NOT_SMOOTHER: ~smoother}
         result[source] = {
-            name: {
-                "n": int(part.sum()),
-                "lower_than_roundtrip": float(lower[part].mean()),
-                "interval": list(share_interval(lower[part], groups[images][part]).interval or (0.0, 1.0)),
-                "n_groups": len(np.unique(groups[images][part])),
-                "smoother_than_roundtrip": float(smoother[part].mean()),
-            }
+            name: _describe_part(lower[part], smoother[part], groups[images][part])
             for name, part in parts.items()
             if part.any()
         }
     return result
 
 
+def list_without_roundtrip(lare: Reading) -> list[str]:
+    """Generated image sources derived from photographs whose model has made no VAE reconstruction."""
+    return [source for source, roundtrip in _choose_roundtrips(lare).items() if roundtrip is None]
+
+
+def _choose_roundtrips(lare: Reading) -> dict[str, str | None]:
+    """Generated image source that is derived from photographs → the VAE reconstruction by its own model."""
+    is_derived = pc.and_(pc.equal(lare.table["label"], 1), lare.table["derived_from"].is_valid())
+    sources = sorted(lare.table.filter(pc.fill_null(is_derived, False))["image_source"].unique().to_pylist())
+    roundtrips = list_roundtrips(lare.table)
+    return {source: choose_roundtrip(source, roundtrips, needs_own=True) for source in sources}
+
+
+def _describe_part(lower: NDArray[np.bool_], smoother: NDArray[np.bool_], groups: NDArray[np.generic]) -> Numbers:
+    share = share_interval(lower, groups)
+    return {
+        "n": len(lower),
+        "lower_than_roundtrip": share.value,
+        "interval": share.interval and list(share.interval),
+        "n_groups": share.n_groups,
+        "smoother_than_roundtrip": float(smoother.mean()),
+    }
+
+
 def compute_means(lare: Reading) -> Numbers:
-    """Image source → mean LaRE of its test images, interval by group, and n."""
+    """Image source → mean LaRE of its test images, interval by group with n_groups, and n."""
     sources, groups = (lare.table[name].to_numpy() for name in ("image_source", "group"))
     result = {}
     for source in np.unique(sources):
         values, chosen = -lare.scores[0][sources == source], groups[sources == source]
-        result[source] = {"mean": float(values.mean()), "interval": list(mean_interval(values, chosen))}
-        result[source]["n"] = len(values)
+        found = mean_interval(values, chosen)
+        ends = found.interval and list(found.interval)
+        result[source] = {"mean": found.value, "interval": ends, "n_groups": found.n_groups, "n": len(values)}
     return result
 
 
@@ -155,13 +178,15 @@ def compare_guidances(lare: Reading) -> list[Numbers]:
         values = -lare.scores[0][chosen]
         if not rows:
             first = values
+        change = mean_interval(values - first, groups[chosen])
         rows.append(
             {
                 "guidance": guidance,
                 "n": len(values),
                 "mean": float(values.mean()),
-                "change": float((values - first).mean()),
-                "change_interval": list(mean_interval(values - first, groups[chosen])),
+                "change": change.value,
+                "change_interval": change.interval and list(change.interval),
+                "n_groups": change.n_groups,
             }
         )
     return rows
@@ -187,11 +212,12 @@ def _name_by_setting(reading: Reading, makings: Mapping[str, Making]) -> Reading
     return replace(reading, table=table, scores=reading.scores[:, known])
 
 
-def decide(pairs: Numbers, matched: Numbers) -> list[Numbers]:
+def decide(pairs: Numbers, without_roundtrip: Sequence[str], matched: Numbers) -> list[Numbers]:
     """Which of the targets that need no trained control are met, and the finding behind each.
 
     Args:
         pairs: From `compare_with_roundtrips`.
+        without_roundtrip: Image sources that have no part in them.
         matched: results.json of the decoder-matched task.
 
     Returns:
@@ -205,8 +231,8 @@ def decide(pairs: Numbers, matched: Numbers) -> list[Numbers]:
             "img2img images have a lower mean LaRE than the VAE reconstruction of the same photograph",
             "more than half of the img2img images have a lower mean LaRE than the VAE reconstruction of the same "
             "photograph",
-            bool(pairs) and all(parts["all"]["interval"][0] > 0.5 for parts in pairs.values()),
-            describe_pairs(pairs),
+            bool(pairs) and all(side_of(parts["all"]["interval"], 0.5) == 1 for parts in pairs.values()),
+            describe_pairs(pairs, without_roundtrip),
         ),
         _target(
             "2",
@@ -229,8 +255,7 @@ def list_gains(matched: Numbers, unseen: Collection[str], num_seeds: int) -> Num
 
     def auroc(reading: str, source: str) -> Numbers:
         block = matched["readings"][reading]["sources"][source]
-        value = {"mean": block["auroc"], "interval": block["auroc_interval"], "sd": block["auroc_sd"]}
-        return {**value, "num_seeds": num_seeds}
+        return {**as_auroc(block), "num_seeds": num_seeds}
 
     return {
         control: {

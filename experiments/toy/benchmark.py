@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache_schema import Dataset, check_least, write_json, write_text
+from cache_schema import Dataset, check_least, read_json, write_json, write_text
 from demo.run import CONFIGS, IMAGE_CODE, MODELS, check_model, model_parts
 from demo.toy.config import SourceConfig
 from demo.toy.crops import SHORT_SIDES_PX, list_photographs
@@ -31,6 +31,7 @@ from experiments.toy.photos import (
     load_photo_tiles,
 )
 from experiments.toy.tables import as_answer
+from train.scoring.readings import READINGS
 from workflow.code_hash import hash_code
 from workflow.stages import CONTROLS, DETECTORS, Stages
 from workflow.steps import Steps, hash_files
@@ -39,8 +40,9 @@ logger = logging.getLogger(__name__)
 
 CODE = (*IMAGE_CODE, "experiments.toy.photos", "experiments.toy.data")
 """What decides the images besides settings, photographs and models."""
+SHORT_COMMIT = 7
 MEASURED = "With 1,849 photographs, two models, 3 seeds and 14 epochs it took 75 minutes on two cores"
-"""As docs/experiments.md says."""
+"""What the last measured run was, and what "it took": docs/experiments.md says the same, and a test compares both."""
 DIFFERENCES = tuple(f"full:{other}" for other in (*CONTROLS, "image_only"))
 
 
@@ -81,6 +83,9 @@ class ToyBenchmarkConfig:
     """More arguments of `python -m train fit`."""
     dry_run: bool = False
     """Tell what would be made and trained, and do nothing else."""
+    answers_only: bool = False
+    """Answer again from the predictions in `out`, with the code of today. Nothing is made and nothing is trained, even
+    where the code that made it has changed since."""
 
     def __post_init__(self) -> None:
         """Check what would fail only after minutes."""
@@ -127,12 +132,30 @@ class ToyBenchmark:
         }
 
     def run(self) -> dict[str, Any]:
-        """Do all steps, write answers.json, toy-benchmark.json (for pages) and RESULTS.md; return the answers."""
+        """Do all steps, or those that are left; return the answers as of `answer`."""
         first = self.stages[TASKS[0]]
         signature = first.make_maps(self.config.model, self.make_data())
         first.make_readings(signature)
         for stages in self.stages.values():
             stages.make_detectors(signature)
+        return self.answer()
+
+    def check_predictions(self) -> None:
+        """Raise FileNotFoundError unless all is there that `answer` reads, but for results.json."""
+        needed = [stages.data / "index.parquet" for stages in self.stages.values()]
+        for stages in self.stages.values():
+            needed += [file for name in stages.names for file in stages.files(name)]
+            needed += [file for name in READINGS for file in stages.files(name, "validation")]
+        missing = [path for path in dict.fromkeys(needed) if not path.is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"answers_only needs the files of a whole run. Not there: {len(missing)} files, first {missing[0]}. "
+                "Name the folder and the seeds of that run, or leave out --answers_only."
+            )
+
+    def answer(self) -> dict[str, Any]:
+        """Write results.json, answers.json, toy-benchmark.json (for pages) and RESULTS.md; return the answers."""
+        for stages in self.stages.values():
             stages.evaluate(*DIFFERENCES)
         results = {task: json.loads(stages.results.read_text()) for task, stages in self.stages.items()}
         answers = {"settings": self.describe(), **answer(self.stages, results)}
@@ -180,7 +203,14 @@ class ToyBenchmark:
             "num_epochs": self.config.num_epochs,
             "overrides": list(self.config.overrides),
             "generator_photos": self.config.generator_photos is not None,
+            "trained_at": self.list_commits(),
         }
+
+    def list_commits(self) -> list[str]:
+        """Git commits of the code that trained the detectors: answers may be of a later one."""
+        files = [file for stages in self.stages.values() for file in stages.detectors.glob("**/provenance.json")]
+        found = {str(read_json(file)["git_commit"]) for file in files}
+        return sorted(commit[:SHORT_COMMIT] for commit in found)
 
 
 def describe_cost(config: ToyBenchmarkConfig) -> str:
@@ -203,8 +233,17 @@ def is_begun(config: ToyBenchmarkConfig) -> bool:
 
 def run(config: ToyBenchmarkConfig) -> None:
     """Run the toy benchmark, and print its answers."""
-    logger.info("%s", describe_cost(config))
-    if config.dry_run:
-        return
-    answers = ToyBenchmark(config).run()
+    if config.answers_only and not config.dry_run:
+        if not is_begun(config):
+            raise FileNotFoundError(
+                f"answers_only needs the folder of a run: out is {config.out}, where none was begun"
+            )
+        benchmark = ToyBenchmark(config)
+        benchmark.check_predictions()
+        answers = benchmark.answer()
+    else:
+        logger.info("%s", describe_cost(config))
+        if config.dry_run:
+            return
+        answers = ToyBenchmark(config).run()
     sys.stdout.write(f"\n{answers['verdict']}\n\n{config.out / 'answers.json'}\n{config.out / 'RESULTS.md'}\n")

@@ -1,8 +1,9 @@
 """The toy benchmark in words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.answers.answer import Chart, Curve
 from experiments.answers.rule import Comparison, Value, Verdict, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import describe_difference, join_names
@@ -16,12 +17,15 @@ CONTROL_TEXTS = {
     "constant_map": "trained on one constant map",
 }
 """Control → what its detector differs in."""
+NO_DECODER = "no decoder, and so no VAE reconstruction of its own"
 LIMITS = (
     "The models are small, and detectors are trained on images of model a only: nothing here says how well images of "
     "real generators are found."
 )
 
 
+UNTRAINED = {"mean_lare": "Mean LaRE", "gradient_energy": "Gradient energy"}
+"""Readings that train nothing → how a sentence begins."""
 Key = tuple[str, ...]
 """Of a comparison: "gain", control, image source; "guidance"."""
 STATES = {False: "Missed", None: "Open", True: "Met"}
@@ -36,8 +40,9 @@ def compare(found: Numbers) -> dict[Key, Comparison]:
         for source, each in by_source.items()
     }
     interval = found["guidance"]["change_interval"]
-    mean = found["guidance"].get("change", sum(interval) / 2)
-    compared["guidance",] = Comparison({"mean": mean, "interval": interval, "sd": None, "num_seeds": 0})
+    mean = found["guidance"]["change"] if "change" in found["guidance"] else sum(interval) / 2
+    known = {"interval": interval, "n_groups": found["guidance"].get("n_groups")}
+    compared["guidance",] = Comparison({"mean": mean, "sd": None, "num_seeds": 0, **known})
     return compared
 
 
@@ -56,7 +61,7 @@ def list_targets(found: Numbers) -> list[Numbers]:
         targets.append(
             {
                 "number": f"3{letter}",
-                "aim": "decoder-matched, on images of the models that no detector has seen, image and map are "
+                "aim": "decoder-matched, on images of unseen models, image and map are "
                 f"significantly better than the same detector {text}",
                 "met": None if is_open and not is_met else is_met,
                 "items": [
@@ -104,16 +109,20 @@ def _tell_guidance(found: Numbers) -> Iterator[str]:
     guidance = found["guidance"]
     moves = {-1: "significantly lowers", 0: "does not significantly change", 1: "significantly raises"}
     yield f"(4) Guidance {moves[judge_guidance(found)]} the mean LaRE."
-    titles = {"mean_lare": "Mean LaRE", "gradient_energy": "Gradient energy"}
     for reading, values in guidance["auroc"].items():
         pairs = zip(guidance["guidances"], values, strict=True)
         aurocs = ", ".join(f"{auroc:.2f} at guidance {g:g}" for g, auroc in pairs)
-        yield f"- {titles[reading]}, AUROC against photographs: {aurocs}."
+        yield f"- {UNTRAINED[reading]}, AUROC against photographs: {aurocs}."
 
 
-def describe_pairs(pairs: Numbers) -> list[str]:
-    """An item for each image source and part: the share that has a lower mean LaRE than the VAE reconstruction."""
-    items = []
+def describe_pairs(pairs: Numbers, without_roundtrip: Sequence[str]) -> list[str]:
+    """An item for each image source and part: the share that has a lower mean LaRE than the VAE reconstruction.
+
+    Args:
+        pairs: Image source → part → share.
+        without_roundtrip: Image sources that are not compared.
+    """
+    items = [f"{source}: not compared, as its model has {NO_DECODER}" for source in without_roundtrip]
     for source, parts in pairs.items():
         for name, part in parts.items():
             if name != SMOOTHER:
@@ -135,14 +144,26 @@ def describe_gain(source: str, gain: Numbers, verdict: Verdict) -> str:
 
 def describe_share(row: Mapping[str, Any]) -> str:
     """A share with its interval, "61 % (58 to 64)"."""
-    low, high = row["interval"]
-    return f"{row['lower_than_roundtrip']:.0%} ({100 * low:.0f} to {100 * high:.0f})".replace("%", " %")
+    ends = "{:.0f} to {:.0f}".format(*(100 * end for end in row["interval"])) if row["interval"] else "no interval"
+    return f"{row['lower_than_roundtrip']:.0%} ({ends})".replace("%", " %")
+
+
+def charts(found: Numbers) -> Iterator[Chart]:
+    """AUROC against photographs over the guidance."""
+    guidance = found["guidance"]
+    curves = (Curve(UNTRAINED[r], tuple(guidance["guidances"]), tuple(v)) for r, v in guidance["auroc"].items())
+    yield Chart("Guidance: AUROC against photographs", "guidance", "AUROC", tuple(curves), reference=0.5)
 
 
 def as_value(block: Mapping[str, Any]) -> Value:
     """A difference of results.json in the form of an answer's values."""
-    value = {"mean": block["auroc_difference"], "interval": block["interval"], "sd": block["sd"]}
-    return value | {"num_groups": block.get("n_groups")}
+    return {"mean": block["auroc_difference"], **{name: block[name] for name in ("interval", "n_groups", "sd")}}
+
+
+def as_auroc(block: Mapping[str, Any]) -> Value:
+    """AUROC of a source or control of results.json in the form of an answer's values."""
+    ends = {"interval": block["auroc_interval"], "n_groups": block["n_groups"], "sd": block["auroc_sd"]}
+    return {"mean": block["auroc"], **ends}
 
 
 TELLING = Telling(
@@ -150,4 +171,5 @@ TELLING = Telling(
     LIMITS,
     headline,
     finding,
+    charts=charts,
 )

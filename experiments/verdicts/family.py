@@ -24,7 +24,7 @@ def p_of_share(share: Mapping[str, Any], rate: float) -> float:
         share: As of `share_of_groups`.
         rate: Between 0 and 1.
     """
-    n = share["num_groups"]
+    n = share["n_groups"]
     total = share["share"] * n
     at_least = float(betainc(total, n - total + 1, rate)) if total > 0 else 1.0
     at_most = 1 - float(betainc(total + 1, n - total, rate)) if total < n else 1.0
@@ -79,4 +79,5 @@ def _list_controls(one: Numbers) -> list[tuple[str, str, dict[str, Any], float]]
 
 
 def _as_value(share: Mapping[str, Any]) -> Value:
-    return {"mean": share["mean"], "interval": share["interval"], "sd": None, "num_seeds": 0}
+    known = {name: share.get(name) for name in ("interval", "n_groups")}
+    return {"mean": share["mean"], "sd": None, "num_seeds": 0, **known}

@@ -11,7 +11,7 @@ from experiments.answers.verdicts import side_of
 from experiments.verdicts.files import FILES, REFERENCE
 from experiments.verdicts.seen import BY_HASH, PACKED, RESEEDED, Seen, of_file
 from experiments.verdicts.shares import DOMAIN
-from train.scoring.metrics import mean_interval
+from train.scoring.intervals import mean_interval
 
 CLASSES = {"photographs": 0, "generated": 1}
 """Name in the numbers → label."""
@@ -83,7 +83,8 @@ def measure_noise(seen: Sequence[Seen]) -> dict[str, Any]:
 
     Returns:
         "num_images"; for each of `NOISES` "mean" of |Δ probability|, its "quantiles" at `QUANTILES` and its "curve" at
-        `CURVE_QUANTILES`; "excess": mean of the first less the second with its "interval" by group, and "side" of 0.
+        `CURVE_QUANTILES`; "excess": mean of the first less the second with its "interval" by group, "n_groups", and
+        "side" of 0.
     """
     images = of_file(seen, PACKED)
     others = {name: of_file(seen, file) for name, file in NOISES.items()}
@@ -94,7 +95,7 @@ def measure_noise(seen: Sequence[Seen]) -> dict[str, Any]:
         for name, each in others.items()
     }
     difference = moved["by_hash"] - moved["reseeded"]
-    interval = mean_interval(difference, np.array([images[key].group for key in keys]))
+    excess = mean_interval(difference, np.array([images[key].group for key in keys]))
     return {
         "num_images": len(keys),
         **{
@@ -105,5 +106,10 @@ def measure_noise(seen: Sequence[Seen]) -> dict[str, Any]:
             }
             for name, values in moved.items()
         },
-        "excess": {"mean": float(difference.mean()), "interval": list(interval), "side": side_of(interval, 0)},
+        "excess": {
+            "mean": excess.value,
+            "interval": excess.interval and list(excess.interval),
+            "n_groups": excess.n_groups,
+            "side": side_of(excess.interval, 0),
+        },
     }

@@ -11,7 +11,7 @@ from detect.decide import Rule
 from experiments.answers.verdicts import side_of
 from experiments.verdicts.seen import Seen
 from train import DetectorFile
-from train.scoring.metrics import mean_interval
+from train.scoring.intervals import share_interval
 
 LEVEL = 0.95
 VERDICTS = ("generated", "unsure", "real")
@@ -55,7 +55,7 @@ def measure_false_alarms(
         values = np.array([each.p_real for each in photographs], dtype=float)
         share = share_of_groups(generated, groups)
         by_p = share_of_groups(values <= rule.rate, groups)
-        chance = chance_range(rule.rate, rule.description.photographs.num_groups, share["num_groups"])
+        chance = chance_range(rule.rate, rule.description.photographs.num_groups, share["n_groups"])
         found.append(
             {
                 "asked": asked,
@@ -90,7 +90,7 @@ def share_of_groups(hits: NDArray[np.bool_], groups: NDArray[np.str_]) -> dict[s
         groups: (images,).
 
     Returns:
-        "share", "interval", "num_hits", "num_images", "num_groups".
+        "share", "interval", "num_hits", "num_images", "n_groups".
     """
     _, number = np.unique(groups, return_inverse=True)
     shares = np.bincount(number, hits) / np.bincount(number)
@@ -103,7 +103,7 @@ def share_of_groups(hits: NDArray[np.bool_], groups: NDArray[np.str_]) -> dict[s
         "interval": [low, high],
         "num_hits": int(hits.sum()),
         "num_images": len(hits),
-        "num_groups": n,
+        "n_groups": n,
     }
 
 
@@ -132,7 +132,7 @@ def measure_verdicts(seen: Sequence[Seen], rules: Sequence[tuple[Rule, list[floa
 
     Returns:
         By source "rates": for each rule "asked", "used", and for each name of `DOMAIN` the share of each of
-        `VERDICTS`, with "interval" that of "generated", by resampled groups.
+        `VERDICTS`, with "interval" and "n_groups" those of "generated".
     """
     found = {}
     for source in sorted({each.image_source for each in seen}):
@@ -149,4 +149,5 @@ def _share_verdicts(images: Sequence[Seen], rule: Rule, *, checks_domain: bool) 
     verdicts = np.array([each.decide(rule, checks_domain=checks_domain) for each in images])
     groups = np.array([each.group for each in images])
     shares = {name: float((verdicts == name).mean()) for name in VERDICTS}
-    return {**shares, "interval": list(mean_interval(verdicts == "generated", groups))}
+    generated = share_interval(verdicts == "generated", groups)
+    return {**shares, "interval": generated.interval and list(generated.interval), "n_groups": generated.n_groups}

@@ -36,9 +36,9 @@ EXCESS = {
 }
 """Side of the interval of a share, seen from the rate → how it is said; what failed comes first."""
 CHANCE = {
-    1: "and more than chance alone gives",
-    0: "within what chance alone gives",
-    -1: "and less than chance alone gives",
+    1: "This is more than chance alone gives",
+    0: "This is within what chance alone gives",
+    -1: "This is less than chance alone gives",
 }
 """Side of a share by p_real, seen from the range of chance → how it is said."""
 TITLES = {"photographs": "Photographs", "generated": "Generated images"}
@@ -103,7 +103,7 @@ def _tell_set(name: str, one: Numbers) -> Iterator[str]:
     first = alarms[0]
     share = first["generated"]
     yield (
-        f"{name}: {share['num_images']:,} test photographs of {share['num_groups']:,} groups. The "
+        f"{name}: {share['num_images']:,} test photographs of {share['n_groups']:,} groups. The "
         f"{one['num_validation_groups']:,} validation groups support rates from {percent(one['smallest_rate'])} up."
     )
     for side in EXCESS:
@@ -119,9 +119,10 @@ def _tell_set(name: str, one: Numbers) -> Iterator[str]:
 def _tell_alarms(each: Numbers) -> Iterator[str]:
     low, high = each["chance"]
     rate = rate_text(each)
-    yield f"- False alarms at {rate}: {share_text(each['generated'])} are called generated, {EXCESS[each['side']]}."
+    side = capitalize(EXCESS[each["side"]])
+    yield f"- False alarms at {rate}: {share_text(each['generated'])} are called generated. {side}."
     yield (
-        f"- By p_real alone, at {percent(each['used'])}: {share_text(each['p_real'])}, {EXCESS[each['p_side']]}, "
+        f"- By p_real alone, at {percent(each['used'])}: {share_text(each['p_real'])}, {EXCESS[each['p_side']]}. "
         f"{CHANCE[each['chance_side']]} ({percent(low)} to {percent(high)})."
     )
 
@@ -181,12 +182,13 @@ def _flips_of(moves: Mapping[str, int]) -> int:
 
 
 def _tell_noise(noise: Numbers) -> str:
-    low, high = noise["excess"]["interval"]
-    ends = f"{1000 * low:+.2f} to {1000 * high:+.2f}".replace("-", "−")
+    interval = noise["excess"]["interval"]
+    ends = "{:+.2f} to {:+.2f}".format(*(1000 * end for end in interval)) if interval else "no interval"
+    ends = ends.replace("-", "−")
     means = [noise[name]["mean"] for name in ("by_hash", "reseeded")]
     text = capitalize(
-        f"noise of the file's hash moves probabilities {NOISE[noise['excess']['side']]}: by {1000 * means[0]:.2f} and "
-        f"{1000 * means[1]:.2f} thousandths on average"
+        f"noise of the file's hash moves probabilities {NOISE[noise['excess']['side']]}. The mean changes are "
+        f"{1000 * means[0]:.2f} and {1000 * means[1]:.2f} thousandths"
     )
     return f"- {text} (difference {ends}, {noise['num_images']:,} images)."
 

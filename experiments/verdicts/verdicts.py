@@ -119,9 +119,7 @@ def load_sets(folder: Path, code: str) -> dict[str, Any]:
             sets[name] = found
         else:
             logger.warning("preset %s was measured by other code and is left out: ask for it again", name)
-    return dict(
-        sorted(sets.items(), key=lambda each: (-each[1]["false_alarms"][0]["generated"]["num_groups"], each[0]))
-    )
+    return dict(sorted(sets.items(), key=lambda each: (-each[1]["false_alarms"][0]["generated"]["n_groups"], each[0])))
 
 
 def tell(study: Study, sets: dict[str, Any]) -> Answer:

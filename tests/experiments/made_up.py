@@ -26,8 +26,9 @@ def make_means(mean: float, half_width: float = 0.01, sd: float = 0.0, num_seeds
     if num_seeds > 1:
         steps = np.linspace(-1, 1, num_seeds)
         seeds = mean + steps * sd / np.std(steps, ddof=1)
-    resampled = np.linspace(mean - half_width, mean + half_width, 1001)
-    return Means(seeds, resampled, num_groups=2000, is_trained=num_seeds > 0)
+    step = half_width / 1.96  # two blocks so far apart have this standard error
+    left_out = np.array([mean - step, mean + step])
+    return Means(seeds, left_out, n_groups=2000, is_trained=num_seeds > 0, is_difference=True)
 
 
 def as_json(numbers: Any) -> Any:

@@ -177,8 +177,9 @@ def only_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     if len(sizes) > 1:
         examples = " and ".join(f"{width} × {height} px" for height, width in sizes[:2])
         raise ValueError(
-            f"view native with alignment crop needs images of one size, these have {len(sizes)}, such as {examples}: "
-            "the smoothness of the sampled map would tell the image size, and with it the source. Use view canvas."
+            f"view native with alignment crop needs images of one size. These have {len(sizes)} sizes, such as "
+            f"{examples}. The smoothness of the sampled map would tell the image size, and with it the source. Use "
+            "view canvas."
         )
     return sizes[0]
 

@@ -14,13 +14,12 @@ from train.scoring.intervals import (
     bounded_interval,
     count_groups,
     difference_interval,
-    leave_out_weights,
     share_interval,
     standard_error,
 )
 from train.scoring.pairs import compare_pairs, find_copies, match_pairs
 from train.scoring.scores import Reading
-from train.scoring.weighted import METRICS, weighted_metrics
+from train.scoring.weighted import METRICS, leave_out_metrics
 
 PAIRED_READING = "mean_lare"
 Result = dict[str, Any]
@@ -89,7 +88,7 @@ def compare_readings(one: Reading, other: Reading) -> dict[str, Result]:
             np.array([metrics.auroc(torch.from_numpy(row), torch.from_numpy(labels)) for row in rows])
             for rows in scores
         ]
-        left_out = [_leave_out(groups, labels, rows, rows > 0)[METRICS.index("auroc")] for rows in scores]
+        left_out = [leave_out_metrics(groups, labels, rows, rows > 0)[METRICS.index("auroc")] for rows in scores]
         difference = float(aurocs[0].mean() - aurocs[1].mean())
         ends = difference_interval(difference, standard_error(left_out[0] - left_out[1]), n_groups)
         result[name] = {
@@ -146,7 +145,7 @@ def _score(
     called = _call(reading, scores)
     block: Result = {name: _mean([values[name] for values in per_seed]) for name in per_seed[0]}
     aurocs = np.array([values["auroc"] for values in per_seed])
-    left_out = _leave_out(groups, labels, scores, scores > 0 if called is None else called)
+    left_out = leave_out_metrics(groups, labels, scores, scores > 0 if called is None else called)
     for name, row in zip(METRICS, left_out, strict=True):
         if place := _PLACES.get(name):
             value = block[place]
@@ -187,17 +186,6 @@ def _call(reading: Reading, scores: NDArray[np.float64]) -> NDArray[np.bool_] | 
     """Which samples are called generated at each seed's threshold from validation, (seeds, samples); None without."""
     thresholds = [threshold for threshold in reading.thresholds if threshold is not None]
     return scores > np.array(thresholds)[:, None] if len(thresholds) == len(scores) else None
-
-
-def _leave_out(
-    groups: NDArray[np.object_], labels: NDArray[np.int64], scores: NDArray[np.float64], called: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """`METRICS` without each group in turn, the seeds' means, (metrics, blocks)."""
-    chunks = [
-        np.mean([weighted_metrics(weights, labels, *seed) for seed in zip(scores, called, strict=True)], axis=0)
-        for weights in leave_out_weights(groups)
-    ]
-    return np.concatenate(chunks, axis=1)
 
 
 def _count_calls(called: NDArray[np.bool_] | None, labels: NDArray[np.int64], groups: NDArray[np.object_]) -> Result:

@@ -3,7 +3,8 @@
 Three steps. Leave out one group after another and compute the figure again (`leave_out_weights`). Take the standard
 error of a figure from how it moves (`standard_error`, the jackknife). Turn value, standard error and number of groups
 into an interval: `bounded_interval` for a metric between 0 and 1, `difference_interval` for a difference of two,
-`t_interval` for anything else. `mean_interval` and `share_interval` do all three for a mean and for a share.
+`t_interval` for anything else. `mean_interval`, `share_interval` and
+`share_difference_interval` do all three for a mean, for a share and for a paired difference of two shares.
 
 Quantiles of a bootstrap are too narrow for few groups and for values near 1; docs/intervals.md has the simulation.
 """
@@ -202,6 +203,17 @@ def share_interval(statements: NDArray[np.bool_ | np.floating], groups: NDArray[
     """
     value, error, n_groups = _weighted_mean(statements, groups)
     return Estimate(value, bounded_interval(value, error, n_groups), n_groups)
+
+
+def share_difference_interval(differences: NDArray[np.floating], groups: NDArray[np.generic]) -> Estimate:
+    """Mean of paired differences of statements, and its interval: by how much one share is larger than another.
+
+    Args:
+        differences: (samples,), −1 to 1: the one statement less the other, each 0, 1 or the share of seeds.
+        groups: Group of each sample, (samples,).
+    """
+    value, error, n_groups = _weighted_mean(differences, groups)
+    return Estimate(value, difference_interval(value, error, n_groups), n_groups)
 
 
 def _weighted_mean(values: NDArray[Any], groups: NDArray[np.generic]) -> tuple[float, float, int]:

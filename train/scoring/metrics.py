@@ -1,10 +1,8 @@
-"""Metrics of a detector from scores and labels, the validation threshold, and intervals that resample groups.
+"""Metrics of a detector from scores and labels, and the threshold from validation.
 
 Everywhere: `scores` are (samples,) real numbers, higher for "generated"; `labels` are (samples,) of 0 real and
 1 generated. A sample is called generated when its score lies above the threshold. torchmetrics does the arithmetic.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,8 +17,6 @@ from torchmetrics.functional.classification import (
     binary_roc,
     multiclass_accuracy,
 )
-
-_CHUNK_ELEMENTS = 2**24  # of the bootstrap's largest array: 128 MiB in float64
 
 
 def accuracy(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> float:
@@ -120,71 +116,6 @@ def threshold_from_validation(scores: Tensor, labels: Tensor) -> float:
     return candidates[best[(len(best) - 1) // 2]].item()
 
 
-def bootstrap_auroc(
-    scores: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    groups: NDArray[np.generic],
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> NDArray[np.float64]:
-    """AUROC of resampled groups.
-
-    A resample draws as many groups as the set has, with replacement; a group brings all its samples each time it is
-    drawn. Resamples depend on seed and groups alone, not on scores, so that differences are paired.
-
-    Args:
-        scores: (readings, samples): all samples under one or more readings or seeds.
-        labels: (samples,).
-        groups: What must stay together, (samples,), any type that sorts.
-        num_resamples: How many resamples to draw.
-        seed: Seed of the draws.
-
-    Returns:
-        (resamples, readings); NaN where a resample lacks a class.
-
-    Raises:
-        ValueError: If a class is missing.
-    """
-    _check_both_classes(torch.from_numpy(np.asarray(labels)))
-    sorted_readings = [_sort_into_levels(row, labels) for row in scores]
-    chunks = []
-    for weights in group_weights(groups, num_resamples, seed):
-        chunks.append(np.stack([_weighted_auroc(weights, *reading) for reading in sorted_readings], axis=1))
-    return np.concatenate(chunks)
-
-
-def interval(resampled: NDArray[np.floating], level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled values, (resamples,); NaNs are left out, and all NaN gives NaN."""
-    values = resampled[~np.isnan(resampled)]
-    if not len(values):
-        return np.nan, np.nan
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def mean_interval(
-    values: NDArray[np.floating | np.bool_],
-    groups: NDArray[np.generic],
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """95 % interval of a mean, by resampled groups.
-
-    Args:
-        values: (samples,), numbers, or booleans for a share.
-        groups: As of `bootstrap_auroc`.
-        num_resamples: As of `bootstrap_auroc`.
-        seed: As of `bootstrap_auroc`.
-
-    Returns:
-        Low and high; NaN without samples.
-    """
-    if not len(values):
-        return np.nan, np.nan
-    chunks = [weights @ values / weights.sum(axis=1) for weights in group_weights(groups, num_resamples, seed)]
-    return interval(np.concatenate(chunks))
-
-
 def _check_both_classes(labels: Tensor) -> None:
     """Raise ValueError unless labels are real (0) and generated (1), both present."""
     found = torch.unique(labels).tolist()
@@ -200,42 +131,3 @@ def _ranks(scores: Tensor) -> Tensor:
     levels, level = torch.unique(scores, return_inverse=True)
     ranks: Tensor = level.double() / len(levels)
     return ranks
-
-
-def group_weights(groups: NDArray[np.generic], num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each sample is drawn in resamples of `bootstrap_auroc`: chunks (resamples, samples), of bounded size.
-
-    Args:
-        groups: What must stay together, (samples,), any type that sorts.
-        num_resamples: How many resamples to draw, all chunks together.
-        seed: Seed of the draws.
-    """
-    names, group = np.unique(groups, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_ELEMENTS // len(group))
-    for start in range(0, num_resamples, chunk):
-        drawn = rng.integers(len(names), size=(min(chunk, num_resamples - start), len(names)))
-        counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
-        yield counts[:, group].astype(np.float64)
-
-
-def _sort_into_levels(
-    scores: NDArray[np.floating], labels: NDArray[np.integer]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-    """Order of the samples by score, where each level of equal scores begins, and which sorted samples are real."""
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
-    return order, starts, np.asarray(labels)[order] == 0
-
-
-def _weighted_auroc(
-    weights: NDArray[np.float64], order: NDArray[np.intp], starts: NDArray[np.intp], is_real: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """AUROC of each row of sample weights (resamples, samples): pairs won, ties half, over all pairs."""
-    weights = weights[:, order]
-    real = np.add.reduceat(weights * is_real, starts, axis=1)
-    generated = np.add.reduceat(weights * ~is_real, starts, axis=1)
-    won = (generated * (real.cumsum(axis=1) - real / 2)).sum(axis=1)
-    pairs = real.sum(axis=1) * generated.sum(axis=1)
-    aurocs: NDArray[np.float64] = np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
-    return aurocs

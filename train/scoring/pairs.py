@@ -28,7 +28,7 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
         them, where the table tells `sha256`, and they are in no share and in no other number.
     """
     table, mean_lare = reading.table, -reading.scores.mean(axis=0)
-    groups = table["group"].to_numpy()
+    groups, labels = table["group"].to_numpy(), table["label"]
     sources = table["image_source"].unique().to_pylist()
     roundtrips = list_roundtrips(table)
     result = {}
@@ -38,7 +38,8 @@ def compare_pairs(reading: Reading) -> dict[str, dict[str, Any]]:
             continue
         is_copy = find_copies(table, images, photos)
         copies, images, photos = images[is_copy], images[~is_copy], photos[~is_copy]
-        roundtrip = None if name in roundtrips else choose_roundtrip(name, roundtrips)
+        generated = pc.any(pc.equal(labels.filter(pc.equal(table["image_source"], name)), 1)).as_py()
+        roundtrip = None if name in roundtrips else choose_roundtrip(name, roundtrips, needs_own=bool(generated))
         ours, theirs = match_pairs(table, name, roundtrip) if roundtrip else (images[:0], images[:0])
         is_other = ~np.isin(ours, copies)
         ours, theirs = ours[is_other], theirs[is_other]
@@ -99,14 +100,24 @@ def match_pairs(table: pa.Table, source: str, partner: str | None = None) -> tup
     return positions[:, 0], positions[:, 1]
 
 
-def choose_roundtrip(source: str, roundtrips: Sequence[str]) -> str | None:
-    """The VAE reconstruction by the model that made a source; None without reconstructions.
+def choose_roundtrip(source: str, roundtrips: Sequence[str], *, needs_own: bool) -> str | None:
+    """The VAE reconstruction that a source is compared with: by the model that made it.
 
     `vae-roundtrip-b` belongs to `toy-b-img2img`: what follows the prefix is a part of the source's name between
-    hyphens. The first by name serves sources that name no model.
+    hyphens. `vae-roundtrip`, which names no model, belongs to all.
+
+    Args:
+        source: Image source.
+        roundtrips: The reconstructions that there are.
+        needs_own: Whether another model's reconstruction will not do, as for generated images: a model without a
+            decoder has none. Controls, which no model made, take the first by name.
+
+    Returns:
+        None without such a reconstruction.
     """
     own = [r for r in roundtrips if r.removeprefix(f"{ROUNDTRIP_PREFIX}-") in source.split("-")]
-    return min(own or roundtrips, default=None)
+    of_all = [r for r in roundtrips if r == ROUNDTRIP_PREFIX]
+    return min(own or of_all or ([] if needs_own else roundtrips), default=None)
 
 
 def _describe_share(name: str, statements: NDArray[np.bool_], groups: NDArray[np.object_]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from train.scoring.intervals import leave_out_weights
+
 METRICS = ("accuracy", "balanced_accuracy", "average_precision", "auroc")
 """Rows of `weighted_metrics`. Accuracies are those of the calls given, at whatever threshold made them."""
 
@@ -42,3 +44,27 @@ def weighted_metrics(
                 won / (num_generated * num_real),
             ]
         )
+
+
+def leave_out_metrics(
+    groups: NDArray[np.generic],
+    labels: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    called: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """`METRICS` without each block of groups in turn, for `train.scoring.intervals.standard_error`.
+
+    Args:
+        groups: Group of each sample, (samples,), any type that sorts.
+        labels: (samples,), 0 real, 1 generated.
+        scores: (seeds, samples), higher for generated.
+        called: Which samples are called generated, (seeds, samples).
+
+    Returns:
+        The seeds' means, (metrics, blocks); NaN where a class is in one block alone.
+    """
+    chunks = [
+        np.mean([weighted_metrics(weights, labels, *seed) for seed in zip(scores, called, strict=True)], axis=0)
+        for weights in leave_out_weights(groups)
+    ]
+    return np.concatenate(chunks, axis=1)

@@ -299,7 +299,7 @@ def load_questions() -> dict[str, Verb]:
             summaries["toy-benchmark"],
             ("experiments", "toy-benchmark"),
             (("", toy),),
-            ("generator_photos", "out", "num_seeds", "num_epochs", "num_jobs", "dry_run"),
+            ("generator_photos", "out", "num_seeds", "num_epochs", "num_jobs", "dry_run", "answers_only"),
             {"seed": "sources.seed"},
         ),
         "families": Verb(

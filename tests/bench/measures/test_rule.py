@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from bench.measures import rule
-from bench.measures.rule import CASES, GAINS, Case, as_markdown, draw_scores, simulate, subtract
+from bench.measures.rule import CASES, GAINS, Case, as_markdown, count_won, draw_scores, simulate, subtract
 from experiments.study.over_sources import compute_means
 from train.scoring.calibration import Calibration
 from train.scoring.scores import Reading
@@ -16,8 +16,7 @@ from train.scoring.scores import Reading
 MAX_FALSE_ALARMS = 0.06
 
 
-def test_a_difference_is_that_of_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rule, "NUM_RESAMPLES", 50)
+def test_a_difference_is_that_of_a_question() -> None:
     case = Case(num_seeds=3, seed_noise="much", num_groups=9, auroc=0.7)
     scores = draw_scores(case, np.random.default_rng(0))
     readings = []
@@ -31,17 +30,17 @@ def test_a_difference_is_that_of_a_question(monkeypatch: pytest.MonkeyPatch) -> 
             "group": [f"{g}" for _, g, _ in rows],
         }
         readings.append(Reading(pa.table(columns), recipe.reshape(3, -1), (Calibration(0.0),) * 3, is_probability=True))
-    one, other = (compute_means(reading, num_resamples=50, seed=5)["auroc"] for reading in readings)
-    expected, found = one - other, subtract(scores, seed=5)
+    one, other = (compute_means(reading)["auroc"] for reading in readings)
+    expected, found = one - other, subtract(count_won(scores))
     np.testing.assert_allclose(found.seeds, expected.seeds, atol=1e-12)
-    np.testing.assert_allclose(found.resampled, expected.resampled, atol=1e-12)
-    assert (found.num_groups, found.num_seeds) == (9, 3)
+    np.testing.assert_allclose(found.left_out, expected.left_out, atol=1e-12)
+    assert (found.n_groups, found.num_seeds, found.interval) == (9, 3, pytest.approx(expected.interval))
 
 
 @pytest.mark.parametrize("auroc", GAINS)
 def test_recipes_have_the_auroc_that_is_asked_for(auroc: float) -> None:
     case, rng = Case(5, "much", 50, auroc, gain=0.02), np.random.default_rng(0)
-    found = np.mean([subtract(draw_scores(case, rng), 0).mean for _ in range(150)])
+    found = np.mean([subtract(count_won(draw_scores(case, rng))).mean for _ in range(150)])
     assert found == pytest.approx(0.02, abs=0.006)
 
 

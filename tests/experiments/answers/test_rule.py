@@ -25,7 +25,7 @@ from experiments.answers.rule import (
 
 def value(mean: float, se: float | None = 0.01, sd: float | None = 0.01, num_seeds: int = 5, groups: int = 50) -> Value:
     ends = None if se is None else (mean - 2 * se, mean + 2 * se)
-    return {"mean": mean, "interval": ends, "sd": sd, "num_seeds": num_seeds, "num_groups": groups, "se": se}
+    return {"mean": mean, "interval": ends, "sd": sd, "num_seeds": num_seeds, "n_groups": groups, "se": se}
 
 
 def test_variances_of_images_and_seeds_are_added() -> None:
@@ -67,8 +67,8 @@ def test_what_has_no_variance_has_no_verdict() -> None:
 def test_where_nothing_moves_half_a_group_may() -> None:
     perfect = value(1.0, se=0.0, sd=0.0)
     assert spread(perfect) == (0.5 / 50, 49)
-    assert judge_one(perfect, 0.5) is Verdict.BETTER and judge_one({**perfect, "num_groups": 2}, 0.5) is Verdict.SAME
-    assert judge_one({**perfect, "num_groups": None}, 0.5) is Verdict.NOT_KNOWN
+    assert judge_one(perfect, 0.5) is Verdict.BETTER and judge_one({**perfect, "n_groups": 2}, 0.5) is Verdict.SAME
+    assert judge_one({**perfect, "n_groups": None}, 0.5) is Verdict.NOT_KNOWN
     assert judge_one(value(0.0, se=0.0, sd=0.0)) is Verdict.SAME
 
 

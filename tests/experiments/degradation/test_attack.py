@@ -58,7 +58,7 @@ def make_attacks(**values: tuple[float, ...]) -> dict[str, dict[int, dict[str, A
     names = {name: name.replace(AGAIN, "_again").replace(BEFORE, "_before") for name in TITLES}
     return {
         name: {
-            size: dict.fromkeys(("accuracy", "average_precision", "auroc"), make_means(value))
+            size: dict.fromkeys(("balanced_accuracy", "average_precision", "auroc"), make_means(value))
             for size, value in zip((0, *EPSILONS), values.get(short, default), strict=True)
         }
         for name, short in names.items()
@@ -68,7 +68,7 @@ def make_attacks(**values: tuple[float, ...]) -> dict[str, dict[int, dict[str, A
 def tell(attacks: dict[str, dict[int, dict[str, Any]]]) -> str:
     found = as_json(numbers(attacks))
     judged = judge(compare_attacks(found["attacks"]))
-    return "\n".join(tell_attacks(found["attacks"], found["new_maps"].get("accuracy"), judged))
+    return "\n".join(tell_attacks(found["attacks"], found["new_maps"].get("balanced_accuracy"), judged))
 
 
 def test_finding_names_the_step_from_which_a_detector_is_below_chance() -> None:
@@ -86,10 +86,10 @@ def test_finding_names_the_step_from_which_a_detector_is_below_chance() -> None:
 def test_what_new_maps_change_is_of_one_seed_and_has_no_verdict(last: float) -> None:
     before = (0.9, 0.8, 0.7, 0.6, 0.5)
     attacks = make_attacks(full_before=before, full_again=(*before[:-1], last))
-    change = numbers(attacks)["new_maps"]["accuracy"]["mean"]
+    change = numbers(attacks)["new_maps"]["balanced_accuracy"]["mean"]
     assert change == pytest.approx(last - 0.5)
     shown = f"{change:+.3f}".replace("-", "−")
-    line_with(tell(attacks), "maps made again change", shown, "images alone", Verdict.FEW_SEEDS)
+    line_with(tell(attacks), "Maps made again change", shown, "images alone", Verdict.FEW_SEEDS)
 
 
 def test_tables_and_chart_have_every_step_and_reading() -> None:

@@ -78,13 +78,15 @@ def test_copies_are_compared_with_the_same_images_as_they_are() -> None:
     copies = make_copies({AS_THEY_ARE: IMAGES, "jpeg:65": jpeg, "blend:0.5": blend})
     results, left_out = score_copies(dict.fromkeys(READINGS, copies), ["jpeg:65", "blend:0.5"])
     assert list(results) == [AS_THEY_ARE, "jpeg:65", "blend:0.5"] and not left_out
-    means = {name: each["full"].scores["accuracy"].mean for name, each in results.items()}
+    means = {name: each["full"].scores["balanced_accuracy"].mean for name, each in results.items()}
     assert means == pytest.approx({AS_THEY_ARE: 1, "jpeg:65": 3 / 4, "blend:0.5": 0})
     assert [each["full"].num_images for each in results.values()] == [4, 4, 3]
-    assert all(each["full"].unchanged["accuracy"].mean == 1 for each in results.values())
+    assert all(each["full"].unchanged["balanced_accuracy"].mean == 1 for each in results.values())
     described = numbers(results)["degradations"]["jpeg:65"]["full"]
-    assert described["change"]["accuracy"]["mean"] == pytest.approx(-1 / 4) and described["n"] == 4
-    assert described["auroc"]["mean"] == pytest.approx(3 / 4) and described["unchanged"]["accuracy"]["mean"] == 1
+    assert described["change"]["balanced_accuracy"]["mean"] == pytest.approx(-1 / 4) and described["n"] == 4
+    assert (
+        described["auroc"]["mean"] == pytest.approx(3 / 4) and described["unchanged"]["balanced_accuracy"]["mean"] == 1
+    )
 
 
 def test_a_degradation_without_generated_images_is_left_out_with_the_reason() -> None:
@@ -123,19 +125,19 @@ def test_finding_says_where_scores_are_lost() -> None:
     line_with(text, "Mean LaRE: inverted", "all 2 degradations")
     line_with(text, "Image only, images as they are and all degradations: significantly above")
     assert set(select(judged, "accuracy").values()) == {Verdict.WORSE} and "2 of 2" in headline(found)
-    line_with(text, "Accuracy of image and map at", Verdict.WORSE, "all 2 degradations")
+    line_with(text, "Balanced accuracy of image and map at", Verdict.WORSE, "all 2 degradations")
     line_with(text, "under jpeg:65", "0.90 → 0.51", "AUROC 0.90 → 0.51")
 
 
 def test_finding_when_no_accuracy_is_lost() -> None:
     found = numbers_of(make_results(full={"jpeg:65": 0.95}))
-    line_with(finding(found), "Accuracy of image and map at", Verdict.BETTER)
+    line_with(finding(found), "Balanced accuracy of image and map at", Verdict.BETTER)
     results = make_results(full={"jpeg:65": 0.89})
     change = make_means(0.89, half_width=0.08)  # too uncertain
     results["jpeg:65"]["full"] = replace(results["jpeg:65"]["full"], scores=dict.fromkeys(METRICS, change))
     found = numbers_of(results)
     assert "0 of 1" in headline(found)
-    line_with(finding(found), "Accuracy of image and map at", Verdict.SAME, "jpeg:65")
+    line_with(finding(found), "Balanced accuracy of image and map at", Verdict.SAME, "jpeg:65")
 
 
 def test_two_seeds_say_neither_what_is_lost_nor_what_the_map_adds() -> None:
@@ -146,7 +148,7 @@ def test_two_seeds_say_neither_what_is_lost_nor_what_the_map_adds() -> None:
         results["jpeg:65"][reading] = Result(100, few, before)
         results[AS_THEY_ARE][reading] = Result(100, before, before)
     text = finding(numbers_of(results))
-    for part in ("Accuracy of image and map at", "AP of image and map", "Image and map, images as they are"):
+    for part in ("Balanced accuracy of image and map at", "AP of image and map", "Image and map, images as they are"):
         line_with(text, part, Verdict.FEW_SEEDS)
     line_with(text, "Mean LaRE, images as they are", "above chance")
     assert Verdict.FEW_SEEDS in headline(numbers_of(results))
@@ -187,7 +189,7 @@ def test_charts_go_by_strength_and_start_at_the_images_as_they_are() -> None:
     results = make_results(full={"blur:5": 0.6, "blur:1": 0.8, "jpeg:65": 0.7, "jpeg:30": 0.5, "social": 0.4})
     found = {each.title: each for each in charts(numbers_of(results))}
     assert list(found)[:-1] == [
-        *("JPEG: Accuracy", "JPEG: AP", "Gaussian blur: Accuracy", "Gaussian blur: AP"),
+        *("JPEG: Balanced accuracy", "JPEG: AP", "Gaussian blur: Balanced accuracy", "Gaussian blur: AP"),
     ]
     blur, jpeg = found["Gaussian blur: AP"].curves[0], found["JPEG: AP"].curves[0]
     assert (blur.name, blur.x, blur.y) == ("image and map", (0, 1, 5), (0.9, 0.8, 0.6))

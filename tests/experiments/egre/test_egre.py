@@ -110,3 +110,10 @@ def test_detectors_are_trained_once_and_both_sets_of_images_are_seen(study: Stud
     weights = {path: path.stat() for path in study.config.out.rglob("best.ckpt")}
     assert answer(Study(replace(study.config, mixed_data=None))).numbers["views"][MIXED] is None
     assert {path: path.stat() for path in study.config.out.rglob("best.ckpt")} == weights
+
+
+def test_views_can_be_left_out_by_a_setting() -> None:
+    without = as_json(egre.numbers(SCORED, {}))
+    line_with(finding(without), "Other views were not compared")
+    assert headline(without) == headline(NUMBERS)
+    assert not any(table.title.startswith("Views") for table in tables(without))

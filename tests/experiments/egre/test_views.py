@@ -17,6 +17,7 @@ from experiments.study.study import Study
 from tests.experiments.made_up import as_json, line_with, make_scored
 from tests.samples import make_sample, make_shard
 from train.data.join import Join
+from train.scoring.intervals import Estimate
 
 
 def make_sized(folder: Path, sizes_px: Mapping[str, tuple[int, ...]]) -> Path:
@@ -53,10 +54,12 @@ def test_a_map_sampled_under_the_box_tells_the_size_and_the_whole_map_does_not(t
     data = make_sized(tmp_path, {"test": sizes})
     leak = measure_size_leak(Join.open(data, [tmp_path / "cache"]), crop_px=16)
     assert leak is not None and leak.num_images == 40
-    assert leak.aurocs[CROP] == (1.0, (1.0, 1.0))  # half of the map on as many cells is smoother
+    assert leak.aurocs[CROP].value == 1  # half of the map on as many cells is smoother
+    assert leak.aurocs[CROP].interval[1] == 1 and 0.5 < leak.aurocs[CROP].interval[0] < 1
+    assert leak.aurocs[CROP].n_groups == 20
     for view in (CANVAS, WHOLE):
-        auroc, (low, high) = leak.aurocs[view]
-        assert low < auroc < high and 0.3 < auroc < 0.7
+        found = leak.aurocs[view]
+        assert found.interval[0] < found.value < found.interval[1] and 0.3 < found.value < 0.7
     alike = make_sized(tmp_path / "alike", {"test": (16, 32, 16, 64)})
     assert measure_size_leak(Join.open(alike, [tmp_path / "alike" / "cache"]), crop_px=16) is None
 
@@ -107,7 +110,11 @@ SEVERAL = Views(
     SCORED,
     {CROP: "they have 2 sizes"},
     SizeLeak(
-        40, {view: (auroc, (auroc - 0.1, auroc + 0.1)) for view, auroc in ((CANVAS, 0.5), (WHOLE, 0.6), (CROP, 0.9))}
+        40,
+        {
+            view: Estimate(auroc, (auroc - 0.1, auroc + 0.1), 60)
+            for view, auroc in ((CANVAS, 0.5), (WHOLE, 0.6), (CROP, 0.9))
+        },
     ),
 )
 
@@ -134,7 +141,8 @@ def test_the_finding_tells_what_was_not_done() -> None:
 
 def test_a_refused_view_is_a_row_with_its_reason_and_what_the_map_tells() -> None:
     text, (table, leaks) = tell({STUDY: ONE_SIZE, MIXED: SEVERAL})
-    line_with(text, f"map under the crop, {MIXED}", "refused", "0.90 (0.80 to 1.00) (native, map under the crop)")
+    line_with(text, f"map under the crop, {MIXED}", "refused", "the roughness of the map tells an image's size")
+    line_with(text, "larger real images", "native, map under the crop: AUROC 0.90 (0.80 to 1.00)")
     assert table.rows[-1] == ("images of several sizes, 2 sizes", "native, map under the crop: refused", *[None] * 5)
     assert "they have 2 sizes" in table.note
     assert {len(row) for row in table.rows} == {len(table.columns)}
@@ -148,5 +156,5 @@ def test_every_view_that_was_scored_has_a_name_and_plain_numbers() -> None:
     names = name_views(both)
     assert len(names) == 5 and isinstance(names["native, whole map, images of several sizes"], Scored)
     found = as_json(numbers({**both, "none": None}))
-    assert found[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0]}
+    assert found[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0], "n_groups": 60}
     assert found[STUDY]["less_canvas"][WHOLE]["mean"] == pytest.approx(-0.1) and found["none"] is None

@@ -28,9 +28,9 @@ LINE = Line(0.5, 0.0, 0.8)
 
 def matched(auroc: float | None) -> Matched:
     if auroc is None:
-        return Matched(0, 9, False, {}, None, None)
+        return Matched(0, 9, False, {}, None, None, None)
     readings = dict.fromkeys(("mean_lare", "gradient_energy"), make_means(auroc))
-    return Matched(8, 9, True, readings, auroc, (auroc - 0.1, auroc + 0.1))
+    return Matched(8, 9, True, readings, auroc, (auroc - 0.1, auroc + 0.1), 8)
 
 
 def scores(mean: float, *sources: str) -> dict[str, dict[str, dict[str, Means]]]:

@@ -44,4 +44,5 @@ def test_mean_over_a_sources_images_leaves_undefined_ones_out() -> None:
     found = average_by_source(make_mean_lare(rows).table, dict.fromkeys(MEASURES, values))
     assert set(found) == set(MEASURES) and set(found["gradient"]) == {"a"}
     one = found["gradient"]["a"]
-    assert one.mean == pytest.approx(0.3) and one.n == 2 and one.interval == pytest.approx((0.2, 0.4))
+    assert one.mean == pytest.approx(0.3) and (one.n, one.n_groups) == (2, 2)
+    assert one.interval[0] < 0.2 and one.interval[1] > 0.4  # two groups say little

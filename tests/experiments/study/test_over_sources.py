@@ -5,11 +5,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from experiments.study.over_sources import METRICS, compute_means, keep_samples, match_samples
+from experiments.study.over_sources import compute_means, keep_samples, match_samples
 from train.scoring import metrics
 from train.scoring.calibration import Calibration
 from train.scoring.evaluate import evaluate, select_sources
 from train.scoring.scores import Reading
+from train.scoring.weighted import METRICS
 
 
 def make_reading(
@@ -36,7 +37,7 @@ def make_reading(
 
 def test_means_are_those_of_the_metrics_over_the_sources() -> None:
     reading = make_reading()
-    means = compute_means(reading, num_resamples=10)
+    means = compute_means(reading)
     mean = evaluate({"full": reading})["readings"]["full"]["mean"]
     known = {"accuracy": "accuracy_at_val_threshold", "average_precision": "average_precision", "auroc": "auroc"}
     for name, key in known.items():
@@ -44,15 +45,12 @@ def test_means_are_those_of_the_metrics_over_the_sources() -> None:
     assert means["auroc"].sd == pytest.approx(mean["auroc_sd"], abs=1e-6)
 
 
-def test_resampled_means_are_the_metrics_of_repeated_groups() -> None:
+def test_means_are_computed_without_each_group() -> None:
     reading = make_reading()
-    resampled = {name: each.resampled for name, each in compute_means(reading, num_resamples=5, seed=3).items()}
+    left_out = {name: each.left_out for name, each in compute_means(reading).items()}
     groups = reading.table["group"].to_numpy()
-    names, rng = np.unique(groups), np.random.default_rng(3)
-    drawn = rng.integers(len(names), size=(5, len(names)))
-    for i, row in enumerate(drawn):
-        repeated = np.concatenate([np.flatnonzero(groups == names[g]) for g in row])
-        again = keep_samples(reading, repeated)
+    for i, group in enumerate(np.unique(groups)):
+        again = keep_samples(reading, groups != group)
         expected = np.zeros(4)
         for _, chosen, labels in select_sources(again):
             for scores, threshold in zip(again.scores[:, chosen], again.thresholds, strict=True):
@@ -63,26 +61,35 @@ def test_resampled_means_are_the_metrics_of_repeated_groups() -> None:
                     metrics.average_precision(*given),
                     metrics.auroc(*given),
                 )
-        assert [resampled[name][i] for name in METRICS] == pytest.approx(expected / 4, abs=1e-6)
+        assert [left_out[name][i] for name in METRICS] == pytest.approx(expected / 4, abs=1e-6)
 
 
-def test_a_resample_without_a_class_has_no_value_and_raises_no_warning() -> None:
+def test_a_class_of_one_group_has_no_interval_and_raises_no_warning() -> None:
     reading = keep_samples(make_reading(), np.arange(2))  # one group with a real and a generated image
     table = reading.table.set_column(4, "group", pa.array(["x", "y"]))
     reading = Reading(table, reading.scores, reading.calibrations, is_probability=True)
-    means = compute_means(reading, num_resamples=50)
-    missing = np.isnan(means["auroc"].resampled)
-    assert 0 < missing.sum() < 50
-    for name in METRICS:
-        np.testing.assert_array_equal(np.isnan(means[name].resampled), missing, err_msg=name)
-        assert means[name].interval == (means[name].mean, means[name].mean)
+    for each in compute_means(reading).values():
+        assert (each.interval, each.se, each.n_groups) == (None, None, 1)
+
+
+def test_a_mean_of_one_source_has_the_interval_of_evaluate() -> None:
+    reading = make_reading()
+    _, chosen, _ = next(iter(select_sources(reading)))
+    part = keep_samples(reading, chosen)
+    (block,) = evaluate({"full": part})["readings"]["full"]["sources"].values()
+    found = compute_means(part)
+    assert found["auroc"].interval == pytest.approx(block["auroc_interval"])
+    assert found["average_precision"].interval == pytest.approx(block["average_precision_interval"])
+    assert found["auroc"].n_groups == block["n_groups"] == 12
 
 
 def test_differences_are_paired() -> None:
     reading, other = make_reading(seed=0), make_reading(seed=1)
     means, others = compute_means(reading), compute_means(other)
     nothing = means["auroc"] - compute_means(reading)["auroc"]
-    assert (nothing.mean, nothing.sd, nothing.interval) == (0, 0, (0, 0))
+    assert (nothing.mean, nothing.sd, nothing.se) == (0, 0, 0)
+    low, high = nothing.interval
+    assert low == -high and 0 < high < 0.5  # unseen groups may differ
     difference = means["auroc"] - others["auroc"]
     assert difference.mean == pytest.approx(means["auroc"].mean - others["auroc"].mean)
     assert difference.seeds == pytest.approx(means["auroc"].seeds - others["auroc"].seeds)
@@ -111,18 +118,18 @@ def test_samples_are_matched_by_key() -> None:
 
 def test_means_tell_what_the_rule_needs() -> None:
     reading = make_reading(num_groups=12)
-    means = compute_means(reading, num_resamples=200)["auroc"]
-    values = means.resampled[~np.isnan(means.resampled)]
-    assert means.describe()["se"] == pytest.approx(values.std(ddof=1) * np.sqrt(12 / 11))
-    assert (means.describe()["num_groups"], means.describe()["num_seeds"]) == (12, 2)
+    means = compute_means(reading)["auroc"]
+    assert means.describe()["se"] == pytest.approx(np.sqrt(11 * means.left_out.var()))
+    assert (means.describe()["n_groups"], means.describe()["num_seeds"]) == (12, 2)
     plain = replace(reading, scores=reading.scores[:1], calibrations=reading.calibrations[:1], is_probability=False)
-    alone = compute_means(plain, num_resamples=200)["auroc"]
+    alone = compute_means(plain)["auroc"]
     assert alone.num_seeds == 0 and alone.sd is None and alone.se is not None
     assert (means - alone).num_seeds == (alone - means).num_seeds == 2
-    assert compute_means(reading, num_resamples=10, is_trained=False)["auroc"].num_seeds == 0
+    assert compute_means(reading, is_trained=False)["auroc"].num_seeds == 0
 
 
 def test_only_groups_of_labelled_images_count() -> None:
+    """Those of controls alone are not left out one by one either."""
     reading = make_reading(num_groups=12)
     labels = [
         None if group in ("0", "1") else label
@@ -131,4 +138,5 @@ def test_only_groups_of_labelled_images_count() -> None:
     table = reading.table.set_column(
         reading.table.schema.get_field_index("label"), "label", pa.array(labels, pa.int8())
     )
-    assert compute_means(replace(reading, table=table), num_resamples=10)["auroc"].num_groups == 10
+    found = compute_means(replace(reading, table=table))["auroc"]
+    assert found.n_groups == len(found.left_out) == 10

@@ -42,7 +42,7 @@ def test_the_own_timestep_is_chosen_on_one_half_and_tested_on_the_other() -> Non
     readings = make_readings(scores, ("a",), (50, 200))
     found = compare_own(readings, 200)["a"]
     assert found["own"] == 50 and found["lost"]["mean"] == pytest.approx(0.0 - 0.5)
-    assert [each["mean"] for each in found["aurocs"]] == [0.0, 0.5] and found["lost"]["num_groups"] == 20
+    assert [each["mean"] for each in found["aurocs"]] == [0.0, 0.5] and found["lost"]["n_groups"] == 20
 
 
 def test_a_half_without_a_class_has_no_own_timestep() -> None:

@@ -29,7 +29,7 @@ ENERGY = make_scored({"a": 0.4}, {"a": 0.4, "b": 0.4})
 def gap(sign: int, *, half_width: float = 0.05, is_paired: bool = False) -> dict[str, Any]:
     """A gap of 0.1 to one side, or of none."""
     ends = (0.1 * sign - half_width, 0.1 * sign + half_width)
-    return {"relative": 0.1 * sign, "interval": ends, "se": half_width / 2, "num_groups": 90, "n": 7} | {
+    return {"relative": 0.1 * sign, "interval": ends, "se": half_width / 2, "n_groups": 90, "n": 7} | {
         "is_paired": is_paired
     }
 
@@ -173,7 +173,7 @@ def test_table_and_chart_hold_the_gaps() -> None:
     table, chart = next(tables(numbers)), next(charts(numbers))
     assert table.columns == ("image source", "n", "t = 50", "t = 200")
     assert table.rows[1] == ("b", 7, "−0.100 (−0.150 to −0.050)", "−0.100 (−0.150 to −0.050)")
-    assert table.note.endswith(": a.")
+    assert ": a. Groups behind each interval: 90." in table.note
     assert chart.curves[0].x == (50, 200) and chart.curves[0].y == (0.0, 0.1) and chart.curves[0].low == (-0.05, 0.05)
 
 

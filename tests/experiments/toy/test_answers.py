@@ -5,12 +5,14 @@ import pyarrow as pa
 import pytest
 
 from demo.toy.sources import Making
+from experiments.study.over_sources import keep_samples
 from experiments.toy.answers import (
     compare_guidances,
     compare_with_roundtrips,
     compute_means,
     decide,
     list_gains,
+    list_without_roundtrip,
     numbers,
     score_by_setting,
 )
@@ -62,12 +64,42 @@ def test_shares_against_the_own_round_trip(pairs: tuple[Reading, Reading, dict[s
     assert found["toy-a-img2img"]["strength 0.3"]["n_groups"] == 2
 
 
+def test_images_of_a_model_without_a_decoder_are_left_out_and_named() -> None:
+    rows: list[tuple] = []
+    for i in range(8):
+        rows.append((f"p{i}", 0, "real-d", f"g{i}", f"q{i}", 5, 5, Making()))
+        rows.append((f"v{i}", 0, "vae-roundtrip-a", f"g{i}", f"q{i}", 5, 5, Making()))
+        rows += [
+            (f"{letter}{i}", 1, f"toy-{letter}-img2img", f"g{i}", f"q{i}", 4, 4, Making("a photo", 0.3, 3.0))
+            for letter in "ad"
+        ]
+        rows.append((f"s{i}", 1, "toy-d", f"s{i}", None, 1, 1, Making("a photo of hat", guidance=3.0)))
+    lare, energy, makings = make_readings(rows)
+    pairs, left_out = compare_with_roundtrips(lare, energy, makings), list_without_roundtrip(lare)
+    assert list(pairs) == ["toy-a-img2img"] and left_out == ["toy-d-img2img"]
+    target = decide(pairs, left_out, matched())[0]
+    assert target["met"] is True
+    assert any("toy-d-img2img: not compared, as its model has no decoder" in item for item in target["items"])
+    assert not any("toy-d-img2img, " in item for item in target["items"])
+
+
+def test_one_scene_has_no_interval_and_meets_no_target(pairs: tuple[Reading, Reading, dict[str, Making]]) -> None:
+    lare, energy, makings = pairs
+    first = np.array(lare.table["group"].to_pylist()) == "g0"
+    found = compare_with_roundtrips(keep_samples(lare, first), keep_samples(energy, first), makings)
+    part = found["toy-a-img2img"]["all"]
+    assert (part["lower_than_roundtrip"], part["interval"], part["n_groups"]) == (1.0, None, 1)
+    target = decide(found, [], matched())[0]
+    assert target["met"] is False and any("100 % (no interval)" in item for item in target["items"])
+
+
 def test_means_by_source(pairs: tuple[Reading, Reading, dict[str, Making]]) -> None:
     means = compute_means(pairs[0])
     assert {s: (row["mean"], row["n"]) for s, row in means.items()} == {
         **{"real": (5, 4), "vae-roundtrip-a": (5, 4), "toy-a-img2img": (5, 4), "toy-a": (1, 4)}
     }
     assert means["toy-a-img2img"]["interval"][0] < 5 < means["toy-a-img2img"]["interval"][1]
+    assert {source: row["n_groups"] for source, row in means.items()} == dict.fromkeys(means, 4)
 
 
 def test_scores_by_strength_and_guidance(pairs: tuple[Reading, Reading, dict[str, Making]]) -> None:
@@ -95,23 +127,24 @@ def test_guidances_are_compared_on_the_same_noise() -> None:
     one, three, five = compare_guidances(make_readings(rows)[0])
     assert one["change_interval"] == [0, 0] and five["change"] == 0
     assert three["change"] == pytest.approx(-0.1) and three["change_interval"] == pytest.approx([-0.1, -0.1])
-    assert three["mean"] == pytest.approx(9.4) and three["n"] == 20
+    assert three["mean"] == pytest.approx(9.4) and (three["n"], three["n_groups"]) == (20, 20)
 
 
 def share(low: float, high: float) -> dict[str, Any]:
-    row = {"n": 10, "lower_than_roundtrip": (low + high) / 2, "interval": [low, high], "smoother_than_roundtrip": 0.5}
+    row = {"n": 10, "lower_than_roundtrip": (low + high) / 2, "smoother_than_roundtrip": 0.5}
+    row |= {"interval": [low, high], "n_groups": 40}
     return {"all": row, "strength 0.3": row}
 
 
 def difference(mean: float, half_width: float = 0.05, sd: float = 0.01) -> dict[str, Any]:
-    return {"auroc_difference": mean, "interval": [mean - half_width, mean + half_width], "sd": sd}
+    return {"auroc_difference": mean, "interval": [mean - half_width, mean + half_width], "n_groups": 500, "sd": sd}
 
 
 def matched(map_only: float = 0.8, permuted: float = 0.1, constant: float = 0.1) -> dict[str, Any]:
     """Results of the decoder-matched task; the differences' intervals are 0.1 wide to either side."""
     sources = ("toy-a", "toy-b", "toy-b-img2img")
     blocks = {s: {"auroc": map_only, "auroc_interval": [map_only - 0.02, map_only + 0.02]} for s in sources}
-    blocks = {source: block | {"auroc_sd": 0.01} for source, block in blocks.items()}
+    blocks = {source: block | {"auroc_sd": 0.01, "n_groups": 500} for source, block in blocks.items()}
     differences = {
         f"full − {name}": {source: difference(value) for source in sources}
         for name, value in (("permuted_maps", permuted), ("constant_map", constant))
@@ -138,7 +171,7 @@ UNSEEN = ["toy-b", "toy-b-img2img"]
     ],
 )
 def test_targets_are_decided_by_the_numbers(pairs: dict, results: dict, met: list[bool]) -> None:
-    targets = list_targets(tell(decide(pairs, results), results))
+    targets = list_targets(tell(decide(pairs, [], results), results))
     assert [target["met"] for target in targets] == met
     assert [target["number"] for target in targets] == ["1", "2", "3a", "3b"]
 
@@ -158,10 +191,10 @@ def test_target_of_the_map_is_about_unseen_sources_and_needs_five_seeds() -> Non
 
 
 def test_answers_of_earlier_versions_have_no_control_and_leave_the_targets_open() -> None:
-    aims = decide({"toy-a-img2img": share(0.6, 0.7)}, matched())
+    aims = decide({"toy-a-img2img": share(0.6, 0.7)}, [], matched())
     old = [{"number": n, "aim": "an aim", "met": False, "items": ["0.9"]} for n in ("3a", "3b")]
     found = tell([*aims, *old])
-    del found["gains"], found["guidance"]["change"]
+    del found["gains"], found["guidance"]["change"], found["guidance"]["n_groups"]
     assert [target["met"] for target in list_targets(found)] == [True, True, None, None]
     assert "2 are open" in headline(found) and judge_guidance(found) == -1
     line_with(finding(found), "targets are open: (3a) and (3b)")
@@ -177,7 +210,8 @@ def tell(
     here = results or matched(0.6)
     controls = {f"toy-a-guidance-{g}": {"auroc": g / 10} for g in (1, 3, 5)}
     plain = {"readings": {name: {"controls": controls} for name in ("mean_lare", "gradient_energy")}}
-    guidance = [{"guidance": g, "change": sum(change) / 2, "change_interval": change} for g in (1.0, 3.0, 5.0)]
+    moved = {"change": sum(change) / 2, "change_interval": change, "n_groups": 500}
+    guidance = [{"guidance": g, **moved} for g in (1.0, 3.0, 5.0)]
     answers = {"aims": aims, "guidance": guidance, "gains": list_gains(here, unseen, num_seeds)}
     return numbers(answers, {"plain": plain, "decoder-matched": here})
 
@@ -194,7 +228,7 @@ def test_change_with_guidance_is_judged_by_its_interval(change: tuple[float, flo
 
 def test_finding_begins_with_what_failed() -> None:
     results = matched(map_only=0.6, constant=0.0)
-    found = tell(decide({"toy-a-img2img": share(0.6, 0.7)}, results), results)
+    found = tell(decide({"toy-a-img2img": share(0.6, 0.7)}, [], results), results)
     text = finding(found)
     first = text.splitlines()[0]
     assert "2 of 4 targets are missed" in first and "(2) and (3b)" in first and "(1)" not in first
@@ -205,13 +239,15 @@ def test_finding_begins_with_what_failed() -> None:
     line_with(text, "toy-a-img2img, strength 0.3", "65 % (60 to 70)")
     line_with(text, "toy-b: no significant difference, AUROC 0.60 against 0.60, +0.000 (", "5 seeds")
     line_with(text, "toy-b: significantly better, AUROC 0.60 against 0.60, +0.100")
-    all_met = finding(tell(decide({"toy-a-img2img": share(0.6, 0.7)}, matched()), matched()))
+    all_met = finding(tell(decide({"toy-a-img2img": share(0.6, 0.7)}, [], matched()), matched()))
     assert all_met.startswith("4 of 4 targets are met") and all_met.count("Met") == 4
 
 
 def test_headline_counts_the_targets() -> None:
     pairs, none = {"toy-a-img2img": share(0.6, 0.7)}, matched(0.6, 0.0, 0.0)
-    met, missed = tell(decide(pairs, matched()), matched()), tell(decide({}, none), none)
-    partly = tell(decide({}, matched()), matched())
+    met, missed = tell(decide(pairs, [], matched()), matched()), tell(decide({}, [], none), none)
+    partly = tell(decide({}, [], matched()), matched())
     assert [headline(found).split(":")[0] for found in (missed, partly, met)] == ["No", "Partly", "Yes"]
-    assert "1 is open" not in headline(met) and "2 are open" in headline(tell(decide(pairs, none), none, num_seeds=2))
+    assert "1 is open" not in headline(met) and "2 are open" in headline(
+        tell(decide(pairs, [], none), none, num_seeds=2)
+    )

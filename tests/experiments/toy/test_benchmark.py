@@ -5,8 +5,10 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.answers.answer import Answer
+from experiments.answers.groups import find_counts
 from experiments.answers.markdown import as_section, escape
-from experiments.toy.benchmark import ToyBenchmarkConfig
+from experiments.toy import benchmark
+from experiments.toy.benchmark import MEASURED, ToyBenchmarkConfig
 from experiments.toy.data import GUIDANCES, TASKS
 from experiments.toy.telling import TELLING
 from tests.experiments.made_up import run_here
@@ -55,7 +57,20 @@ def test_a_dry_run_tells_what_is_trained_and_makes_nothing(
     assert "12 photographs × 2 tiles" in caplog.text and not out.exists()
     assert f"2 tasks × {len(stages.DETECTORS)} detectors × 5 seeds × 14 epochs: 50 fits, 50 of them left" in caplog.text
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
-    assert "75 minutes on two cores" in caplog.text and "75 minutes on two cores" in page
+    assert MEASURED in caplog.text and MEASURED.partition(" it took ")[2] in page
+
+
+def test_answers_alone_need_a_whole_run(
+    photographs: Path, model_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    models = [f"--{name}={folder}" for name, folder in settings_of(model_folders).items()]
+    arguments = ["toy-benchmark", f"--photos={photographs}", *models, f"--out={out}", "--answers_only=true"]
+    assert main(arguments) == 1 and "none was begun" in capsys.readouterr().err and not out.exists()
+    (out / ".steps").mkdir(parents=True)
+    assert main(arguments) == 1
+    assert "index.parquet. Name the folder and the seeds of that run" in capsys.readouterr().err
+    assert not [path for path in out.rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow
@@ -84,7 +99,12 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     first = escape(answers["verdict"].splitlines()[0])
     assert text.startswith(f"## {escape(TELLING.question)}\n\n{first}\n\n") and shown.finding == answers["verdict"]
     assert answers["verdict"] in capfd.readouterr().out and str(tmp_path) not in text
-    assert set(answers["pairs"]) == {f"toy-{letter}-img2img" for letter in "abcd"}
+    assert set(answers["pairs"]) == {f"toy-{letter}-img2img" for letter in "abc"}
+    assert answers["without_roundtrip"] == ["toy-d-img2img"]
+    assert "Not compared, as the model has no decoder, and so no VAE reconstruction of its own: toy-d-img2img." in text
+    assert "toy-d-img2img: not compared" in shown.finding and find_counts(shown.numbers) - {None}
+    assert None not in find_counts([answers, shown.numbers])
+    assert "Few groups" in shown.limits and shown.settings["trained_at"]
     for task in TASKS:
         results = json.loads((out / task / "results.json").read_text())
         assert list(results["readings"]) == list(TITLES)
@@ -101,3 +121,13 @@ def test_benchmark_runs_from_photographs_to_answers_and_again(
     assert main(arguments) == 0
     assert {path: path.stat() for path in out.rglob("best.ckpt")} == weights
     assert json.loads((out / "answers.json").read_text()) == answers
+    for name in ("answers.json", "RESULTS.md", "toy-benchmark.json", "plain/results.json"):
+        (out / name).unlink()
+    monkeypatch.setattr(stages, "hash_code", lambda *modules: "other code")
+    monkeypatch.setattr(benchmark, "hash_code", lambda *modules: "other code")
+    assert main([*arguments, "--answers_only=true"]) == 0
+    assert {path: path.stat() for path in out.rglob("best.ckpt")} == weights
+    assert json.loads((out / "answers.json").read_text()) == answers and (out / "RESULTS.md").read_text() == text
+    (out / "plain/predictions/test/full.parquet").unlink()
+    assert main([*arguments, "--answers_only=true"]) == 1
+    assert "Not there: 1 files, first " in capfd.readouterr().err

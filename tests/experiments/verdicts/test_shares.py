@@ -23,7 +23,7 @@ def test_every_group_counts_the_same() -> None:
     hits, groups = np.array([True, True, True, False, False]), np.array(["a", "a", "a", "a", "b"])
     value = share_of_groups(hits, groups)
     assert value["share"] == pytest.approx((3 / 4 + 0) / 2)
-    assert (value["num_hits"], value["num_images"], value["num_groups"]) == (3, 5, 2)
+    assert (value["num_hits"], value["num_images"], value["n_groups"]) == (3, 5, 2)
     assert value["interval"][0] < value["share"] < value["interval"][1]
 
 

@@ -87,7 +87,7 @@ def test_no_excess() -> None:
     lines = text.splitlines()
     blocks = [i for i, line in enumerate(lines) if line.startswith(("toy: ", "small: "))]
     assert blocks == [0, len(lines) // 2]
-    line_with("\n".join(lines[: blocks[1]]), "at 1 %:", "are called generated, no significant difference")
+    line_with("\n".join(lines[: blocks[1]]), "at 1 %:", "are called generated. No significant difference")
     line_with("\n".join(lines[: blocks[1]]), "toy at 1 %", "100 %")
     line_with("\n".join(lines[: blocks[1]]), "without the domain check", "control (50 %)")
     line_with("\n".join(lines[: blocks[1]]), "No control", "with the domain check")
@@ -99,7 +99,7 @@ def test_an_excess_comes_first() -> None:
     found = answered(toy=measured(), bad=measured(10))
     assert [(name, each["used"]) for name, each in list_excesses(found)] == [("bad", 0.01), ("bad", 0.05)]
     assert headline(found).startswith("Too many") and "50 % (27.2 to 72.8)" in headline(found)
-    line_with(finding(found), "False alarms at 1 %", "50 %", "significantly more")
+    line_with(finding(found), "False alarms at 1 %", "50 %", "Significantly more")
     line_with(finding(found), "By p_real alone, at 5 %", "50 %", "significantly more", "more than chance alone gives")
     assert "but p_real alone exceeds its rate (bad)" in headline(found)
 
@@ -156,7 +156,7 @@ def test_sets_are_told_by_their_number_of_groups_and_those_of_other_code_left_ou
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, groups, code in (("a", 5, "new"), ("b", 50, "new"), ("c", 50, "new"), ("d", 60, "old")):
-        alarms = [{"generated": {"num_groups": groups}}]
+        alarms = [{"generated": {"n_groups": groups}}]
         write_json(tmp_path / name / "numbers.json", {"false_alarms": alarms, "code": code})
     assert [*load_sets(tmp_path, "new")] == ["b", "c", "a"]
     assert "preset d was measured by other code" in caplog.text

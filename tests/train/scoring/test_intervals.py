@@ -13,6 +13,7 @@ from train.scoring.intervals import (
     difference_interval,
     leave_out_weights,
     mean_interval,
+    share_difference_interval,
     share_interval,
     standard_error,
     t_interval,
@@ -141,3 +142,16 @@ def test_few_groups_are_told() -> None:
     assert describe_few_groups(30) is None
     assert "14, fewer than 30" in (describe_few_groups(14) or "")
     assert "no interval" in (describe_few_groups(1) or "")
+
+
+def test_a_difference_of_shares_is_paired_and_never_without_width() -> None:
+    differences = np.array([1.0, 0.0, 0.0, -0.5] * 10)
+    found = share_difference_interval(differences, np.repeat(np.arange(20), 2))
+    assert found.value == pytest.approx(0.125) and found.n_groups == 20
+    assert found.interval[0] < 0.125 < found.interval[1]
+    plain = mean_interval(differences, np.repeat(np.arange(20), 2))
+    assert found.interval[0] == pytest.approx(plain.interval[0])  # the end that decides is the plain one
+    assert found.interval[1] > plain.interval[1]
+    low, high = share_difference_interval(np.zeros(30), np.arange(30)).interval
+    assert low == -high and 0.05 < high < 0.2  # a change may hide in groups that were not drawn
+    assert share_difference_interval(np.ones(4), np.zeros(4)).interval is None

@@ -92,60 +92,8 @@ def test_no_threshold_does_better_on_validation(seed: int) -> None:
         metrics.auroc,
         metrics.threshold_from_validation,
         lambda s, y: metrics.tpr_at_fpr(s, y, 0.05),
-        lambda s, y: metrics.bootstrap_auroc(s.numpy()[None], y.numpy(), y.numpy()),
     ],
 )
 def test_a_missing_class_is_refused(metric) -> None:
     with pytest.raises(ValueError, match=r"labels are \[1\], expected both 0 \(real\) and 1 \(generated\)"):
         metric(torch.tensor([0.1, 0.2]), torch.tensor([1, 1]))
-
-
-def test_bootstrap_resamples_are_plain_aurocs_of_repeated_groups() -> None:
-    scores, labels = _random_case(0, tied=True)
-    groups = np.arange(200) // 4
-    resampled = metrics.bootstrap_auroc(np.stack([scores, -scores]), labels, groups, num_resamples=5, seed=3)
-    drawn = np.random.default_rng(3).integers(50, size=(5, 50))
-    for row, chosen in zip(resampled, drawn, strict=True):
-        samples = np.concatenate([np.flatnonzero(groups == group) for group in chosen])
-        assert row[0] == pytest.approx(sk.roc_auc_score(labels[samples], scores[samples]))
-        assert row[1] == pytest.approx(1 - row[0])
-
-
-def test_bootstrap_does_not_depend_on_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores, labels = _random_case(1, tied=False)
-    groups = np.array([f"scene-{i // 2}" for i in range(200)])
-    whole = metrics.bootstrap_auroc(scores[None], labels, groups, num_resamples=7)
-    monkeypatch.setattr(metrics, "_CHUNK_ELEMENTS", 400)
-    np.testing.assert_array_equal(metrics.bootstrap_auroc(scores[None], labels, groups, num_resamples=7), whole)
-
-
-def test_bootstrap_of_copies_is_as_wide_as_that_of_the_originals() -> None:
-    scores, labels = _random_case(2, tied=False)
-    groups = np.arange(200)
-    single = metrics.interval(metrics.bootstrap_auroc(scores[None], labels, groups)[:, 0])
-    copies = metrics.bootstrap_auroc(np.tile(scores, 4)[None], np.tile(labels, 4), np.tile(groups, 4))
-    assert metrics.interval(copies[:, 0]) == pytest.approx(single)
-
-
-def test_interval_covers_the_auroc_and_leaves_out_resamples_without_a_class() -> None:
-    scores, labels = _random_case(3, tied=False)
-    low, high = metrics.interval(metrics.bootstrap_auroc(scores[None], labels, np.arange(200))[:, 0])
-    assert low < sk.roc_auc_score(labels, scores) < high
-    two_groups = metrics.bootstrap_auroc(np.array([[0.0, 1.0]]), np.array([0, 1]), np.array(["a", "b"]))
-    assert np.isnan(two_groups).any()
-    assert metrics.interval(two_groups[:, 0]) == (1.0, 1.0)
-    assert np.isnan(metrics.interval(np.array([np.nan]))).all()
-
-
-def test_interval_of_a_mean_resamples_groups() -> None:
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(50), 4)
-    independent, alike = rng.random(200), np.repeat(rng.random(50), 4)
-    widths = []
-    for values in (independent, alike):
-        low, high = metrics.mean_interval(values, groups)
-        assert low < values.mean() < high
-        widths.append(high - low)
-    assert widths[1] > 1.5 * widths[0]  # four alike are worth one
-    assert metrics.mean_interval(np.array([True, True]), np.array(["a", "b"])) == (1.0, 1.0)
-    assert np.isnan(metrics.mean_interval(np.array([]), np.array([]))).all()

@@ -66,10 +66,22 @@ def test_matched_positions_are_of_one_photograph(reading: Reading) -> None:
 
 def test_round_trip_is_chosen_by_name() -> None:
     names = ["vae-roundtrip-b", "vae-roundtrip-a"]
-    assert choose_roundtrip("toy-b-img2img", names) == "vae-roundtrip-b"
-    assert choose_roundtrip("blurred-real", names) == "vae-roundtrip-a"
-    assert choose_roundtrip("sd", ["vae-roundtrip"]) == "vae-roundtrip"
-    assert choose_roundtrip("sd", []) is None
+    assert choose_roundtrip("toy-b-img2img", names, needs_own=True) == "vae-roundtrip-b"
+    assert choose_roundtrip("blurred-real", names, needs_own=False) == "vae-roundtrip-a"
+    assert choose_roundtrip("toy-d-img2img", names, needs_own=True) is None  # a model without a decoder
+    assert choose_roundtrip("sd", ["vae-roundtrip", *names], needs_own=True) == "vae-roundtrip"  # of no model's name
+    assert choose_roundtrip("sd", [], needs_own=False) is None
+
+
+def test_images_of_a_model_without_a_decoder_are_compared_with_no_reconstruction(reading: Reading) -> None:
+    """Those of another model say nothing of them; their photograph is compared all the same."""
+    table = reading.table.to_pydict()
+    names = [name.replace("toy-b-img2img", "toy-d-img2img") for name in table["image_source"]]
+    renamed = reading.table.set_column(
+        reading.table.schema.get_field_index("image_source"), "image_source", pa.array(names)
+    )
+    found = compare_pairs(replace(reading, table=renamed))["toy-d-img2img"]
+    assert (found["lower_than_roundtrip"], found["lower_than_photo"], found["n"]) == (None, 1.0, 2)
 
 
 def test_copies_of_a_photograph_are_left_out_and_counted(reading: Reading) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from train.scoring import metrics
-from train.scoring.weighted import METRICS, weighted_metrics
+from train.scoring.weighted import METRICS, leave_out_metrics, weighted_metrics
 
 
 def _draw_case(seed: int, *, tied: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -33,3 +33,16 @@ def test_a_weighting_without_a_class_has_no_metric() -> None:
     found = weighted_metrics(weights, labels, scores, scores > 0.5)
     assert np.isnan(found[:, :2]).all()  # without reals AP would be 1
     assert (found[:, 2] == 1).all()
+
+
+def test_metrics_are_computed_without_each_group_as_means_of_the_seeds() -> None:
+    (one, labels), (other, _) = _draw_case(2, tied=True), _draw_case(3, tied=True)
+    groups, scores = np.arange(100) // 4, np.stack([one, other])
+    found = dict(zip(METRICS, leave_out_metrics(groups, labels, scores, scores > 0.5), strict=True))
+    assert found["auroc"].shape == (25,)
+    for i in range(25):
+        kept = groups != i
+        cases = [(torch.from_numpy(row[kept]), torch.from_numpy(labels[kept])) for row in scores]
+        for name in METRICS:
+            expected = np.mean([getattr(metrics, name)(*case) for case in cases])
+            assert found[name][i] == pytest.approx(expected, abs=1e-6)
