@@ -62,7 +62,7 @@ def compute_aurocs(reading: Reading) -> Aurocs:
     for each in (reading, pool(reading)):
         for name, block in evaluate({"": each})["readings"][""]["sources"].items():
             value = {"mean": block["auroc"], "interval": block["auroc_interval"], "sd": block["auroc_sd"]}
-            aurocs[name] = {**value, "num_seeds": _count_seeds(reading), "num_groups": block["n_groups"]}
+            aurocs[name] = {**value, "num_seeds": _count_seeds(reading), "n_groups": block["n_groups"]}
     return aurocs
 
 

@@ -48,7 +48,7 @@ def test_sources_of_a_model_are_scored_together_and_controls_are_left_out() -> N
     means = {name: value["mean"] for name, value in aurocs.items()}
     assert means == pytest.approx({"a": 1.0, "c": 0.5, ALL: 5 / 6})
     for value in aurocs.values():
-        assert value["num_seeds"] == 0 and value["sd"] is None and value["num_groups"] == 2
+        assert value["num_seeds"] == 0 and value["sd"] is None and value["n_groups"] == 2
         assert value["interval"][0] <= value["mean"] <= value["interval"][1]
 
 

@@ -59,7 +59,7 @@ def test_among_equal_timesteps_hardly_any_source_loses() -> None:
         scores = shared + 0.5 * rng.normal(size=(8, 60, 1 + len(SOURCES)))
         scores[:, :, 1:] += 1.0
         readings = make_readings(scores, timesteps=(50, 100, 200, 300, 400, 500, 700, 900))
-        found = compare_own(readings, 200, num_resamples=200)
+        found = compare_own(readings, 200)
         compared = {
             s: Comparison(each["lost"], aurocs=tuple(each["aurocs"])) for s, each in found.items() if each["own"] != 200
         }
