@@ -6,17 +6,21 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDPMPipeline,
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
@@ -27,6 +31,9 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -38,6 +45,7 @@ from tests.models import scheduler
 TEXTS = ["a photo", "a photo of a rose", "a photo of a tench"]
 CLIP_WIDTH = 16
 T5_WIDTH = 32
+GEMMA_WIDTH = 24
 T5_PIECES = [
     *[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁a", -2.5)],
     *[(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz"],
@@ -193,6 +201,47 @@ def save_flux(folder: Path, *, is_dev: bool) -> None:
     ).save_pretrained(folder)
 
 
+def gemma() -> tuple[Any, Any]:
+    """A Gemma 2 of two layers, and a tokenizer of letters."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁"]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokenizer = GemmaTokenizer(vocab={piece: number for number, piece in enumerate([*special, *letters])})
+    config = Gemma2Config(
+        vocab_size=len(tokenizer), hidden_size=GEMMA_WIDTH, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=8, query_pre_attn_scalar=8,
+    )  # fmt: skip
+    return Gemma2Model(config).eval(), tokenizer
+
+
+def save_sana(folder: Path) -> None:
+    """Sana, whose autoencoder divides by 32 and has 32 channels."""
+    text_encoder, tokenizer = gemma()
+    blocks: dict[str, Any] = {
+        "block_types": ("ResBlock",) * 5 + ("EfficientViTBlock",),
+        "block_out_channels": (8, 8, 8, 8, 16, 32),
+        "layers_per_block": (1,) * 6,
+        "qkv_multiscales": ((), (), (), (), (), (5,)),
+    }
+    halves = {f"{half}_{name}": value for half in ("encoder", "decoder") for name, value in blocks.items()}
+    transformer = SanaTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=GEMMA_WIDTH,
+        sample_size=2,
+    )
+    SanaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        vae=AutoencoderDC(attention_head_dim=8, scaling_factor=0.41, downsample_block_type="Conv", **halves),
+        transformer=transformer,
+        scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+    ).save_pretrained(folder)
+
+
 def save_dit(folder: Path) -> None:
     """DiT of seven classes."""
     transformer = DiTTransformer2DModel(
@@ -232,6 +281,7 @@ SAVE: dict[str, Callable[[Path], None]] = {
     "sd3_without_t5": lambda folder: save_sd3(folder, with_t5=False),
     "flux_dev": lambda folder: save_flux(folder, is_dev=True),
     "flux_schnell": lambda folder: save_flux(folder, is_dev=False),
+    "sana": save_sana,
     "dit": save_dit,
     "pixels": lambda folder: save_pixels(folder, num_classes=None),
     "pixels_of_classes": lambda folder: save_pixels(folder, num_classes=6),

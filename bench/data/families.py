@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from extract.models.registry import layout_of
+
 Part = tuple[str, Mapping[str, Any]]
 """Class and configuration."""
 
@@ -37,6 +39,10 @@ _CLIP_BIG_G: dict[str, Any] = {
 _T5_XXL: dict[str, Any] = {
     "vocab_size": 32128, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64,
     "feed_forward_proj": "gated-gelu",
+}  # fmt: skip
+_GEMMA_2: dict[str, Any] = {
+    "vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
 }  # fmt: skip
 _UNET: dict[str, Any] = {
     "in_channels": 4,
@@ -104,6 +110,31 @@ _FLUX: dict[str, Any] = {
     "joint_attention_dim": 4096,
     "pooled_projection_dim": 768,
 }
+_SANA: dict[str, Any] = {
+    "in_channels": 32,
+    "out_channels": 32,
+    "num_attention_heads": 70,
+    "attention_head_dim": 32,
+    "num_layers": 20,
+    "num_cross_attention_heads": 20,
+    "cross_attention_head_dim": 112,
+    "cross_attention_dim": 2240,
+    "caption_channels": 2304,
+    "mlp_ratio": 2.5,
+    "sample_size": 32,
+    "patch_size": 1,
+}
+_DC_AE: dict[str, Any] = {
+    "latent_channels": 32,
+    **{f"{half}_block_types": ["ResBlock"] * 3 + ["EfficientViTBlock"] * 3 for half in ("encoder", "decoder")},
+    **{f"{half}_block_out_channels": [128, 256, 512, 512, 1024, 1024] for half in ("encoder", "decoder")},
+    **{f"{half}_qkv_multiscales": [[], [], [], [5], [5], [5]] for half in ("encoder", "decoder")},
+    "encoder_layers_per_block": [2, 2, 2, 3, 3, 3],
+    "decoder_layers_per_block": [3, 3, 3, 3, 3, 3],
+    "downsample_block_type": "conv",
+    "upsample_block_type": "interpolate",
+    "scaling_factor": 0.41407,
+}
 _TEXT: Part = ("CLIPTextModel", _CLIP)
 _T5: Part = ("T5EncoderModel", _T5_XXL)
 _CLIPS: dict[str, Part] = {
@@ -158,6 +189,14 @@ PUBLISHED: dict[str, tuple[str, dict[str, Part]]] = {
     "Stable Diffusion 3.5 large": ("StableDiffusion3Pipeline", _sd3(_SD35_LARGE)),
     "Flux.1 dev": ("FluxPipeline", _flux(has_guidance=True)),
     "Flux.1 schnell": ("FluxPipeline", _flux(has_guidance=False)),
+    "Sana 1.6B, 1024 px": (
+        "SanaPipeline",
+        {
+            "transformer": ("SanaTransformer2DModel", _SANA),
+            "vae": ("AutoencoderDC", _DC_AE),
+            "text_encoder": ("Gemma2Model", _GEMMA_2),
+        },
+    ),
 }
 """Model → its pipeline, and its parts by folder, as its public configurations have them; what moves no cost is left
 out."""
@@ -171,8 +210,9 @@ def write_configurations(name: str, folder: Path) -> Path:
         folder: New folder.
     """
     pipeline, parts = PUBLISHED[name]
-    is_flow = pipeline in ("StableDiffusion3Pipeline", "FluxPipeline")
-    scheduler = "FlowMatchEulerDiscreteScheduler" if is_flow else "DDPMScheduler"
+    layout = layout_of(pipeline)
+    assert layout is not None
+    scheduler = "FlowMatchEulerDiscreteScheduler" if layout.noising == "flow" else "DDPMScheduler"
     files: dict[str, Mapping[str, Any]] = {
         "scheduler/scheduler_config.json": {"_class_name": scheduler},
         "model_index.json": {"_class_name": pipeline, **{part: ["", kind] for part, (kind, _) in parts.items()}},

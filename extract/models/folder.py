@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from extract.models.hub import find_folder, hub_patterns
-from extract.models.kinds import AUTOENCODERS, KINDS
-from extract.models.parts import AUTOENCODER_ALONE, VAE, Component, Layout, ModelParts, Text
+from extract.models.kinds import ANY_AUTOENCODER, KINDS
+from extract.models.parts import AUTOENCODER_ALONE, VAE, Component, Layout, ModelParts, Text, name_class
 from extract.models.registry import layout_of, supported
 from extract.models.settings import read_settings, schedule_settings, shown
 from extract.models.stable_diffusion import StableDiffusion
@@ -101,6 +101,7 @@ def _identify(folder: Path) -> tuple[Layout, Mapping[str, Any]]:
 
     Raises:
         ValueError: If it is of no supported family.
+        MissingFile: If it is no folder of a whole model.
     """
     path = folder / INDEX
     index = read_settings(path) if path.is_file() else {}
@@ -108,9 +109,23 @@ def _identify(folder: Path) -> tuple[Layout, Mapping[str, Any]]:
     if (layout := layout_of(pipeline)) is not None:
         return layout, index
     usual = StableDiffusion.layout
-    if pipeline is None or (folder / usual.network / "config.json").is_file():
+    unet = folder / usual.network / "config.json"
+    if unet.is_file() and (pipeline is None or name_class(read_settings(unet)) in usual.networks):
         return usual, index
+    if pipeline is None:
+        raise MissingFile(f"{folder} {_what_it_holds(folder)}: expected the folder of a whole model, with {INDEX}")
     raise ValueError(f"{folder} is a {shown(pipeline)}: supported are {supported()}")
+
+
+def _what_it_holds(folder: Path) -> str:
+    """What a folder without a whole model holds, in words."""
+    config = folder / "config.json"
+    if config.is_file():
+        kind = name_class(read_settings(config))
+        return "holds one network alone" if kind == "unknown" else f"holds a {shown(kind)} alone"
+    if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
+        return "holds a LoRA alone, which changes another model"
+    return "holds no diffusion model"
 
 
 def _texts_of(folder: Path, layout: Layout, index: Mapping[str, Any]) -> tuple[Text, ...]:
@@ -125,8 +140,13 @@ def _texts_of(folder: Path, layout: Layout, index: Mapping[str, Any]) -> tuple[T
 
 def _find_tokenizer(folder: Path, text: Text) -> Path:
     path = folder / text.tokenizer
+    kind = KINDS[text.classes[0]]
     if not path.is_dir():
-        raise MissingFile(f"{path} does not exist: expected the files of a {KINDS[text.classes[0]].tokenizer}")
+        raise MissingFile(f"{path} does not exist: expected the files of a {kind.tokenizer}")
+    # transformers makes a tokenizer of no words where there are none.
+    whole = [("tokenizer.json",), *([kind.vocabulary] if kind.vocabulary else [])]
+    if not any(all((path / name).is_file() for name in files) for files in whole):
+        raise MissingFile(f"{path} holds no vocabulary: expected {', or '.join(' and '.join(each) for each in whole)}")
     return path
 
 
@@ -138,7 +158,8 @@ def _of_noising(path: Path, layout: Layout) -> dict[str, Any]:
     """
     settings = read_settings(path)
     name = settings.get("_class_name")
-    is_flow = isinstance(name, str) and "FlowMatch" in name
+    # Samplers that are made for DDPM also step along a straight line, and say it in another entry.
+    is_flow = (isinstance(name, str) and "FlowMatch" in name) or settings.get("prediction_type") == "flow_prediction"
     if is_flow != (layout.noising == "flow"):
         expected = "flow matching" if layout.noising == "flow" else "DDPM"
         raise ValueError(f"{path} is of a {shown(name)}: expected a scheduler of {expected}")
@@ -157,7 +178,7 @@ def _open_vae(
     variant: str | None,
     with_weights: bool,
     local_files_only: bool,
-    supported: tuple[str, ...] = AUTOENCODERS,
+    supported: tuple[str, ...] = ANY_AUTOENCODER,
 ) -> Component:
     """The autoencoder of a folder or hub repository, which lies in it or in its `vae` folder."""
     folder = find_folder(name, revision, hub_patterns(("vae/", ""), variant, with_weights), local_files_only)

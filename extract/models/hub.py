@@ -24,11 +24,16 @@ def find_folder(name: str, revision: str | None, patterns: list[str], local_file
         local_files_only: Whether nothing is downloaded.
 
     Raises:
-        ValueError: If a hub id has no commit hash.
+        ValueError: If it is one file, or a hub id without a commit hash.
         MissingFile: If there is neither.
     """
     if Path(name).is_dir():
         return Path(name)
+    if Path(name).is_file():
+        raise ValueError(
+            f"{name} is one file: expected a folder that diffusers saved. Load it by from_single_file of its "
+            "pipeline, and save the folder by save_pretrained"
+        )
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ValueError(
             f"{name} is no folder, and for a hub id the revision is {revision!r}: expected a commit hash of 40 digits"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
-from extract.models.settings import CLIP_SETTINGS, T5_SETTINGS
+from extract.models.settings import CLIP_SETTINGS, GEMMA_2_SETTINGS, T5_SETTINGS
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,12 @@ class Kind:
     """Class of its settings, where it takes an object of them."""
     tokenizer: str | None = None
     """Class of the tokenizer of a text encoder."""
+    vocabulary: tuple[str, ...] = ()
+    """Files of the tokenizer that stand for a missing tokenizer.json; none where that must be there."""
     widths: str = "block_out_channels"
     """Of an autoencoder: the setting with an entry for each size that it works at, each half of the one before."""
+    latents: str | None = None
+    """Of an autoencoder: what encoding calls the latents; None where it gives their posterior, `latent_dist`."""
 
     @property
     def stem(self) -> str:
@@ -30,17 +34,31 @@ class Kind:
 
 
 _UNET = Kind("diffusers", ("in_channels", "out_channels", "block_out_channels"))
-_CLIP = Kind("transformers", ("hidden_size",), CLIP_SETTINGS, "CLIPTextConfig", "CLIPTokenizer")
+SENTENCEPIECE = "spiece.model"
+"""Vocabulary of a T5 tokenizer, where there is no tokenizer.json."""
+_CLIP = Kind(
+    "transformers", ("hidden_size",), CLIP_SETTINGS, "CLIPTextConfig", "CLIPTokenizer", ("vocab.json", "merges.txt")
+)
 KINDS: dict[str, Kind] = {
     "UNet2DConditionModel": _UNET,
     "UNet2DModel": _UNET,
     "AutoencoderKL": Kind("diffusers", ("latent_channels", "block_out_channels")),
     "AutoencoderTiny": Kind(
-        "diffusers", ("latent_channels", "encoder_block_out_channels"), widths="encoder_block_out_channels"
+        "diffusers",
+        ("latent_channels", "encoder_block_out_channels"),
+        widths="encoder_block_out_channels",
+        latents="latents",
+    ),
+    "AutoencoderDC": Kind(
+        "diffusers",
+        ("latent_channels", "encoder_block_out_channels"),
+        widths="encoder_block_out_channels",
+        latents="latent",
     ),
     "CLIPTextModel": _CLIP,
     "CLIPTextModelWithProjection": replace(_CLIP, needed=("hidden_size", "projection_dim")),
-    "T5EncoderModel": Kind("transformers", ("d_model",), T5_SETTINGS, "T5Config", "T5Tokenizer"),
+    "T5EncoderModel": Kind("transformers", ("d_model",), T5_SETTINGS, "T5Config", "T5Tokenizer", (SENTENCEPIECE,)),
+    "Gemma2Model": Kind("transformers", ("hidden_size",), GEMMA_2_SETTINGS, "Gemma2Config", "GemmaTokenizer"),
     "SD3Transformer2DModel": Kind(
         "diffusers", ("in_channels", "patch_size", "joint_attention_dim", "pooled_projection_dim")
     ),
@@ -51,9 +69,12 @@ KINDS: dict[str, Kind] = {
     "PixArtTransformer2DModel": Kind(
         "diffusers", ("in_channels", "out_channels", "patch_size", "sample_size", "caption_channels")
     ),
+    "SanaTransformer2DModel": Kind("diffusers", ("in_channels", "out_channels", "patch_size", "caption_channels")),
 }
 """Class → what is known of it. Others are neither opened nor loaded."""
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
+"""Of latents that a cell of 8 px makes: those of all families but one."""
+ANY_AUTOENCODER = (*AUTOENCODERS, "AutoencoderDC")
 
 
 def network_class(name: str) -> Any:

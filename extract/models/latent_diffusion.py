@@ -11,9 +11,10 @@ from transformers.utils import logging as transformers_logging
 
 from extract.config import ComputeDtype
 from extract.lare import Condition, check_prediction
+from extract.models.kinds import KINDS
 from extract.models.loading import load_part, load_tokenizer
 from extract.models.number_formats import TORCH_DTYPES, split_formats, tf32
-from extract.models.parts import Component, Layout, ModelParts, Text
+from extract.models.parts import VAE, Component, Layout, ModelParts, Text
 from extract.models.prompts import PromptTable
 from extract.noising import DdpmNoising, FlowNoising, NoiseLevel
 
@@ -168,8 +169,8 @@ class LatentDiffusion(ABC):
 
         Args:
             images: (b, 3, S, S), float32 in [-1, 1].
-            posterior_noise: (b, c, h, w), float32, unit variance; None for the posterior's mean. An `AutoencoderTiny`
-                has no posterior and ignores it.
+            posterior_noise: (b, c, h, w), float32, unit variance; None for the posterior's mean. Autoencoders
+                without a posterior ignore it.
 
         Returns:
             Latents, (b, c, h, w), float32: (mean + std · noise − shift) · scale. The images themselves for a model of
@@ -179,13 +180,13 @@ class LatentDiffusion(ABC):
             return images
         images = images.to(self.vae.dtype)
         with tf32(self._vae_format == "tf32"):
-            if self.folder.parts["vae"].class_name == "AutoencoderTiny":
-                latents = self.vae.encode(images).latents.float()
+            encoded = self.vae.encode(images)
+            if name := KINDS[self.folder.parts[VAE].class_name].latents:
+                latents = encoded[name].float()
             else:
-                posterior = self.vae.encode(images).latent_dist
-                latents = posterior.mean.float()
+                latents = encoded.latent_dist.mean.float()
                 if posterior_noise is not None:
-                    latents = latents + posterior.std.float() * posterior_noise
+                    latents = latents + encoded.latent_dist.std.float() * posterior_noise
         config = self.vae.config
         scaled: Tensor = (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
         return scaled

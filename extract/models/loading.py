@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from extract.models.kinds import KINDS, config_class, network_class, tokenizer_class
-from extract.models.parts import SENTENCEPIECE, Component
+from extract.models.kinds import KINDS, SENTENCEPIECE, config_class, network_class, tokenizer_class
+from extract.models.parts import Component
 from extract.models.sentencepiece import read_pieces
 from extract.models.settings import (
     TOKENIZER_FILES,
@@ -68,7 +68,7 @@ def build_without_numbers(part: Component, dtype: torch.dtype = torch.float32) -
     settings = settings_of(part)
     try:
         with torch.device("meta"):
-            return build(part.class_name, settings)
+            return build(part.class_name, settings).requires_grad_(False)
     except Exception as error:  # settings that contradict each other raise nearly any class
         reason = " ".join(str(error).split())[:200]
         raise ValueError(

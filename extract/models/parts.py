@@ -8,16 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from extract.models.kinds import AUTOENCODERS, KINDS
-from extract.models.settings import MAX_JSON_BYTES, check_shapes, read_settings, shown
+from extract.models.kinds import AUTOENCODERS, KINDS, SENTENCEPIECE
+from extract.models.settings import MAX_TOKENIZER_BYTES, check_shapes, read_settings, shown
 from extract.models.weights import MissingFile, check_no_pointer, check_weights, weight_files
 
 VAE = "vae"
 """Folder of the autoencoder."""
 _RENAMED = {"ada_norm_single": "PixArtTransformer2DModel", "ada_norm_zero": "DiTTransformer2DModel"}
 """Kind of normalisation → class, for transformers that were saved before 2024, as diffusers understands them."""
-SENTENCEPIECE = "spiece.model"
-"""Vocabulary of a T5 tokenizer, where there is no tokenizer.json."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +182,8 @@ class ModelParts:
             check_weights(part.weights)
         for file in [file for folder in self.tokenizers.values() for file in tokenizer_files(folder)]:
             check_no_pointer(file)
-            if file.stat().st_size > MAX_JSON_BYTES:
-                raise ValueError(f"{file} has {file.stat().st_size:,} bytes: expected at most {MAX_JSON_BYTES:,}")
+            if file.stat().st_size > MAX_TOKENIZER_BYTES:
+                raise ValueError(f"{file} has {file.stat().st_size:,} bytes: expected at most {MAX_TOKENIZER_BYTES:,}")
 
     @property
     def latent_stride(self) -> int:

@@ -8,12 +8,13 @@ from extract.models.latent_diffusion import LatentDiffusion
 from extract.models.parts import Layout, ModelParts
 from extract.models.pixart import PixArtAlpha, PixArtSigma
 from extract.models.pixels import PixelDiffusion
+from extract.models.sana import Sana
 from extract.models.stable_diffusion import StableDiffusion
 from extract.models.stable_diffusion_3 import StableDiffusion3
 from extract.models.stable_diffusion_xl import StableDiffusionXL
 
 FAMILIES: tuple[type[LatentDiffusion], ...] = (
-    *(StableDiffusion, StableDiffusionXL, PixArtAlpha, PixArtSigma, StableDiffusion3, Flux, Dit, PixelDiffusion),
+    *(StableDiffusion, StableDiffusionXL, PixArtAlpha, PixArtSigma, StableDiffusion3, Flux, Sana, Dit, PixelDiffusion),
 )
 _BY_NAME = {family.layout.family: family for family in FAMILIES}
 

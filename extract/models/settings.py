@@ -14,6 +14,8 @@ from cache_schema import read_json
 
 MAX_JSON_BYTES = 2**24
 """The list of a large model's weights has 200 kB."""
+MAX_TOKENIZER_BYTES = 2**26
+"""Of a file of a tokenizer; Gemma's vocabulary of 256,000 pieces has 34 MB."""
 MAX_NUMBER = 2**20
 MAX_ENTRIES = 128
 """Of a list; latents of today have up to 128 channels."""
@@ -43,6 +45,7 @@ _SCALES = ("scaling_factor", "shift_factor")
 _WIDTHS = ("block_out_channels", "encoder_block_out_channels")
 _COUNTED = (
     *(*_LAYERS, "num_hidden_layers", "num_encoder_blocks", "num_decoder_blocks", "num_layers", "num_single_layers"),
+    *("encoder_layers_per_block", "decoder_layers_per_block"),
 )
 
 CLIP_SETTINGS = (
@@ -57,6 +60,13 @@ T5_SETTINGS = (
     *("initializer_factor", "pad_token_id", "eos_token_id"),
 )
 """Of a `T5Config`."""
+GEMMA_2_SETTINGS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "hidden_activation", "max_position_embeddings", "rms_norm_eps", "attention_bias"),
+    *("attention_dropout", "query_pre_attn_scalar", "sliding_window", "layer_types", "attn_logit_softcapping"),
+    *("use_bidirectional_attention", "initializer_range", "pad_token_id", "bos_token_id", "eos_token_id"),
+)
+"""Of a `Gemma2Config`."""
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json")
 TOKENIZER_SETTINGS = (
     *("model_max_length", "add_prefix_space", "do_lower_case", "errors", "clean_up_tokenization_spaces"),

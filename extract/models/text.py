@@ -8,6 +8,7 @@ from torch import Tensor
 CLIP = ("CLIPTextModel",)
 CLIP_PROJECTED = ("CLIPTextModelWithProjection",)
 T5 = ("T5EncoderModel",)
+GEMMA_2 = ("Gemma2Model",)
 
 
 def token_ids(tokenizer: Any, prompt: str, length: int) -> Tensor:

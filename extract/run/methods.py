@@ -14,6 +14,7 @@ from extract.config import SIGMA_DECIMALS, ExtractConfig, Variant
 from extract.lare import Condition, lare_map, squared_errors
 from extract.models.base import DiffusionModel
 from extract.models.folder import ModelFolder
+from extract.models.kinds import KINDS
 from extract.needs import MethodName
 from extract.noise import NOISE_RULE, noise_probe
 from extract.noising import to_epsilon_space
@@ -97,7 +98,7 @@ class Method(ABC):
     def _latent_rule(self, of_posterior: str) -> str:
         if self.folder.vae is None:
             return "pixels"
-        return f"posterior {of_posterior}" if self.folder.vae.class_name == "AutoencoderKL" else "deterministic"
+        return f"posterior {of_posterior}" if KINDS[self.folder.vae.class_name].latents is None else "deterministic"
 
 
 class _Noised(Method):
