@@ -219,10 +219,12 @@ def _calibration_notes(description: DetectorFile) -> tuple[Note, ...]:
 
 
 def _dtype_notes(description: DetectorFile, probes: Sequence[Probe]) -> tuple[Note, ...]:
-    trained, used = description.probes[0].fields.get("compute_dtype"), probes[0].config.compute_dtype
+    trained = [probe.fields.get("compute_dtype") for probe in description.probes]
+    used = [probe.config.compute_dtype for probe in probes]
     if trained == used:
         return ()
-    text = f"The diffusion model computes in {used}; the detector was trained on maps in {trained}."
+    now, before = (" and ".join(dict.fromkeys(map(str, formats))) for formats in (used, trained))
+    text = f"The diffusion model computes in {now}; the detector was trained on maps in {before}."
     return (Note("compute_dtype", text),)
 
 

@@ -63,9 +63,14 @@ class DetectorFolder:
             return ModelSource(str(included), None, **vae)
         if known.hub_id is not None:
             return ModelSource(known.hub_id, known.revision, **vae)
+        if len(self.description.probes) == 1:
+            raise ValueError(
+                f"{self.folder} does not say where the diffusion model of its maps is ({self.describe_probe(0)}). Name "
+                "its folder with --model."
+            )
         raise ValueError(
-            f"{self.folder} does not say where the diffusion model of its maps is ({self.describe_probe(probe)}). Name "
-            "its folder with --model."
+            f"{self.folder} does not say where the diffusion models of its maps are ({self._describe_probes()}). Name "
+            "their folders with --model, in this order and with commas between."
         )
 
     def describe_probe(self, probe: int) -> str:
@@ -81,9 +86,12 @@ class DetectorFolder:
             return named
         names, num_probes = [name.strip() for name in named.split(",")], len(self.description.probes)
         if len(names) != num_probes:
-            needed = "; ".join(self.describe_probe(n) for n in range(num_probes))
+            needed = self._describe_probes()
             raise ValueError(f"model names {len(names)} models, the detector has {num_probes} probes ({needed})")
         return names[probe]
+
+    def _describe_probes(self) -> str:
+        return "; ".join(self.describe_probe(n) for n in range(len(self.description.probes)))
 
 
 def _download(name: str, revision: str | None) -> Path:

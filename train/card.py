@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache_schema import as_markdown
-from train.detector_file import DetectorFile
+from train.detector_file import DetectorFile, ProbeFile
 from train.scoring.calibration import Calibration, describe_fits
 from train.scoring.intervals import describe_few_groups
 
@@ -61,7 +61,10 @@ def write_card(description: DetectorFile, *, has_model: bool) -> str:
         description: The facts.
         has_model: Whether the diffusion model lies in the folder.
     """
-    needs_name = not has_model and description.probes[0].model.hub_id is None
+    probes = description.probes
+    needs_name = not has_model and any(probe.model.hub_id is None for probe in probes)
+    one_each = [f"DIFFUSION_MODEL_{number}" for number in range(1, len(probes) + 1)]
+    named = ",".join(one_each) if len(probes) > 1 else "DIFFUSION_MODEL"
     parts = [
         _HEAD + _what_it_is(description),
         _promise(description),
@@ -70,8 +73,8 @@ def write_card(description: DetectorFile, *, has_model: bool) -> str:
         _test(description.test),
         _USE.format(
             verdicts='"generated", "real" or "unsure"' if description.calibration else '"generated" or "unsure"',
-            model_flag=" --model DIFFUSION_MODEL" if needs_name else "",
-            model_argument=', model="DIFFUSION_MODEL"' if needs_name else "",
+            model_flag=f" --model {named}" if needs_name else "",
+            model_argument=f', model="{named}"' if needs_name else "",
         ),
         _limits(description),
     ]
@@ -79,18 +82,28 @@ def write_card(description: DetectorFile, *, has_model: bool) -> str:
 
 
 def _what_it_is(description: DetectorFile) -> str:
-    probe = description.probes[0]
-    fields, model = probe.fields, probe.model
-    network = "UNet" if "unet_sha256" in fields else "transformer"
-    sha256 = str(fields.get(f"{network.lower()}_sha256"))
-    name = f"{model.hub_id} at {model.revision}" if model.hub_id else f"{network} {sha256[:12]}…"
-    level = f"σ {fields['sigma']}" if "sigma" in fields else f"timestep {fields.get('timestep')}"
-    settings = f"{fields['image_size']} px, {level}, {fields.get('ensemble_size')} noise draws"
+    probes = [_describe_probe(probe) for probe in description.probes]
+    made_by = f"Maps are made by {probes[0]}.\n"
+    if len(probes) > 1:
+        listed = "".join(f"{number}. {probe}\n" for number, probe in enumerate(probes, start=1))
+        made_by = f"Maps are made by {len(probes)} diffusion models, side by side:\n\n{listed}"
     if description.method == "classifier":
         what = "A network that reads the picture and its latent reconstruction error (LaRE)."
     else:
         what = "Minus the mean latent reconstruction error (LaRE). No network, and no generated image was used."
-    return f"{what}\n\n{_detail(description.detail)}Maps are made by {as_markdown(name)}: {as_markdown(settings)}.\n"
+    return f"{what}\n\n{_detail(description.detail)}{made_by}"
+
+
+def _describe_probe(probe: ProbeFile) -> str:
+    """A diffusion model and the settings of its maps."""
+    fields, model = probe.fields, probe.model
+    network = "UNet" if "unet_sha256" in fields else "transformer"
+    sha256 = str(fields.get(f"{network.lower()}_sha256"))
+    family = f" of {fields['model_family']}" if "model_family" in fields else ""
+    name = f"{model.hub_id} at {model.revision}" if model.hub_id else f"{network} {sha256[:12]}…{family}"
+    level = f"σ {fields['sigma']}" if "sigma" in fields else f"timestep {fields.get('timestep')}"
+    settings = f"{fields['image_size']} px, {level}, {fields.get('ensemble_size')} noise draws"
+    return f"{as_markdown(name)}: {as_markdown(settings)}"
 
 
 def _detail(detail: Mapping[str, Any] | None) -> str:

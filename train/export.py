@@ -87,12 +87,29 @@ def export_checkpoint(
             results=known,
             reading=reading,
         )
+        if include_model:
+            _check_one_model(include_model, description)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as temporary:
         _write(temporary, detector, description, include_model)
     for line in describe_fits([description.calibration]) if description and description.calibration else []:
         logger.info("%s", line)
     logger.info("detector in %s", folder)
+
+
+def _check_one_model(include_model: str, description: DetectorFile) -> None:
+    """Check that the maps are of one model, as a detector's folder holds no more.
+
+    Raises:
+        ValueError: If they are of several.
+    """
+    parts = ("unet_sha256", "transformer_sha256", "vae_sha256")
+    models = {tuple(probe.fields.get(part) for part in parts) for probe in description.probes}
+    if len(models) > 1:
+        raise ValueError(
+            f"include_model is {include_model}: the maps are of {len(models)} diffusion models, a folder holds one. "
+            "Leave it out; lare detect takes all by --model, with commas between"
+        )
 
 
 def _write(folder: Path, detector: Detector, description: DetectorFile | None, include_model: str | None) -> None:

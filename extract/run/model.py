@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from cache_schema import Dataset
+from cache_schema import Dataset, FingerprintMismatch
 from extract.config import ExtractConfig, ModelConfig
 from extract.models.base import DiffusionModel
 from extract.models.folder import ModelFolder
@@ -14,6 +14,7 @@ from extract.models.loading import check_part
 from extract.models.prompts import PromptPolicy
 from extract.models.registry import load_family
 from extract.models.schedule import load_noising, resolve_levels
+from extract.models.settings import shown
 from extract.needs import Needs
 from extract.noising import DdpmNoising, FlowNoising
 from extract.run.device import find_device
@@ -40,7 +41,12 @@ class Model(Generic[_Config]):
 
     @classmethod
     def prepare(
-        cls, config: _Config, dataset: Dataset | None, needs: Needs, with_weights: bool = True
+        cls,
+        config: _Config,
+        dataset: Dataset | None,
+        needs: Needs,
+        with_weights: bool = True,
+        family: str | None = None,
     ) -> "Model[_Config]":
         """Check a model's settings against its folder and the dataset.
 
@@ -49,9 +55,11 @@ class Model(Generic[_Config]):
             dataset: The packed images; None for single pictures, which have no label that a text could tell.
             needs: Which parts of the model are used.
             with_weights: As of `ModelFolder.open`; without, the model cannot be loaded.
+            family: That the model must be of; None: any.
 
         Raises:
             ValueError: If a setting does not fit.
+            FingerprintMismatch: If it is of another family.
         """
         device = find_device(config.device)
         folder = ModelFolder.open(
@@ -63,6 +71,11 @@ class Model(Generic[_Config]):
             config.variant,
             with_weights,
         )
+        if family is not None and folder.network is not None and folder.layout.family != family:
+            raise FingerprintMismatch(
+                f"{config.model} is a {folder.layout.family} model, the maps were made by a {shown(family)} model. "
+                "Name the diffusion model of the training with --model."
+            )
         if with_weights:
             folder.check_files()
             for part in folder.parts.values():

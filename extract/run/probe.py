@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cache_schema import Fingerprint, FingerprintMismatch, round_mantissa, without_formats
 from extract.config import ExtractConfig
+from extract.models.stable_diffusion import StableDiffusion
 from extract.run.fingerprint import ModelSource, compute_fingerprint, config_of
 from extract.run.images import Batch, Row, RowSettings, add_noise, canvas_pixels
 from extract.run.maps import MapMaker, Settled
@@ -47,7 +48,8 @@ class Probe:
             ValueError: If the model cannot be found or used, or no settings of this code make such maps.
             FingerprintMismatch: If the model or this code makes other maps; the message has the fields that differ.
         """
-        probe = cls.from_config(config_of(fields, source, **changes), known_hashes)
+        family = str(fields.get("model_family", StableDiffusion.layout.family))
+        probe = cls.from_config(config_of(fields, source, **changes), known_hashes, family)
         wanted = Fingerprint(without_formats(fields) | {"compute_dtype": probe.config.compute_dtype})
         if lines := wanted.difference(Fingerprint(probe.fields)):
             raise FingerprintMismatch(
@@ -57,19 +59,26 @@ class Probe:
         return probe
 
     @classmethod
-    def from_config(cls, config: ExtractConfig, known_hashes: Callable[[Sequence[Path]], str] | None = None) -> "Probe":
+    def from_config(
+        cls,
+        config: ExtractConfig,
+        known_hashes: Callable[[Sequence[Path]], str] | None = None,
+        family: str | None = None,
+    ) -> "Probe":
         """The probe of an extraction's settings, for a detector that is yet to be made.
 
         Args:
             config: Its dataset and cache play no role.
             known_hashes: As of `ModelFolder.hashes`.
+            family: That its model must be of; None: any.
 
         Raises:
             ValueError: If the model cannot be found or used, or the settings make several caches.
+            FingerprintMismatch: If its model is of another family.
         """
         if len(config.variants) > 1:
             raise ValueError("timesteps and ensemble_sizes make several maps of a picture: expected one of each")
-        model = Model.prepare(config, None, config.needs)
+        model = Model.prepare(config, None, config.needs, family=family)
         config = model.config
         (variant,) = config.variants
         method = make_method(config, model.folder)
