@@ -51,6 +51,7 @@ FIELDS = {
     "orientation": "whether the EXIF orientation is applied",
     "prompt_policy": "the policy and its texts",
     "compute_dtype": "`fp32` (TF32 off), `tf32`, `bf16` or `fp16`, or a pair of UNet and autoencoder: `fp16/tf32`",
+    "text_dtype": "number format of the text encoders, where it is not `fp32`: `bf16`",
     "stored_dtype": "`float16` or `float32`",
     "mantissa_bits": "mantissa bits kept in storage",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from extract.authors.import_maps import ImportConfig, MapImport
-    from extract.config import CanvasConfig, ComputeDtype, ExtractConfig, NoiseStudyConfig, Variant
+    from extract.config import CanvasConfig, ComputeDtype, ExtractConfig, NoiseStudyConfig, TextDtype, Variant
     from extract.engines.config import LaunchConfig
     from extract.engines.launch import Launch
     from extract.engines.watch import Watch, WatchConfig
@@ -67,6 +67,7 @@ __all__ = [
     "Probe",
     "RowSettings",
     "StableDiffusion",
+    "TextDtype",
     "Variant",
     "Watch",
     "WatchConfig",
@@ -120,6 +121,7 @@ _MODULE_OF = {
     "Probe": "run.probe",
     "RowSettings": "run.images",
     "StableDiffusion": "models.stable_diffusion",
+    "TextDtype": "config",
     "Variant": "config",
     "Watch": "engines.watch",
     "WatchConfig": "engines.watch",

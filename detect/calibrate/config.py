@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cache_schema import check_choice, check_least
-from extract import ComputeDtype, ExtractConfig
+from extract import ComputeDtype, ExtractConfig, TextDtype
 
 Score = Literal["mean", "detail"]
 GroupBy = Literal["file", "folder"]
@@ -13,7 +13,8 @@ StoredDtype = Literal["float16", "float32"]
 _OF_THE_MAPS = (
     *("model", "revision", "variant", "vae", "vae_revision", "image_size", "timestep", "ensemble_size", "noise_seed"),
     *("sigma", "snr_of_timestep", "guidance", "error_space", "map_cell"),
-    *("prompt_policy", "prompt", "compute_dtype", "stored_dtype", "batch_size", "device", "channels_last"),
+    *("prompt_policy", "prompt", "compute_dtype", "text_dtype", "stored_dtype"),
+    *("batch_size", "device", "channels_last"),
 )
 """Settings that `lare extract` has too, under the same names and defaults."""
 
@@ -71,6 +72,8 @@ class CalibrateConfig:
     """The text."""
     compute_dtype: ComputeDtype = "fp32"
     """Number format of the diffusion model; fp32 means TF32 off."""
+    text_dtype: TextDtype = "fp32"
+    """Number format of text encoders; bf16 halves T5's memory, which is the largest of some models."""
     stored_dtype: StoredDtype = "float32"
     """Number format that the maps are rounded to."""
     batch_size: int = 16

@@ -11,7 +11,7 @@ from extract.engines.base import Engine
 from extract.engines.config import MAX_TASKS, MINUTES_A_TASK, LaunchConfig
 from extract.engines.registry import make_engine
 from extract.models.costs import Rate, expected_rate
-from extract.models.memory import count_parameters, estimate
+from extract.models.memory import count_parameters, estimate, text_memory
 from extract.models.weights import MissingFile
 from extract.run.job import Job
 from extract.run.progress import DEAD_SEC, load_progress, remove_old
@@ -114,9 +114,16 @@ class Launch:
         config, folder = self.job.config, self.job.model.folder
         parts = {name: count for name, count in count_parameters(folder).items() if name != "vae_encoder"}
         logger.info("weights: %s", ", ".join(f"{name} {count / 1e6:,.3g} M" for name, count in parts.items()))
+        if folder.has_text:
+            logger.info(
+                "text encoders: %.2g GB of the device's memory in %s, and of the host's while they are loaded, before "
+                "the other networks are there",
+                text_memory(folder, config.text_dtype) / 1e9,
+                config.text_dtype,
+            )
         sizes = sorted({config.image_size, *SIZES_TOLD})
         calls = self.job.method.count_calls()
-        for each in estimate(folder, sizes, calls, config.batch_size, config.compute_dtype):
+        for each in estimate(folder, sizes, calls, config.batch_size, config.compute_dtype, config.text_dtype):
             logger.info(
                 "%d px: %.3g GMAC an image, about %.2g GB of memory for %d images at a time in %s",
                 each.image_size,

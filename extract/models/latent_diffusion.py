@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from extract.config import ComputeDtype
+from extract.config import ComputeDtype, TextDtype
 from extract.lare import Condition, check_prediction
 from extract.models.kinds import KINDS
 from extract.models.loading import load_part, load_tokenizer
@@ -28,13 +28,13 @@ class LatentDiffusion(ABC):
     Args:
         folder: The model.
         noising: How its latents are noised; None without a network.
-        compute_dtype: Number formats of network and autoencoder; text encoders are always fp32, as they run once a
-            text.
+        compute_dtype: Number formats of network and autoencoder.
         device: Where it runs.
         channels_last: Whether tensors are kept in channels-last order.
         with_decoder: Whether latents can be decoded; LaRE needs no decoder, which is half of the autoencoder's memory.
         guidance: What a network that was distilled with guidance is told of it; None for others.
         prompts: Texts that are encoded first, so that text encoders and network never lie in memory together.
+        text_dtype: Number format of text encoders. They run once a text, so that it is one of memory, not of speed.
         load: Gives a part's network in a number format; `load_part` if not given.
     """
 
@@ -51,11 +51,12 @@ class LatentDiffusion(ABC):
         with_decoder: bool = False,
         guidance: float | None = None,
         prompts: Sequence[str] = (),
+        text_dtype: TextDtype = "fp32",
         load: Callable[[Component, torch.dtype], Any] | None = None,
     ) -> None:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self.folder, self._noising, self.compute_dtype, self.device = folder, noising, compute_dtype, device
-        self.with_decoder, self.guidance = with_decoder, guidance
+        self.with_decoder, self.guidance, self.text_dtype = with_decoder, guidance, text_dtype
         self._texts = PromptTable(self._encode_prompts)
         self._kept: dict[str, tuple[Any, Any]] = {}
         if prompts:
@@ -127,6 +128,7 @@ class LatentDiffusion(ABC):
             self.device,
             with_decoder=self.with_decoder,
             guidance=self.guidance,
+            text_dtype=self.text_dtype,
         )
 
     def condition(self, prompts: Sequence[str]) -> Condition | None:
@@ -150,14 +152,15 @@ class LatentDiffusion(ABC):
         """What one text encoder makes of the texts; it is freed at the end, unless it is kept."""
         tokenizer, encoder = self._open_text(text)
         with tf32(False):
-            return [self.encode_text(text, tokenizer, encoder, prompt) for prompt in prompts]
+            found = [self.encode_text(text, tokenizer, encoder, prompt) for prompt in prompts]
+        return [tuple(tensor.float() for tensor in tensors) for tensors in found]
 
     def _open_text(self, text: Text) -> tuple[Any, Any]:
         """A tokenizer and its encoder. They are kept from the second time on: then texts come in many lots."""
         if text.folder in self._kept:
             return self._kept[text.folder]
         part = self.folder.parts[text.folder]
-        encoder = load_part(part, torch.float32).to(self.device)
+        encoder = load_part(part, TORCH_DTYPES[self.text_dtype]).to(self.device)
         loaded = load_tokenizer(self.folder.tokenizers[text.tokenizer], part.class_name), encoder
         if len(self._texts):
             self._kept[text.folder] = loaded

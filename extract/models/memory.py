@@ -29,8 +29,8 @@ class Needed:
     gmac: float
     """10⁹ multiply-accumulates an image."""
     memory_bytes: int
-    """Of a GPU, for a batch: weights, and the most that a call holds besides them. What libraries and the allocator
-    hold, some GB, comes on top."""
+    """Of a GPU, for a batch, at the largest moment: a text encoder alone, or the other networks' weights and the most
+    that a call holds besides them. What libraries and the allocator hold, some GB, comes on top."""
 
 
 def count_parameters(folder: ModelParts) -> dict[str, int]:
@@ -51,8 +51,19 @@ def _count(network: Any) -> int:
     return sum(tensor.numel() for tensor in {id(t): t for t in network.state_dict(keep_vars=True).values()}.values())
 
 
+def text_memory(folder: ModelParts, text_dtype: str) -> int:
+    """Bytes of the largest text encoder's weights, which the host holds too while they are loaded; 0 without text."""
+    parameters = count_parameters(folder)
+    return BYTES[text_dtype] * max((parameters.get(text.folder, 0) for text in folder.layout.texts), default=0)
+
+
 def estimate(
-    folder: ModelParts, image_sizes: Sequence[int], calls: Sequence[int], batch_size: int, compute_dtype: str
+    folder: ModelParts,
+    image_sizes: Sequence[int],
+    calls: Sequence[int],
+    batch_size: int,
+    compute_dtype: str,
+    text_dtype: str = "fp32",
 ) -> list[Needed]:
     """Operations and memory at several sizes.
 
@@ -62,14 +73,15 @@ def estimate(
         calls: Of network and decoder for an image.
         batch_size: Images at a time; all their draws are one call of the network.
         compute_dtype: Number formats, as of an extraction.
+        text_dtype: That of text encoders.
     """
-    found, parameters = [], count_parameters(folder)
+    found, parameters, texts = [], count_parameters(folder), text_memory(folder, text_dtype)
     for size in image_sizes:
         try:
             folder.latent_shape(size)
         except ValueError:
             continue
-        memory = _memory(folder, size, calls, batch_size, compute_dtype, parameters)
+        memory = max(_memory(folder, size, calls, batch_size, compute_dtype, parameters), texts)
         found.append(Needed(size, count_macs(folder, size, *calls) / 1e9, memory))
     return found
 
@@ -82,7 +94,7 @@ def _memory(
     compute_dtype: str,
     parameters: Mapping[str, int],
 ) -> int:
-    """Bytes of the largest moment: a text encoder alone, which is fp32, or network and autoencoder in a call."""
+    """Bytes of the largest moment of a call of network or autoencoder."""
     model, meta = model_without_numbers(folder), torch.device("meta")
     width, vae_width = (BYTES[name] for name in split_formats(compute_dtype))
     images = torch.empty(batch_size, 3, image_size, image_size, device=meta)
@@ -100,8 +112,7 @@ def _memory(
         condition = model.empty_condition() if folder.has_text else None
         level = NoiseLevel(0.0 if folder.is_flow else 0, torch.ones(()), torch.zeros(()))
         in_calls.append(width / 4 * _peak(lambda: model.predict(rows, level, condition)))
-    texts = [4 * parameters[text.folder] for text in folder.layout.texts if text.folder in parameters]
-    return int(max(weights + max(in_calls), *texts, 0))
+    return int(weights + max(in_calls))
 
 
 def _peak(call: Callable[[], object]) -> int:

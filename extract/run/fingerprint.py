@@ -50,6 +50,8 @@ def compute_fingerprint(
     if model.noising is not None:
         fields |= {**noising_identity(model.noising), "prompt_policy": model.policy.identity}
         fields |= family_of(model.folder).identity(model.folder)
+    if model.folder.has_text and config.text_dtype != "fp32":
+        fields["text_dtype"] = config.text_dtype
     if model.config.guidance is not None:
         fields["guidance"] = f"{model.config.guidance:g}"
     return Fingerprint(fields)
@@ -74,7 +76,7 @@ class ModelSource:
 
 _SAME_NAME = (
     *("method", "image_size", "timestep", "ensemble_size", "noise_seed", "inversion_steps", "map_cell", "error_space"),
-    *("compute_dtype", "stored_dtype", "mantissa_bits"),
+    *("compute_dtype", "text_dtype", "stored_dtype", "mantissa_bits"),
 )
 """Fields that are called like the setting."""
 _NUMBERS = ("sigma", "guidance")

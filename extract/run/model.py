@@ -106,6 +106,7 @@ class Model(Generic[_Config]):
             self.needs.decoder,
             config.guidance,
             prompts if self.folder.has_text else (),
+            config.text_dtype,
         )
 
 

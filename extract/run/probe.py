@@ -113,7 +113,8 @@ class Probe:
 
         def identity(probe: Probe) -> tuple[object, ...]:
             config, model = probe.config, probe.model
-            return model.folder, config.compute_dtype, config.guidance, model.needs.decoder, model.device
+            formats = config.compute_dtype, config.text_dtype
+            return model.folder, formats, config.guidance, model.needs.decoder, model.device
 
         return identity(self) == identity(other)
 

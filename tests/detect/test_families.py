@@ -153,6 +153,7 @@ def test_from_pictures_to_verdicts(
     run, where = tmp_path / "run", [f"--data.data={places.data}", f"--data.cache={json.dumps(caches)}"]
     tiny = ["--model.backbone=resnet_tiny_clip", "--model.pretrained=false", "--data.crop_px=64"]
     how = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.precision=32-true"]
+    how += ["--trainer.log_every_n_steps=1", "--trainer.enable_model_summary=false"]
     loader = ["--data.batch_size=8", "--data.num_workers=0"]
     train("fit", "-c", CONFIGS / f"{recipe}.yaml", *where, *tiny, *how, *loader, f"--out={run}")
     best = run / "checkpoints" / "best.ckpt"
@@ -161,8 +162,8 @@ def test_from_pictures_to_verdicts(
         train("predict", "-c", run / "config.yaml", *where, f"--ckpt_path={best}", *out)
     predictions = tmp_path / "test" / "predictions.parquet"
     readings = [f"--readings=detector={predictions}", f"--data={places.data}"]
-    train("evaluate", *readings, "--cache", *caches, f"--out={run / 'results.json'}")
-    drawn = ["--ckpt", best, "--cache", *caches, f"--out={tmp_path / 'plots'}"]
+    train("evaluate", *readings, f"--cache={json.dumps(caches)}", f"--out={run / 'results.json'}")
+    drawn = [f"--ckpt={best}", f"--cache={json.dumps(caches)}", f"--out={tmp_path / 'plots'}"]
     train("plots", *readings, *drawn)
     assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".png"}
 

@@ -37,6 +37,7 @@ def test_a_dry_run_without_weights_plans_the_same_and_makes_no_cache(
     assert main(["launch", *as_flags(launch)]) == 0
     without = plan(caplog)
     assert "weights: unet " in caplog.text and "text_encoder " in caplog.text
+    assert "GB of the device's memory in fp32, and of the host's while they are loaded" in caplog.text
     told = [line for line in caplog.messages if "GMAC an image, about" in line]
     assert [line.split()[0] for line in told] == ["64", "256", "512", "1024"]
     assert all(line.endswith("GB of memory for 4 images at a time in fp32") for line in told), told

@@ -225,6 +225,27 @@ def test_a_sweep_over_sigmas_has_a_cache_each(families: Callable[[str], Path], r
     assert open_cache(tmp_path / "cache" / "s0.5-e2").fingerprint == open_cache(tmp_path / "alone").fingerprint
 
 
+def test_text_encoders_compute_in_fp32_unless_told(families: Callable[[str], Path], run: Run, tmp_path: Path) -> None:
+    usual = fields_of(run, tmp_path, families("pixart_sigma"))
+    assert "text_dtype" not in usual
+    assert fields_of(run, tmp_path, families("pixart_sigma"), text_dtype="bf16") == usual | {"text_dtype": "bf16"}
+    (whole,), (half,) = (read_maps(tmp_path / name).values() for name in ("cache", "cache-bf16"))
+    assert 0 < np.abs(whole - half).max() < 0.05 * np.abs(whole).max()
+    assert "text_dtype" not in fields_of(run, tmp_path / "dit", families("dit"), text_dtype="bf16")
+
+
+def test_a_text_in_bf16_is_that_of_the_pipeline_in_bf16(families: Callable[[str], Path]) -> None:
+    pipe = diffusers.PixArtSigmaPipeline.from_pretrained(families("pixart_sigma"), low_cpu_mem_usage=False)
+    expected, mask, *_ = pipe.to(torch.bfloat16).encode_prompt("a photo", do_classifier_free_guidance=False)
+    folder = ModelFolder.open(str(families("pixart_sigma")))
+    how = folder, load_noising(folder), "fp32", torch.device("cpu")
+    half, whole = (load_family(*how, text_dtype=name).condition(["a photo"]) for name in ("bf16", "fp32"))
+    assert half is not None and whole is not None
+    assert half.embeds.dtype == torch.float32 and torch.equal(half.mask, mask.float())
+    np.testing.assert_allclose(half.embeds, expected.float(), atol=1e-6)
+    assert not np.allclose(half.embeds, whole.embeds, atol=1e-4)
+
+
 # What is counted, loaded and freed
 
 
@@ -280,6 +301,7 @@ def test_an_autoencoder_never_runs_in_fp16(name: str, families: Callable[[str], 
         ("flux_dev", {"guidance": 1.5}),
         ("pixels_of_classes", {"map_cell": 4}),
         ("dit", {"snr_of_timestep": 100}),
+        ("pixart_alpha", {"text_dtype": "bf16"}),
     ],
 )
 def test_settings_are_read_back_from_a_cache_for_single_pictures(

@@ -1,5 +1,6 @@
 """What a model needs of a GPU, counted without one."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from bench.data.families import write_configurations
 from bench.families import cost, format_table
 from extract.models.folder import ModelFolder
-from extract.models.memory import _peak, count_parameters, estimate
-from tests.extract.models.test_families import families
+from extract.models.memory import _peak, count_parameters, estimate, text_memory
 
-__all__ = ["families"]
 MEGABYTE = torch.empty(2**18, device="meta")
 
 
@@ -59,6 +59,17 @@ def test_memory_of_a_pair_is_that_of_its_parts(families: Callable[[str], Path]) 
     assert memory("bf16") < memory("bf16/tf32") < memory("fp32") == memory("tf32/fp32")
 
 
+def test_text_encoders_have_a_moment_of_their_own(families: Callable[[str], Path]) -> None:
+    folder = ModelFolder.open(str(families("sd3")), with_weights=False)
+    largest = max(count for name, count in count_parameters(folder).items() if name.startswith("text"))
+    assert text_memory(folder, "fp32") == 4 * largest and text_memory(folder, "bf16") == 2 * largest
+    assert text_memory(ModelFolder.open(str(families("dit")), with_weights=False), "fp32") == 0
+    with tempfile.TemporaryDirectory() as name:
+        published = ModelFolder.open(str(write_configurations("PixArt-Σ, 1024 px", Path(name))), with_weights=False)
+        (whole,), (half,) = (estimate(published, [256], (4, 0), 1, "bf16", text) for text in ("fp32", "bf16"))
+    assert (whole.memory_bytes / 1e9, half.memory_bytes / 1e9) == pytest.approx((19.05, 9.52), abs=0.01)
+
+
 def test_published_models_have_their_known_weights_and_operations() -> None:
     costs = {name: cost(name) for name in ("Stable Diffusion 1.5", "Stable Diffusion XL")}
     assert [each.network_parameters for each in costs.values()] == [859_520_964, 2_567_463_684]
@@ -66,3 +77,12 @@ def test_published_models_have_their_known_weights_and_operations() -> None:
     shown = Path("docs/SCALE.md").read_text()
     for line in format_table(costs).splitlines():
         assert line in shown
+
+
+def test_sana_has_its_published_weights(tmp_path: Path) -> None:
+    folder = ModelFolder.open(str(write_configurations("Sana 1.6B, 1024 px", tmp_path)), with_weights=False)
+    counts = count_parameters(folder)
+    assert (counts["transformer"], counts["text_encoder"]) == (1_604_462_752, 2_614_341_888)
+    assert folder.latent_shape(1024) == (32, 32, 32)
+    line = "| Sana 1.6B, 1024 px | 1.60 | 2.61 | 0.77 (1.6) | 2.32 (1.1) | 8.52 (0.7) | 10.5 / 10.5 / 10.5 |"
+    assert line in Path("docs/SCALE.md").read_text()

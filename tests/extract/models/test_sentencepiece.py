@@ -10,10 +10,7 @@ from transformers.utils import sentencepiece_model_pb2_new as protobuf
 from extract.models.loading import load_tokenizer
 from extract.models.sentencepiece import read_pieces
 from tests.extract.conftest import Run, assert_same_maps, pack, read_maps
-from tests.extract.models.test_families import families
 from tests.families import T5_PIECES
-
-__all__ = ["families"]
 
 
 def write(path: Path, table: bytes = b"") -> Path:
