@@ -163,6 +163,9 @@ def test_from_pictures_to_verdicts(
     predictions = tmp_path / "test" / "predictions.parquet"
     readings = [f"--readings=detector={predictions}", f"--data={places.data}"]
     train("evaluate", *readings, f"--cache={json.dumps(caches)}", f"--out={run / 'results.json'}")
+    settings = json.loads((run / "results.json").read_text())["settings"]
+    told = settings.get("caches", [settings])
+    assert [cache["fingerprint"] for cache in told] == [open_cache(folder).fingerprint for folder in caches]
     drawn = [f"--ckpt={best}", f"--cache={json.dumps(caches)}", f"--out={tmp_path / 'plots'}"]
     train("plots", *readings, *drawn)
     assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".png"}

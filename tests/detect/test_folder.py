@@ -29,8 +29,13 @@ def test_each_probe_takes_its_own_of_several_models() -> None:
 
 def test_a_detector_says_which_models_its_probes_need() -> None:
     found = folder_of(SD, SD3)
-    with pytest.raises(ValueError, match=r"stable_diffusion, SHA-256 of the UNet's weights: a{64}\)\. Name its folder"):
+    both = (
+        r"UNet's weights: a{64}; stable_diffusion_3, SHA-256 of the transformer's weights: b{64}\)\. Name their folders"
+    )
+    with pytest.raises(ValueError, match=both):
         found.find_model(0, None)
+    with pytest.raises(ValueError, match=r"stable_diffusion, SHA-256 of the UNet's weights: a{64}\)\. Name its folder"):
+        folder_of(SD).find_model(0, None)
     message = r"3 models, the detector has 2 probes \(stable_diffusion, .*; stable_diffusion_3, .*transformer.*b{64}\)"
     with pytest.raises(ValueError, match=message):
         found.find_model(0, "one,two,three")

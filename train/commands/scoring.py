@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, auto_cli
 
 from cache_schema import (
     SPLITS,
+    Cache,
     Dataset,
     IndexView,
     check_dataset,
@@ -70,7 +71,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     parser = DataParser(**about)
     parser.add_argument("--config", action="config", help="YAML with these settings")
     parser.add_argument("--data", type=str, required=True, help="folder with dataset.json: the authority on labels")
-    parser.add_argument("--cache", type=str, required=True, help="cache folder, for the record")
+    parser.add_argument(
+        "--cache", type=str | list[str], required=True, help="cache folder, or several as [A,B], for the record"
+    )
     _add_named_files(parser, required=True)
     parser.add_argument(
         "--differences",
@@ -90,6 +93,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     settings = parser.parse_args(list(arguments))
     try:
         files, validation = parse_named_files(settings.readings), parse_named_files(settings.validation)
+        if not settings.cache:
+            raise ValueError("--cache names no cache")
         pairs = [tuple(item.partition(":")[::2]) for item in settings.differences]
         for option, names in (("--validation", [*validation]), ("--differences", [n for pair in pairs for n in pair])):
             unknown = sorted(set(names) - files.keys())
@@ -97,13 +102,16 @@ def evaluate_command(arguments: Sequence[str]) -> None:
                 raise ValueError(f"{option} names {', '.join(unknown)}, which --readings does not")
     except ValueError as error:
         parser.error(str(error))
-    dataset, cache = Dataset.open(settings.data), open_cache(settings.cache)
-    check_dataset(cache, dataset.dataset_id)
+    folders = [settings.cache] if isinstance(settings.cache, str) else settings.cache
+    dataset, caches = Dataset.open(settings.data), [open_cache(folder) for folder in folders]
+    for cache in caches:
+        check_dataset(cache, dataset.dataset_id)
     allowed = settings.allow_divided_groups
     divided = check_whole_groups(dataset, allowed=allowed, flag="--allow_divided_groups true")
     index = IndexView(dataset, [*COLUMNS, "sha256"])
     for path in (path for named in (files, validation) for paths in named.values() for path in paths):
-        check_origin(path, dataset.dataset_id, cache.fingerprint)
+        for cache in caches:
+            check_origin(path, dataset.dataset_id, cache.fingerprint)
     origins = {name: [read_origin(path) for path in paths] for name, paths in files.items()}
     checkpoints = {name: [one and one.checkpoint_sha256 for one in found] for name, found in origins.items()}
     hashes = {name: [hash_predictions(path) for path in paths] for name, paths in files.items()}
@@ -118,7 +126,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
                 name,
             )
     record = {
-        **{"dataset_id": dataset.dataset_id, "fingerprint": cache.fingerprint, "fields": dict(cache.fields)},
+        **{"dataset_id": dataset.dataset_id, **_describe_caches(caches)},
         **{
             "readings": _as_text(files),
             "readings_sha256": hashes,
@@ -160,6 +168,12 @@ def _add_named_files(parser: Parser, *, required: bool) -> None:
         "unsure bands are fitted on them (default: those stored with the weights)",
         **named,
     )
+
+
+def _describe_caches(caches: Sequence[Cache]) -> dict[str, Any]:
+    """The first cache's fingerprint and fields; those of all where there are several."""
+    described = [{"fingerprint": cache.fingerprint, "fields": dict(cache.fields)} for cache in caches]
+    return described[0] | ({"caches": described} if len(described) > 1 else {})
 
 
 def _describe_readings(readings: Mapping[str, "Reading"]) -> dict[str, Any]:

@@ -234,6 +234,7 @@ def test_text_encoders_compute_in_fp32_unless_told(families: Callable[[str], Pat
     assert "text_dtype" not in fields_of(run, tmp_path / "dit", families("dit"), text_dtype="bf16")
 
 
+@torch.no_grad()
 def test_a_text_in_bf16_is_that_of_the_pipeline_in_bf16(families: Callable[[str], Path]) -> None:
     pipe = diffusers.PixArtSigmaPipeline.from_pretrained(families("pixart_sigma"), low_cpu_mem_usage=False)
     expected, mask, *_ = pipe.to(torch.bfloat16).encode_prompt("a photo", do_classifier_free_guidance=False)
