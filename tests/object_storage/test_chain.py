@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from cache_schema import ObjectPath
@@ -71,6 +72,7 @@ def verdicts(data: bytes, source: object) -> list[dict[str, Any]]:
     return [{**row, "seconds": None, "name": row["name"].removeprefix(f"{source}/")} for row in rows]
 
 
+@pytest.mark.timeout(1800)
 def test_the_chain_in_a_bucket_equals_the_chain_on_a_disk(
     root: ObjectPath, bucket: Bucket, upload: Callable[[Path, ObjectPath], None], tmp_path: Path
 ) -> None:
