@@ -69,6 +69,21 @@ def plan_epoch(folder: Path, model: str) -> object:
     return {"sent": len(sent) / 2**20, "batches": num_batches}
 
 
+def check_groups(folder: Path, model: str) -> object:
+    """Whether a group lies in several splits: what training and evaluation ask of the index, once."""
+    from cache_schema import Dataset, check_whole_groups
+
+    return check_whole_groups(Dataset.open(folder / "data"), allowed=False, flag="")
+
+
+def check_index(folder: Path, model: str) -> object:
+    """The part of `verify` that goes through the whole index: keys in two rows, groups in several splits."""
+    from cache_schema import Dataset
+    from cache_schema.verify import index_problems
+
+    return index_problems(Dataset.open(folder / "data"))
+
+
 WORK: dict[str, Callable[[Path, str], object]] = {
     "open_index": open_index,
     "status": report_status,
@@ -76,6 +91,8 @@ WORK: dict[str, Callable[[Path, str], object]] = {
     "plan_launch": plan_launch,
     "plan_new_launch": plan_new_launch,
     "plan_epoch": plan_epoch,
+    "check_groups": check_groups,
+    "check_index": check_index,
 }
 IMPORTS = {
     "open_index": ["cache_schema"],
@@ -84,6 +101,8 @@ IMPORTS = {
     "plan_launch": ["extract.engines.launch"],
     "plan_new_launch": ["extract.engines.launch"],
     "plan_epoch": ["train.data.loader", "train.data.views"],
+    "check_groups": ["cache_schema"],
+    "check_index": ["cache_schema.verify"],
 }
 
 

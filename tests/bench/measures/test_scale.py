@@ -14,7 +14,16 @@ def test_it_measures_each_piece_of_work_in_a_process_of_its_own(tmp_path: Path) 
     out = tmp_path / "scale.json"
     assert main(["--samples", "4500", "9000", "--runs=1", f"--out={out}"]) in (0, 1)
     names = {entry["measure"] for entry in json.loads(out.read_text())}
-    for work in ("open_index", "status", "watch", "plan_launch", "plan_new_launch", "plan_epoch"):
+    for work in (
+        "open_index",
+        "status",
+        "watch",
+        "plan_launch",
+        "plan_new_launch",
+        "plan_epoch",
+        "check_groups",
+        "check_index",
+    ):
         assert {f"scale.{work}.9000.seconds", f"scale.{work}.4500.peak", f"scale.{work}.growth"} <= names
     assert [path.name for path in tmp_path.iterdir()] == ["scale.json"]
 
