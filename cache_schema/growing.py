@@ -1,6 +1,5 @@
 """Reading copies of objects: once they are whole, or from their start while a process of its own still makes them."""
 
-import io
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from cache_schema.errors import StorageError
 from cache_schema.locks import claim
 from cache_schema.object_clients import is_usable_here
 from cache_schema.plain_files import open_plain
+from cache_schema.seekable import SeekableFile
 
 POLL_SEC = 0.02
 NUM_MAKERS = 2
@@ -55,7 +55,7 @@ def temporary_link(original: Original) -> Iterator[Path]:
         yield Path(f"/dev/fd/{file.fileno()}")
 
 
-class GrowingFile(io.RawIOBase):
+class GrowingFile(SeekableFile):
     """A copy that can be read from its start while a process of its own still makes it.
 
     For processes that may not ask object storage themselves, and for reading that begins before the end has come.
@@ -68,48 +68,15 @@ class GrowingFile(io.RawIOBase):
     """
 
     def __init__(self, original: Original) -> None:
-        self.name = str(original.path)
-        self._original, self._at = original, 0
+        super().__init__(str(original.path), original.num_bytes)
+        self._original = original
         self._file: BinaryIO | None = find_copy(original)
         self._is_whole = self._file is not None
         self._maker: subprocess.Popen[bytes] | None = None
         self._num_killed = 0
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """Byte that is read next."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte, as files do."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._original.num_bytes}[whence]
-        if start + offset < 0:
-            raise ValueError(f"negative seek position {start + offset}")
-        self._at = start + offset
-        return self._at
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes, once they are there: as many as asked for, unless the object ends before."""
-        whole = self._original.num_bytes
-        end = whole if size is None or size < 0 else min(self._at + size, whole)
-        if self._at >= end:
-            return b""
-        data = os.pread(self.wait(end).fileno(), end - self._at, self._at)
-        self._at += len(data)
-        return data
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer with the next bytes."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def _read_range(self, start: int, end: int) -> bytes:
+        return os.pread(self.wait(end).fileno(), end - start, start)
 
     def wait(self, end: int) -> BinaryIO:
         """The file, once it has its bytes up to `end`."""

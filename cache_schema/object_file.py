@@ -1,10 +1,10 @@
 """An object as a file to read: from any place, with a bounded part of it in memory, in few requests."""
 
-import io
 from typing import BinaryIO, cast
 
 from cache_schema.object_errors import Address
 from cache_schema.object_store import Found, read_range, read_tail
+from cache_schema.seekable import SeekableFile
 
 TAIL_BYTES = 2**16
 """Of the end, which comes with the first request: what zip and Parquet files are read from."""
@@ -26,7 +26,7 @@ def open_object(address: Address, tail_bytes: int = TAIL_BYTES) -> BinaryIO:
     return cast(BinaryIO, ObjectFile(address, *read_tail(address, tail_bytes)))
 
 
-class ObjectFile(io.RawIOBase):
+class ObjectFile(SeekableFile):
     """A file over ranges of an object. An object that is replaced meanwhile is an error, never a mixture.
 
     Args:
@@ -36,75 +36,47 @@ class ObjectFile(io.RawIOBase):
     """
 
     def __init__(self, address: Address, tail: bytes, known: Found) -> None:
-        self.name = str(address)
+        super().__init__(str(address), known.num_bytes)
         self._address, self._known = address, known
         self._tail, self._tail_start = tail, known.num_bytes - len(tail)
         self._window, self._window_start = b"", 0
-        self._at, self._next_bytes = 0, FIRST_BYTES
+        self._next_bytes = FIRST_BYTES
 
     @property
     def version(self) -> str:
         """Of the object that was opened."""
         return self._known.version
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """Byte that is read next."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte, as files do."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._known.num_bytes}[whence]
-        if start + offset < 0:
-            raise ValueError(f"negative seek position {start + offset}")
-        self._at = start + offset
-        return self._at
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes: as many as asked for, unless the object ends before."""
-        end = self._known.num_bytes if size is None or size < 0 else min(self._at + size, self._known.num_bytes)
-        parts = []
-        while self._at < end:
-            part = self._part(end)
-            parts.append(part)
-            self._at += len(part)
-        return b"".join(parts)
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer with the next bytes."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
     def read_at(self, num_bytes: int, start: int) -> bytes:
         """Bytes from a place on, by a request of their own; what is read next stays."""
-        end = min(start + num_bytes, self._known.num_bytes)
+        end = min(start + num_bytes, self._num_bytes)
         if start >= self._tail_start:
             return self._tail[start - self._tail_start : end - self._tail_start]
         return read_range(self._address, start, end, self._known.version)
 
-    def _part(self, end: int) -> bytes:
-        """Some of the bytes from here on, none of them behind `end`."""
-        if self._at >= self._tail_start:
-            return self._tail[self._at - self._tail_start : end - self._tail_start]
-        at = self._at - self._window_start
+    def _read_range(self, start: int, end: int) -> bytes:
+        parts = []
+        while start < end:
+            part = self._part(start, end)
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)
+
+    def _part(self, start: int, end: int) -> bytes:
+        """Some of the bytes from `start` on, none of them behind `end`."""
+        if start >= self._tail_start:
+            return self._tail[start - self._tail_start : end - self._tail_start]
+        at = start - self._window_start
         if not 0 <= at < len(self._window):
-            self._load_window(end)
+            self._load_window(start, end)
             at = 0
         return self._window[at : end - self._window_start]
 
-    def _load_window(self, end: int) -> None:
-        goes_on = self._window and self._at == self._window_start + len(self._window)
+    def _load_window(self, start: int, end: int) -> None:
+        goes_on = self._window and start == self._window_start + len(self._window)
         self._next_bytes = min(2 * self._next_bytes, MOST_BYTES) if goes_on else FIRST_BYTES
         # What is asked for at once comes in one request, up to the most that is kept.
-        num_bytes = max(self._next_bytes, min(end - self._at, MOST_BYTES))
-        stop = min(self._at + num_bytes, self._tail_start)
-        self._window = read_range(self._address, self._at, stop, self._known.version)
-        self._window_start = self._at
+        num_bytes = max(self._next_bytes, min(end - start, MOST_BYTES))
+        stop = min(start + num_bytes, self._tail_start)
+        self._window = read_range(self._address, start, stop, self._known.version)
+        self._window_start = start

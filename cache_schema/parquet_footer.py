@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow.parquet as pq
 
-from cache_schema.thrift import LIST, STRUCT, list_head, skip, zigzag
+from cache_schema.thrift import LIST, STRUCT, field_head, list_head, skip, zigzag
 from cache_schema.thrift_patterns import (
     INTEGERS,
     PLAIN_STRUCT,
@@ -137,7 +137,7 @@ class _Footer:
         data, at, field = self.data, 0, 0
         rows_at = list_at = None
         while head := data[at]:
-            at, field = self._field(at, field, head)
+            at, field = field_head(data, at, field)
             start = at
             if field == _ROW_GROUPS and head & 15 == LIST:
                 at = self._groups(at)
@@ -153,13 +153,6 @@ class _Footer:
         spans = np.array(self.spans, np.int64).reshape(-1, 2)
         return RowGroups(np.array(self.num_rows, np.int64), places, data, spans, rows_at, list_at)
 
-    def _field(self, at: int, field: int, head: int) -> tuple[int, int]:
-        """Place behind a field's header, and the field's number."""
-        if head > 15:
-            return at + 1, field + (head >> 4)
-        number, at = zigzag(self.data, at + 1)
-        return at, number
-
     def _groups(self, at: int) -> int:
         number, kind, at = list_head(self.data, at)
         if kind != STRUCT:
@@ -173,7 +166,7 @@ class _Footer:
     def _group(self, at: int) -> int:
         data, field, num_rows, num_columns = self.data, 0, -1, 0
         while head := data[at]:
-            at, field = self._field(at, field, head)
+            at, field = field_head(data, at, field)
             if field == _COLUMNS and head & 15 == LIST:
                 num_columns, kind, at = list_head(data, at)
                 if kind != STRUCT:
@@ -196,10 +189,7 @@ class _Footer:
     def _chunk(self, at: int) -> int:
         data, field, num_chunks = self.data, 0, len(self.numbers)
         while head := data[at]:
-            if head > 15:
-                at, field = at + 1, field + (head >> 4)
-            else:
-                at, field = self._field(at, field, head)
+            at, field = field_head(data, at, field)
             if field == _META and head & 15 == STRUCT:
                 at = self._column(at)
             elif field == _FILE or field in _ENCRYPTED:
@@ -213,7 +203,7 @@ class _Footer:
     def _column(self, at: int) -> int:
         data, field, found = self.data, 0, [0] * (_DICTIONARY_PAGE + 1)
         while head := data[at]:
-            at, field = self._field(at, field, head)
+            at, field = field_head(data, at, field)
             if head & 15 == 6:
                 value, at = zigzag(data, at)
                 if 0 < field <= _DICTIONARY_PAGE:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from cache_schema.thrift import STRUCT, skip, zigzag
+from cache_schema.thrift import STRUCT, field_head, skip, zigzag
 from cache_schema.thrift_patterns import STRUCT_BODY, VARINT, compile_struct
 
 INFLATED_BYTES, INFLATED_TIMES = 2**28, 100
@@ -100,11 +100,7 @@ def _parse_header(data: bytes) -> tuple[dict[int, int], dict[int, int | None], i
     encodings: dict[int, int | None] = {}
     at = field = 0
     while head := data[at]:
-        at += 1
-        if head > 15:
-            field += head >> 4
-        else:
-            field, at = zigzag(data, at)
+        at, field = field_head(data, at, field)
         kind = head & 15
         if 4 <= kind <= 6:
             sizes[field], at = zigzag(data, at)
@@ -118,11 +114,7 @@ def _parse_header(data: bytes) -> tuple[dict[int, int], dict[int, int | None], i
 def _parse_encoding(data: bytes, at: int, wanted: int) -> tuple[int | None, int]:
     found, field = None, 0
     while head := data[at]:
-        at += 1
-        if head > 15:
-            field += head >> 4
-        else:
-            field, at = zigzag(data, at)
+        at, field = field_head(data, at, field)
         if field == wanted and 4 <= head & 15 <= 6:
             found, at = zigzag(data, at)
         else:

@@ -22,6 +22,18 @@ def zigzag(data: bytes, at: int) -> tuple[int, int]:
             return value >> 1 ^ -(value & 1), at
 
 
+def field_head(data: bytes, at: int, field: int) -> tuple[int, int]:
+    """Place behind the header of a struct's field, and the field's number, after the number of the one before it.
+
+    The lower four bits of the header's first byte are the kind of the value; a zero in its place ends the struct.
+    """
+    head = data[at]
+    if head > 15:
+        return at + 1, field + (head >> 4)
+    number, at = zigzag(data, at + 1)
+    return at, number
+
+
 def list_head(data: bytes, at: int) -> tuple[int, int, int]:
     """Number and kind of a list's elements, and the place of the first."""
     head = data[at]

@@ -6,25 +6,20 @@ again: the two models differ in the denoiser's architecture and objective alone.
 `--minutes` ends a sitting; the same command goes on from the state that it wrote.
 """
 
-import logging
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
-from jsonargparse import auto_cli
 from torch import Tensor
 
 from cache_schema import new_opened
 from demo.toy.crops import Photos
 from demo.toy.flow_model import FlowConfig, ZeroTokensAsOne, build_pipeline, encode_prompts
-from demo.toy.ldm import draw_latents, drop_prompts, encode_photos, plot_losses, save_folder, save_sheet
+from demo.toy.ldm import draw_latents, drop_prompts, encode_photos
 from demo.toy.model import GENERIC_PROMPT
-from demo.toy.training import Part, SittingOver
-
-logger = logging.getLogger(__name__)
+from demo.toy.training import Part, run_as_program, save_model, save_sheet, sitting
 
 DEFAULTS = FlowConfig()
 SAMPLE_STEPS, SAMPLE_GUIDANCE = 20, 3.0
@@ -125,21 +120,14 @@ def train(model: Path, images: Path, out: Path, settings: FlowConfig = DEFAULTS,
         settings: What decides the weights.
         minutes: Length of this sitting: what is not done by then is left to the next call.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    out.mkdir(parents=True, exist_ok=True)
-    photos, held_out = Photos.load(images)
-    pipeline = build_pipeline(model, settings)
-    try:
+    with sitting(out, minutes) as deadline:
+        photos, held_out = Photos.load(images)
+        pipeline = build_pipeline(model, settings)
         train_transformer(pipeline, photos, held_out, settings, out, deadline)
-    except SittingOver as over:
-        logger.info("%s; the same command goes on", over)
-        return
-    pipeline.transformer.eval()
-    sample_sheet(pipeline, sorted(set(photos.class_names)), out / "samples.png")
-    plot_losses(out, out / "losses.png", "transformer")
-    save_folder(pipeline.to(dtype=torch.float16), out / "model")
+        pipeline.transformer.eval()
+        sample_sheet(pipeline, sorted(set(photos.class_names)), out / "samples.png")
+        save_model(pipeline, out, "transformer")
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    auto_cli({"train": train}, as_positional=False)
+    run_as_program(train)

@@ -9,22 +9,16 @@ it: `--minutes` ends a sitting. What a step sees is a function of (seed, part, s
 uninterrupted one would have seen.
 """
 
-import logging
-import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
-from jsonargparse import auto_cli
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from cache_schema import new_folder, new_opened, remove
 from demo.toy.crops import Photos, crop_randomly, to_tensor
 from demo.toy.model import (
     GENERIC_PROMPT,
@@ -33,9 +27,7 @@ from demo.toy.model import (
     build_pipeline,
     encode_prompts,
 )
-from demo.toy.training import Part, SittingOver, read_log
-
-logger = logging.getLogger(__name__)
+from demo.toy.training import Part, run_as_program, save_model, save_sheet, sitting
 
 DEFAULTS = ToyConfig()
 
@@ -162,20 +154,6 @@ def train_unet(
     part.finish()
 
 
-def save_sheet(path: Path, rows: list[Tensor]) -> None:
-    """Rows of images, each (n, 3, h, w) in [-1, 1], as one PNG."""
-    sheet = torch.cat([torch.cat(list(row.detach()), dim=2) for row in rows], dim=1).clamp(-1, 1)
-    with new_opened(path) as file:
-        Image.fromarray(((sheet + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(file, "PNG")
-
-
-def save_folder(model: Any, folder: Path) -> None:
-    """Write a model's folder in place of an older one."""
-    remove(folder)
-    with new_folder(folder) as temporary:
-        model.save_pretrained(temporary, safe_serialization=True)
-
-
 def sample_sheet(pipeline: StableDiffusionPipeline, class_names: list[str], path: Path) -> None:
     """Eight images of each class at guidance 3, one row a class."""
     scheduler, pipeline.scheduler = pipeline.scheduler, DDIMScheduler.from_config(pipeline.scheduler.config)
@@ -193,20 +171,6 @@ def sample_sheet(pipeline: StableDiffusionPipeline, class_names: list[str], path
     save_sheet(path, rows)
 
 
-def plot_losses(out: Path, path: Path, *names: str) -> None:
-    """Loss curves of a training's parts, training and held out, as one picture."""
-    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3), layout="constrained", squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
-        lines = read_log(out / f"{name}-log.csv")
-        for column in ("train_loss", "held_out_loss"):
-            axis.plot([int(line["step"]) for line in lines], [float(line[column]) for line in lines], label=column)
-        axis.set(title=name, xlabel="step", yscale="log")
-        axis.legend()
-    with new_opened(path) as file:
-        figure.savefig(file, format="png", dpi=110)
-    plt.close(figure)
-
-
 def train(images: Path, out: Path, settings: ToyConfig = DEFAULTS, minutes: float | None = None) -> None:
     """Train both parts, going on from what `out` holds, and save the model folder `out/model` in float16.
 
@@ -216,23 +180,16 @@ def train(images: Path, out: Path, settings: ToyConfig = DEFAULTS, minutes: floa
         settings: What decides the weights.
         minutes: Length of this sitting: what is not done by then is left to the next call.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    out.mkdir(parents=True, exist_ok=True)
-    photos, held_out = Photos.load(images)
-    pipeline = build_pipeline(settings, photos.class_names)
-    try:
+    with sitting(out, minutes) as deadline:
+        photos, held_out = Photos.load(images)
+        pipeline = build_pipeline(settings, photos.class_names)
         train_vae(pipeline.vae, photos, held_out, settings, out, deadline)
         pipeline.vae.eval().requires_grad_(False)
         train_unet(pipeline, photos, held_out, settings, out, deadline)
-    except SittingOver as over:
-        logger.info("%s; the same command goes on", over)
-        return
-    pipeline.unet.eval()
-    sample_sheet(pipeline, sorted(set(photos.class_names)), out / "samples.png")
-    plot_losses(out, out / "losses.png", "vae", "unet")
-    save_folder(pipeline.to(dtype=torch.float16), out / "model")
+        pipeline.unet.eval()
+        sample_sheet(pipeline, sorted(set(photos.class_names)), out / "samples.png")
+        save_model(pipeline, out, "vae", "unet")
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    auto_cli({"train": train}, as_positional=False)
+    run_as_program(train)

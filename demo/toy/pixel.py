@@ -6,24 +6,18 @@ trace in its images. Classes are numbers, in alphabetical order; one more, the l
 `--minutes` ends a sitting; the same command goes on from the state that it wrote.
 """
 
-import logging
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from jsonargparse import auto_cli
 from torch import Tensor
 
 from demo.toy.crops import Photos
-from demo.toy.ldm import plot_losses, save_folder, save_sheet
 from demo.toy.model import IMAGE_SIZE_PX
 from demo.toy.pixel_model import PixelConfig, build_pipeline, denoise, sampler_of
-from demo.toy.training import Part, SittingOver
-
-logger = logging.getLogger(__name__)
+from demo.toy.training import Part, run_as_program, save_model, save_sheet, sitting
 
 DEFAULTS = PixelConfig()
 SAMPLE_STEPS, SAMPLE_GUIDANCE = 20, 3.0
@@ -80,22 +74,15 @@ def train(images: Path, out: Path, settings: PixelConfig = DEFAULTS, minutes: fl
         settings: What decides the weights.
         minutes: Length of this sitting: what is not done by then is left to the next call.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    out.mkdir(parents=True, exist_ok=True)
-    photos, held_out = Photos.load(images)
-    num_classes = len(set(photos.class_names))
-    pipeline = build_pipeline(num_classes, settings)
-    try:
+    with sitting(out, minutes) as deadline:
+        photos, held_out = Photos.load(images)
+        num_classes = len(set(photos.class_names))
+        pipeline = build_pipeline(num_classes, settings)
         train_unet(pipeline, photos, held_out, settings, out, deadline)
-    except SittingOver as over:
-        logger.info("%s; the same command goes on", over)
-        return
-    pipeline.unet.eval()
-    sample_sheet(pipeline, num_classes, out / "samples.png")
-    plot_losses(out, out / "losses.png", "unet")
-    save_folder(pipeline.to(dtype=torch.float16), out / "model")
+        pipeline.unet.eval()
+        sample_sheet(pipeline, num_classes, out / "samples.png")
+        save_model(pipeline, out, "unet")
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    auto_cli({"train": train}, as_positional=False)
+    run_as_program(train)

@@ -7,8 +7,6 @@ the model's posterior times the model's scaling factor, the decoder learns pixel
 `--minutes` ends a sitting; the same command goes on from the state that it wrote.
 """
 
-import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
-from jsonargparse import auto_cli
 from torch import Tensor
 
 from demo.toy.crops import Photos
-from demo.toy.ldm import image_gradients, save_folder, save_sheet
-from demo.toy.training import Part, SittingOver
-
-logger = logging.getLogger(__name__)
+from demo.toy.ldm import image_gradients
+from demo.toy.training import Part, run_as_program, save_folder, save_sheet, sitting
 
 
 @dataclass(frozen=True)
@@ -107,35 +102,35 @@ def train(
         settings: What decides the weights.
         minutes: Length of this sitting: what is not done by then is left to the next call.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    out.mkdir(parents=True, exist_ok=True)
-    teacher = AutoencoderKL.from_pretrained(
-        model / "vae", torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-    )
-    teacher.eval().requires_grad_(False)
-    student = build_student(teacher, settings)
-    photos, held_out = Photos.load(images)
-    shown = held_out.batch(128, np.random.default_rng(1))
-    shown_latents = scaled_latents(teacher, shown)
-    part = Part("tiny_vae", student, settings.steps, settings.learning_rate, settings, out, deadline)
+    with sitting(out, minutes) as deadline:
+        teacher = AutoencoderKL.from_pretrained(
+            model / "vae",
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+        )
+        teacher.eval().requires_grad_(False)
+        student = build_student(teacher, settings)
+        photos, held_out = Photos.load(images)
+        shown = held_out.batch(128, np.random.default_rng(1))
+        shown_latents = scaled_latents(teacher, shown)
+        part = Part("tiny_vae", student, settings.steps, settings.learning_rate, settings, out, deadline)
 
-    def measure() -> dict[str, float]:
-        losses = distillation_losses(student, shown, shown_latents)
-        save_sheet(out / "tiny_vae-sheet.png", [shown[:16], student.decode(student.encode(shown[:16]).latents).sample])
-        return {"held_out_loss": sum(losses.values()).item(), **measure_quality(student, shown, shown_latents)}
+        def measure() -> dict[str, float]:
+            losses = distillation_losses(student, shown, shown_latents)
+            save_sheet(
+                out / "tiny_vae-sheet.png", [shown[:16], student.decode(student.encode(shown[:16]).latents).sample]
+            )
+            return {"held_out_loss": sum(losses.values()).item(), **measure_quality(student, shown, shown_latents)}
 
-    try:
         for rng in part.rngs():
             batch = photos.batch(settings.batch_size, rng)
             part.update(sum(distillation_losses(student, batch, scaled_latents(teacher, batch)).values()))
             part.evaluate(measure)
-    except SittingOver as over:
-        logger.info("%s; the same command goes on", over)
-        return
-    part.finish()
-    save_folder(student.half(), out / "vae")
+        part.finish()
+        save_folder(student.half(), out / "vae")
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    auto_cli({"train": train}, as_positional=False)
+    run_as_program(train)

@@ -1,22 +1,29 @@
-"""A training that can be cut short: its state in one file, its log, and the best of its averaged weights."""
+"""A training that can be cut short: its sittings, its state and log, the best averaged weights, and what is written."""
 
 import copy
 import csv
 import io
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
+from jsonargparse import auto_cli
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cache_schema import new_opened, write_text
+from cache_schema import new_folder, new_opened, remove, write_text
+
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY_STEPS = 200
 LOG_EVERY_STEPS = 200
@@ -166,3 +173,57 @@ def read_log(path: Path) -> list[dict[str, str]]:
     """The lines of a training's log."""
     with path.open(newline="", encoding="utf-8") as f:
         return list(csv.DictReader(f))
+
+
+@contextmanager
+def sitting(out: Path, minutes: float | None) -> Iterator[float | None]:
+    """A sitting of a training in the folder `out`: yields `time.monotonic()` at its end, None if it has none.
+
+    One that is over before the training is says so, and leaves out what comes after.
+    """
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        yield deadline
+    except SittingOver as over:
+        logger.info("%s; the same command goes on", over)
+
+
+def save_model(pipeline: Any, out: Path, *parts: str) -> None:
+    """Write a finished model: the loss curves of its parts, and its folder `out/model` in float16."""
+    plot_losses(out, out / "losses.png", *parts)
+    save_folder(pipeline.to(dtype=torch.float16), out / "model")
+
+
+def save_sheet(path: Path, rows: list[Tensor]) -> None:
+    """Rows of images, each (n, 3, h, w) in [-1, 1], as one PNG."""
+    sheet = torch.cat([torch.cat(list(row.detach()), dim=2) for row in rows], dim=1).clamp(-1, 1)
+    with new_opened(path) as file:
+        Image.fromarray(((sheet + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(file, "PNG")
+
+
+def save_folder(model: Any, folder: Path) -> None:
+    """Write a model's folder in place of an older one."""
+    remove(folder)
+    with new_folder(folder) as temporary:
+        model.save_pretrained(temporary, safe_serialization=True)
+
+
+def plot_losses(out: Path, path: Path, *names: str) -> None:
+    """Loss curves of a training's parts, training and held out, as one picture."""
+    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3), layout="constrained", squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        lines = read_log(out / f"{name}-log.csv")
+        for column in ("train_loss", "held_out_loss"):
+            axis.plot([int(line["step"]) for line in lines], [float(line[column]) for line in lines], label=column)
+        axis.set(title=name, xlabel="step", yscale="log")
+        axis.legend()
+    with new_opened(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+    plt.close(figure)
+
+
+def run_as_program(train: Callable[..., None]) -> None:
+    """`python -m <module> train …`, with the function's arguments as flags."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    auto_cli({"train": train}, as_positional=False)

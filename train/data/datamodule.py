@@ -82,6 +82,7 @@ class LareDataModule(LightningDataModule):
         data: str,
         cache: str | list[str],
         canvases: str | None = None,
+        *,
         batch_size: int = 48,
         num_workers: int = 2,
         seed: int = 0,
