@@ -15,7 +15,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 """Environment of a child process whose libraries compute in one thread."""
-_LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "zarr", "numcodecs", "webdataset")
+_LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "zarr", "numcodecs")
 
 
 @contextmanager

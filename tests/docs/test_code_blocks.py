@@ -71,6 +71,7 @@ def test_data_blocks_parse(block: Block) -> None:
     assert (yaml.safe_load if block.language == "yaml" else json.loads)(block.code) is not None
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file .*tar'>:ResourceWarning")  # webdataset does not close them
 @pytest.mark.parametrize("block", [b for b in of_language("python") if b.reason is None], ids=str)
 def test_python_blocks_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path)
