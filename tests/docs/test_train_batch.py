@@ -12,8 +12,8 @@ import pytest
 from tests.docs.blocks import ROOT
 
 SCRIPT = ROOT / "docs" / "train.sbatch"
-SRUN = '#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n'
-"""What SLURM's does on one node: it starts the command that follows its options."""
+SRUN = '#!/bin/bash\nwhile [[ $1 == --* ]]; do echo "$1" >> options; shift; done\nexec "$@"\n'
+"""What SLURM's does on one node: it starts the command that follows its options, which are noted."""
 
 
 @pytest.mark.parametrize(("nodes", "tasks"), [("1", "1"), ("4", "8")])
@@ -33,6 +33,8 @@ def test_flags_follow_the_job(tmp_path: Path, nodes: str, tasks: str) -> None:
 
     flags = f"--out out --trainer.strategy ddp --trainer.num_nodes {nodes} --trainer.devices {tasks}".split()
     assert run() == [*flags, "--seed", "3"]
+    # Ranks that wait for one that has failed would keep their GPUs until the time limit.
+    assert (tmp_path / "options").read_text().splitlines() == ["--kill-on-bad-exit=1", "--cpus-per-task=10"]
     last = tmp_path / "out" / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True)
     last.touch()

@@ -2,10 +2,13 @@
 
 import logging
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+import extract
 from extract.run import device
 from extract.run.device import find_device, tell_why_no_gpu
 
@@ -16,6 +19,11 @@ def test_a_missing_gpu_is_refused_with_the_reason_and_what_to_pass() -> None:
     with pytest.raises(ValueError, match=r"torch finds no GPU: .+\. On the CPU: --device cpu") as refused:
         find_device("cuda")
     assert tell_why_no_gpu() in str(refused.value)
+
+
+def test_settings_for_gpus_ask_for_one_so_that_no_run_ends_on_the_cpu_unasked() -> None:
+    files = [*(Path(extract.__file__).parent / "configs").glob("*.yaml")]
+    assert files and {yaml.safe_load(file.read_text())["device"] for file in files} == {"cuda"}
 
 
 def test_a_machine_without_a_driver_is_no_surprise(

@@ -27,6 +27,11 @@ def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("lare2*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_takes_one_device_unless_more_are_asked_for(path: Path) -> None:
+    assert yaml.safe_load(path.read_text())["trainer"]["devices"] == 1
+
+
 def test_the_table_has_all_recipes_of_ablations() -> None:
     assert len(TABLE) == 5
     assert {name for name, _ in TABLE} <= packaged_configs().keys()

@@ -342,6 +342,22 @@ def test_reader_holds_the_maps_of_one_block(dataset: Dataset, cache: Cache, monk
     assert sorted(opened) == [0, 1, 2, 3]  # each tar once, though batches straddle blocks
 
 
+def test_each_worker_reads_a_store_once_an_epoch(
+    dataset: Dataset, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/SCALE.md says. Two workers build every second batch each."""
+    data = module(dataset, cache)
+    loader = data.train_dataloader()
+    read: list[str] = []
+    whole = Cache.read
+    monkeypatch.setattr(Cache, "read", lambda self, name, **k: (read.append(name), whole(self, name, **k))[1])
+    for worker in (0, 1):
+        reader = pickle.loads(pickle.dumps(loader.reader))
+        for batch in list(loader._order)[worker::2]:
+            reader[batch]
+    assert 4 < len(read) <= 8 and {read.count(name) for name in read} <= {1, 2}
+
+
 @pytest.mark.parametrize("step", range(7))
 def test_resume_after_any_step_goes_on_with_the_next_batch(dataset: Dataset, cache: Cache, step: int) -> None:
     expected = module(dataset, cache).train_dataloader()
