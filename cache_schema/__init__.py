@@ -82,6 +82,7 @@ from cache_schema.store import (
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
 from cache_schema.turns import LARGE_BYTES, decoding_turn, share_turns
 from cache_schema.updating import UPDATABLE, update_index
+from cache_schema.verify import index_problems
 from cache_schema.workers import end_with_parent, fork_server, run_tasks
 from cache_schema.writing import append_dataset, check_new, write_dataset
 
@@ -166,6 +167,7 @@ __all__ = [
     "formats_identity",
     "guard_cell",
     "has_more_scans",
+    "index_problems",
     "is_address",
     "is_avif",
     "is_ok",
