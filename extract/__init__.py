@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from extract.authors.import_maps import ImportConfig, MapImport
-    from extract.config import CanvasConfig, ComputeDtype, ExtractConfig, NoiseStudyConfig, TextDtype, Variant
+    from extract.canvas_config import CanvasConfig
+    from extract.config import ComputeDtype, ExtractConfig, NoiseStudyConfig, TextDtype
     from extract.engines.config import LaunchConfig
     from extract.engines.launch import Launch
     from extract.engines.watch import Watch, WatchConfig
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from extract.run.noise_study import NoiseStudy
     from extract.run.probe import LoadedProbe, Probe
     from extract.run.tar_batches import load_batches
+    from extract.variants import Variant
 
 __all__ = [
     "EXIT_TOO_MANY_REJECTED",
@@ -95,7 +97,7 @@ _MODULE_OF = {
     "EXIT_TOO_MANY_REJECTED": "rejected",
     "POSTERIOR_DRAW": "noise",
     "Batch": "run.images",
-    "CanvasConfig": "config",
+    "CanvasConfig": "canvas_config",
     "CanvasJob": "run.canvases",
     "CanvasRun": "run.canvases",
     "ComputeDtype": "config",
@@ -122,7 +124,7 @@ _MODULE_OF = {
     "RowSettings": "run.images",
     "StableDiffusion": "models.stable_diffusion",
     "TextDtype": "config",
-    "Variant": "config",
+    "Variant": "variants",
     "Watch": "engines.watch",
     "WatchConfig": "engines.watch",
     "collate": "run.images",

@@ -10,7 +10,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cache_schema.program import OneSentence, expand_home, run_as_process, run_program, start_logging
 from extract.authors.import_maps import ImportConfig, MapImport
-from extract.config import CanvasConfig, ExtractConfig, NoiseStudyConfig
+from extract.canvas_config import CanvasConfig
+from extract.config import ExtractConfig, NoiseStudyConfig
 from extract.engines.config import LaunchConfig
 from extract.engines.watch import Watch, WatchConfig
 from extract.packing.config import PackConfig

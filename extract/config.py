@@ -1,4 +1,4 @@
-"""Every setting of an extraction run, each with a sentence and a check."""
+"""Every setting of an extraction run and of a study of its noise, each with a sentence and a check."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from cache_schema import FULL_MANTISSA_BITS, Place, check_choice, check_least, place
 from extract.needs import NEEDS, MethodName, Needs
 from extract.shards import parse_shards
+from extract.variants import NO_DRAWS, Variant, check_sigma
 
 ComputeDtype = Literal["fp32", "tf32", "bf16", "fp16", "tf32/fp32", "bf16/tf32", "bf16/fp32", "fp16/tf32"]
 """Number format of both networks, or of the denoiser and of the autoencoder: "fp16/tf32"."""
@@ -19,40 +20,6 @@ DEFAULT_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 DEFAULT_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 PROMPT_POLICIES = ("fixed", "template")
 MAX_GUIDANCE = 100
-SIGMA_DECIMALS = 6
-"""Decimals of a flow matching noise level: what is computed with is what the fingerprint says."""
-
-
-@dataclass(frozen=True, order=True)
-class Variant:
-    """One cache of a sweep: what is averaged over how many draws at which noise level."""
-
-    timestep: int
-    """Scheduler index of the noised latents; 0 where there is a σ."""
-    ensemble_size: int
-    """Number of noise draws that are averaged; 0 for a method without noise, which has no timestep either."""
-    sigma: float = 0.0
-    """Flow matching's σ; 0 for a model with timesteps."""
-
-    @property
-    def level(self) -> float:
-        """The noise level as the model counts it: σ, or an integer timestep."""
-        return self.sigma or self.timestep
-
-    @property
-    def name(self) -> str:
-        """Its folder below the sweep's, "t200-e4" or "s0.36-e4"."""
-        return f"{f's{self.sigma:g}' if self.sigma else f't{self.timestep}'}-e{self.ensemble_size}"
-
-
-NO_DRAWS = Variant(0, 0)
-"""The only variant of a method without noise."""
-
-
-def check_sigma(name: str, sigma: float | None) -> None:
-    """Raise ValueError if a σ is given and cannot be one, or has more decimals than the fingerprint keeps."""
-    if sigma is not None and (not 0 < sigma < 1 or round(sigma, SIGMA_DECIMALS) != sigma):
-        raise ValueError(f"{name} is {sigma}: expected a number between 0 and 1, of at most {SIGMA_DECIMALS} decimals")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,43 +248,6 @@ class ExtractConfig(ModelConfig):
     def stored_mantissa_bits(self) -> int:
         """Mantissa bits kept in the cache."""
         return FULL_MANTISSA_BITS[self.stored_dtype] if self.mantissa_bits is None else self.mantissa_bits
-
-
-@dataclass(frozen=True, kw_only=True)
-class CanvasConfig:
-    """Canvases of a dataset's tars without any model: what training in view canvas reads in place of the originals.
-
-    Tars that already have their canvases are skipped.
-
-    Raises:
-        ValueError: If a setting is outside its range.
-    """
-
-    data: str
-    """Folder with dataset.json."""
-    cache: str
-    """Cache folder of the canvases, for example cache/genimage/canvas-256; made if absent."""
-    image_size: int = 256
-    """Side in px of a canvas: that of the maps it is trained with."""
-    shard: str | int = "all"
-    """Positions of tars in dataset.json's list: "3", "0-31", "3,7,9" or "all"."""
-    num_workers: int = 2
-    """Tars that are read at once, a process each."""
-    overwrite: bool | Literal["stale"] = False
-    """Make existing stores again: all of them, or only stores that are damaged or whose tar has changed (`stale`)."""
-    keep_going: bool = False
-    """If a tar is missing, damaged or differs from the index, continue with the others, and exit 1 at the end."""
-    max_reject_fraction: float = 0.05
-    """Share of a tar's images that may be rejected; above it the command exits 3, with the store written."""
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        check_least("image_size", self.image_size, 1)
-        check_least("num_workers", self.num_workers, 1)
-        check_choice("overwrite", self.overwrite, (False, True, "stale"))
-        if not 0 <= self.max_reject_fraction <= 1:
-            raise ValueError(f"max_reject_fraction is {self.max_reject_fraction}: expected 0 … 1")
-        parse_shards(self.shard)
 
 
 @dataclass(frozen=True, kw_only=True)

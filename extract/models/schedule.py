@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from diffusers import DDPMScheduler
 
-from extract.config import SIGMA_DECIMALS, ModelConfig
+from extract.config import ModelConfig
 from extract.models.parts import ModelParts
 from extract.models.settings import USUAL_TIMESTEPS
 from extract.noising import (
@@ -17,6 +17,7 @@ from extract.noising import (
     reference_alpha,
     sigma_of_alpha,
 )
+from extract.variants import SIGMA_DECIMALS
 
 
 def load_noising(folder: ModelParts, levels: Iterable[float] = ()) -> DdpmNoising | FlowNoising:

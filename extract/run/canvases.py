@@ -38,7 +38,8 @@ from cache_schema import (
     share_turns,
     store_name,
 )
-from extract.config import CanvasConfig, ExtractConfig
+from extract.canvas_config import CanvasConfig
+from extract.config import ExtractConfig
 from extract.rejected import warn_rejected_rows
 from extract.shards import parse_shards
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cache_schema import RULES, Dataset, Fingerprint, formats_identity
-from extract.config import ExtractConfig, Variant
+from extract.config import ExtractConfig
 from extract.models.registry import family_of
 from extract.models.schedule import noising_identity
 from extract.run.methods import Method
 from extract.run.model import Model
+from extract.variants import Variant
 
 RECIPE = 1
 """Raised by any change, in this package, that moves a value by more than rounding."""

@@ -8,31 +8,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from cache_schema import (
     Cache,
-    CacheError,
     Dataset,
     DatasetError,
     Fingerprint,
-    FingerprintMismatch,
     ShardData,
-    ShardStale,
     check_dataset,
-    check_rows,
     create_cache,
     map_files,
     open_cache,
-    store_name,
 )
-from extract.config import ExtractConfig, Variant
+from extract.config import ExtractConfig
 from extract.models.costs import count_macs, count_macs_by_format
 from extract.models.known_hashes import KnownHashes
-from extract.models.prompts import prompts_sha256
 from extract.rejected import warn_rejected
 from extract.run.canvases import CanvasJob
 from extract.run.fingerprint import compute_fingerprint
@@ -40,8 +32,10 @@ from extract.run.methods import Method, make_method, sizes_of_levels
 from extract.run.model import Model
 from extract.run.pipeline import Extractor, log_shard
 from extract.run.progress import ProgressFile, is_running, load_progress
+from extract.run.stores import Stores, check_fields
 from extract.run.tar_batches import TarBatches
 from extract.shards import parse_shards
+from extract.variants import Variant
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +89,7 @@ class Job:
         }
         canvases = CanvasJob.prepare(dataset, config, in_use=in_use) if config.canvases else None
         job = cls(config, dataset, model, method, caches, 0, {}, canvases)
-        unmade = map_files(job._unmade, selected, config.cache_folder(config.variants[0]))
+        unmade = map_files(job._stores.unmade, selected, config.cache_folder(config.variants[0]))
         return job._with_todo(selected, dict(zip(selected, unmade, strict=True)))
 
     def _with_todo(self, selected: Sequence[int], wanted: Mapping[int, tuple[Variant, ...]]) -> "Job":
@@ -131,11 +125,11 @@ class Job:
             if (folder / MANIFEST).is_file():
                 caches[variant] = open_cache(folder)
                 check_dataset(caches[variant], dataset.dataset_id)
-                _check_fields(caches[variant], compute_fingerprint(config, variant, model, method, {}))
+                check_fields(caches[variant], compute_fingerprint(config, variant, model, method, {}))
         canvases = CanvasJob.plan(dataset, config) if config.canvases else None
         job = cls(config, dataset, model, method, caches, 0, {}, canvases)
         missing = tuple(variant for variant in config.variants if variant not in caches)
-        return job._with_todo(selected, {n: (*job._unmade(n), *missing) for n in selected})
+        return job._with_todo(selected, {n: (*job._stores.unmade(n), *missing) for n in selected})
 
     @classmethod
     def _find_done(
@@ -163,7 +157,11 @@ class Job:
             if cache.dataset_id != dataset.dataset_id or there.difference(here):
                 return None
         job = cls(config, dataset, model, method, caches, len(selected) * len(caches), {})
-        return None if any(map(job._unmade, selected)) else job
+        return None if any(map(job._stores.unmade, selected)) else job
+
+    @property
+    def _stores(self) -> Stores:
+        return Stores(self.config, self.dataset, self.model.policy, self.caches)
 
     def count_macs(self) -> int:
         """Multiply-accumulate operations for one image, all variants together."""
@@ -175,36 +173,6 @@ class Job:
         return count_macs_by_format(
             self.model.folder, config.image_size, self.method.count_calls(), config.compute_dtype
         )
-
-    def _unmade(self, n: int) -> tuple[Variant, ...]:
-        """The variants whose store of tar n is missing, or is to be replaced."""
-        if self.config.overwrite is True:
-            return tuple(self.caches)
-        name = store_name(self.dataset.tars[n].name)
-        unmade = []
-        for variant, cache in self.caches.items():
-            if cache.has(name):
-                try:
-                    self._check_store(n, cache.attributes(name))
-                    continue
-                except CacheError as error:
-                    if self.config.overwrite != "stale":
-                        raise
-                    logger.warning("replaced: %s", error)
-            unmade.append(variant)
-        return tuple(unmade)
-
-    def _check_store(self, n: int, attributes: Mapping[str, Any]) -> None:
-        entry = self.dataset.tars[n]
-        check_rows(attributes, entry)
-        policy = self.model.policy
-        if policy.is_per_sample and attributes.get("prompts_sha256") != prompts_sha256(
-            policy.prompts(self.dataset.rows(n))
-        ):
-            raise ShardStale(
-                f"the texts of {entry.name} have changed since its features were made. "
-                "Extract this tar again with --overwrite stale."
-            )
 
     def run(self) -> int:
         """Extract the tars one by one, each tar's stores being written while the next tar is computed.
@@ -263,7 +231,7 @@ class Job:
 
             for position, n in enumerate(tars):
                 ahead.reach(position)
-                entry, variants = self.dataset.tars[n], self._unmade(n)
+                entry, variants = self.dataset.tars[n], self._stores.unmade(n)
                 if not variants:  # another job has published it since this one was prepared
                     bar.update(entry.num_rows)
                     progress.skip_tar(entry.num_rows)
@@ -317,33 +285,14 @@ class Job:
             made = dict(zip(variants, shards, strict=True))
             return partial(self._publish, n, made, unpublished.pop_all(), progress)
 
-    def _write(self, cache: Cache, name: str, shard: ShardData) -> None:
-        """Publish a store. In object storage it takes the place of another only where that was asked for."""
-        may_replace = bool(self.config.overwrite) or isinstance(cache.folder, Path)
-        try:
-            cache.write(name, shard, replace=may_replace)
-        except FileExistsError:
-            logger.warning("%s was published by another task meanwhile: its store stays", cache.path(name))
-
     def _publish(
         self, n: int, shards: Mapping[Variant, ShardData], canvases: ExitStack, progress: ProgressFile
     ) -> bool:
         """Write a tar's stores and log a line; whether more of it was rejected than allowed."""
         start = time.perf_counter()
         canvases.close()
-        for variant, shard in shards.items():
-            self._write(self.caches[variant], store_name(self.dataset.tars[n].name), shard)
+        self._stores.write(n, shards)
         progress.finish_tar(next(iter(shards.values())).attributes["reasons"].values())
         log_shard(next(iter(shards.values())), time.perf_counter() - start)
         above = [shard for shard in shards.values() if warn_rejected(shard, self.config.max_reject_fraction)]
         return bool(above)
-
-
-def _check_fields(cache: Cache, expected: Fingerprint) -> None:
-    """Raise FingerprintMismatch if a cache has other settings, as far as they are known."""
-    there = Fingerprint({name: cache.fields[name] for name in expected.fields if name in cache.fields})
-    if cache.shards() and (lines := there.difference(expected)):
-        raise FingerprintMismatch(
-            f"{cache.folder} was made with other settings (cache ≠ this run): {'; '.join(lines)}. "
-            "Choose another cache folder."
-        )

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema import Status, fits_stored, is_ok, non_finite_reason
-from extract.config import ExtractConfig, Variant
+from extract.config import ExtractConfig
 from extract.models.base import DiffusionModel
 from extract.run.images import Batch, scale_pixels
 from extract.run.methods import Inputs, Method
 from extract.run.transfer import Transfer
+from extract.variants import Variant
 
 
 class Settled(NamedTuple):

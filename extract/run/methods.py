@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from extract.config import SIGMA_DECIMALS, ExtractConfig, Variant
+from extract.config import ExtractConfig
 from extract.lare import Condition, lare_map, squared_errors
 from extract.models.base import DiffusionModel
 from extract.models.folder import ModelFolder
@@ -19,6 +19,7 @@ from extract.needs import MethodName
 from extract.noise import NOISE_RULE, noise_probe
 from extract.noising import to_epsilon_space
 from extract.reconstruction import Ddim, cell_errors, denoise_in_one_step, reconstruct_by_ddim
+from extract.variants import SIGMA_DECIMALS, Variant
 
 ERROR_RULE = "mean absolute error of RGB in [-1, 1] per latent cell, reconstruction clamped"
 """What the methods that reconstruct pixels store."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema import CanvasWriter, Dataset, DatasetError, ShardData, Status, base_names, file_size
-from extract.config import ExtractConfig, Variant
+from extract.config import ExtractConfig
 from extract.models.base import DiffusionModel
 from extract.models.prompts import PromptPolicy, prompts_sha256
 from extract.run.canvases import DecodedRows
@@ -21,6 +21,7 @@ from extract.run.images import Batch, RowSettings
 from extract.run.maps import MapMaker
 from extract.run.methods import Method
 from extract.run.tar_batches import TarBatches
+from extract.variants import Variant
 
 logger = logging.getLogger(__name__)
 

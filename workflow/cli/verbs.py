@@ -131,7 +131,7 @@ VERBS: dict[str, Verb] = {
     "canvases": Verb(
         "Write the canvas of every image into a cache, without any model.",
         ("extract", "canvases"),
-        (("", "extract.config:CanvasConfig"),),
+        (("", "extract.canvas_config:CanvasConfig"),),
         ("image_size", "shard", "num_workers", "overwrite"),
         example="--data DATA --cache CANVASES",
     ),

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bench.measures.flip import Mapper, choose_tiles, compare, compute_differences, measure_flip
 from demo.toy.photos import Tile
-from extract.config import Variant
 from extract.noising import NoiseLevel
+from extract.variants import Variant
 
 
 class SymmetricModel:

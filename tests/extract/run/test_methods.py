@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cache_schema import Dataset, Status, open_cache
-from extract.config import NO_DRAWS, ExtractConfig, Variant
+from extract.config import ExtractConfig
 from extract.models.costs import count_macs, count_macs_by_part
 from extract.models.folder import ModelFolder
 from extract.models.stable_diffusion import StableDiffusion
@@ -20,6 +20,7 @@ from extract.run.fingerprint import compute_fingerprint
 from extract.run.methods import METHODS as ALL_METHODS
 from extract.run.methods import make_method
 from extract.run.model import Model
+from extract.variants import NO_DRAWS, Variant
 from tests.extract.conftest import Run, assert_same_maps, pack, read_maps
 from tests.extract.formulas import maps_by_formula
 from tests.extract.run.test_pipeline import break_images, pack_broken, pack_one_black
