@@ -13,7 +13,7 @@ from experiments.study.study import Study
 from tests.samples import encode_png, make_sample
 from workflow.code_hash import ROOT
 
-ROUNDTRIP = "vae-roundtrip-a"
+ROUNDTRIP = "vae-roundtrip"
 SPLITS = ("train",) * 6 + ("validation",) * 3 + ("test",) * 3
 """Of the photographs by their order."""
 

@@ -236,9 +236,16 @@ class PlannedLoader:
                 generator=torch.Generator(),  # or every pass would draw a number from the model's random stream
             )
         with self.reader.copy_ahead(self._order) as ahead:
-            for step, batch in enumerate(self._loader):
-                ahead.reach(step)
+            for step, batch in enumerate(self._loader, start):
+                ahead.reach(step - start)
+                if step + 1 == self._num_batches:
+                    break
                 yield batch
+            else:
+                return
+        # Nothing is left to do when nobody asks for more. Python would do it while it forgets the generator, where a
+        # Ctrl-C is lost.
+        yield batch
 
 
 class TrainingLoader(PlannedLoader):

@@ -2,6 +2,8 @@ import json
 import logging
 import pickle
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -329,6 +331,28 @@ def test_reader_travels_without_its_open_tars(dataset: Dataset, cache: Cache) ->
     copy = pickle.loads(pickle.dumps(reader))
     assert not copy._opened
     assert torch.equal(copy[0, np.arange(4)]["lare"], batch["lare"])
+
+
+def test_a_pass_has_nothing_left_to_do_after_its_last_batch(
+    dataset: Dataset, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning takes so many batches as there are and forgets the iterator: what is done then loses a Ctrl-C."""
+    loader = module(dataset, cache).train_dataloader()
+    ended: list[bool] = []
+
+    @contextmanager
+    def copy_ahead(order: Any) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(reach=lambda step: None)
+        ended.append(True)
+
+    monkeypatch.setattr(loader.reader, "copy_ahead", copy_ahead)
+    batches = iter(loader)
+    for _ in range(len(loader) - 1):
+        next(batches)
+    assert not ended
+    next(batches)
+    assert ended
+    assert next(batches, None) is None
 
 
 def test_reader_holds_the_maps_of_one_block(dataset: Dataset, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
