@@ -16,7 +16,7 @@ from torch.nn import BatchNorm2d, LayerNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from cache_schema import FingerprintMismatch
+from cache_schema import INDEX_SCHEMA, FingerprintMismatch
 from train.commands.prediction_writer import PredictionWriter
 from train.losses import CHECK_EVERY
 from train.record import describe_code
@@ -51,8 +51,10 @@ class TinyDataModule(LightningDataModule):
         self.maps = torch.rand(24, 2, 8, 8, generator=rng) + self.labels.clamp(0)[:, None, None, None]
         names = [f"key{i}" for i in range(24)]
         label = pa.array([None if y < 0 else y for y in self.labels.tolist()], pa.int8())
-        index = pa.table({name: label if name == "label" else pa.array(names) for name in COLUMNS})
-        dataset = SimpleNamespace(dataset_id="tiny", table=lambda columns: index.select(columns))
+        schema = pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS])
+        index = pa.table([label if name == "label" else pa.array(names) for name in COLUMNS], schema)
+        tars = [SimpleNamespace(num_rows=24)]
+        dataset = SimpleNamespace(dataset_id="tiny", tars=tars, rows_of=lambda tars, columns: index.select(columns))
         cache = SimpleNamespace(fingerprint="f" * 64, fields={"timestep": timestep, "image_size": 16})
         self.join = SimpleNamespace(dataset=dataset, caches=[cache])
         self.class_counts = (3, 9)
@@ -308,7 +310,7 @@ def test_a_frozen_backbone_is_the_same_after_a_fit(tmp_path: Path) -> None:
 
 
 def test_prediction_table_sorts_drops_repeats_and_refuses_nan() -> None:
-    index = TinyDataModule().join.dataset.table(COLUMNS)
+    index = TinyDataModule().join.dataset.rows_of([0], COLUMNS)
     rows, logits = torch.tensor([5, 2, 5]), torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     table = prediction_table(index, rows, logits, Calibration(0.25))
     assert table["row"].to_pylist() == [2, 5]

@@ -34,16 +34,16 @@ def write_progress(cache: Path, task: str, **values: Any) -> None:
 def test_it_shows_rates_time_left_and_the_slowest_task_first(packed: Dataset, run: Run, tmp_path: Path) -> None:
     assert run(shard=1) == 0
     cache = tmp_path / "cache"
-    write_progress(cache, "fast-1", images_done=10, tars_done=2, tar="train-000003.tar", rejected={"x": 3})
+    write_progress(cache, "fast-1", images_done=7, tars_done=2, tar="train-000003.tar", rejected={"x": 3})
     write_progress(cache, "slow-2", images_done=4, skipped=2)
     write_progress(cache, "dead-3", updated=NOW - 200, tar="train-000004.tar")
     write_progress(cache, "gone-4", error="ShardStale: has changed", tar="train-000005.tar")
     lines = Watch(WatchConfig(cache=str(cache), data=str(packed.folder))).snapshot(NOW).splitlines()
     assert lines == [
-        f"{cache}: 1 of 2 tars, 2 of 7 images done; 2 tasks at 0.1 images/s, 42 s left",
+        f"{cache}: 1 of 2 tars, 2 of 7 images done; 2 tasks at 0.1 images/s, 56 s left",
         "task (slowest first)         tars  images/s      left  rejected  at",
         "slow-2                     0 of 4       0.0    13 min         0",
-        "fast-1                     2 of 4       0.1     2 min         3  train-000003.tar",
+        "fast-1                     2 of 4       0.1     3 min         3  train-000003.tar",
         "silent for 3 min: dead-3, at train-000004.tar: hangs, or was killed",
         "failed: gone-4, at train-000005.tar: ShardStale: has changed",
     ]

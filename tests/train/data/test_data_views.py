@@ -123,7 +123,7 @@ def test_whole_map_goes_with_images_of_every_size(dataset: Dataset, cache: Cache
 
 def test_sampled_map_of_images_of_several_sizes_is_refused(dataset: Dataset, cache: Cache, tmp_path: Path) -> None:
     data = module(dataset, cache, view="native", alignment="crop")
-    with pytest.raises(ValueError, match=r"these have 3, such as 16 × 16 px and 17 × 17 px: the smoothness of the"):
+    with pytest.raises(ValueError, match=r"These have 3 sizes, such as 16 × 16 px and 17 × 17 px. The smoothness"):
         data.setup("fit")
     # What is not used does not matter: all training samples have one size here, the test samples another.
     samples = [make_sample(i, split="test" if i > 9 else "train", size_px=20 if i > 9 else 17) for i in range(12)]

@@ -186,7 +186,7 @@ def test_sampled_map_needs_images_of_the_one_size() -> None:
     with pytest.raises(ValueError, match="crop_px is 220: expected a multiple of the latent stride, 8 px"):
         SampledMapView(canvas_px=256, map_cells=32, crop_px=220, image_px=(300, 400))
     assert only_size([(300, 400)]) == (300, 400)
-    with pytest.raises(ValueError, match=r"these have 3, such as 400 × 300 px and 512 × 512 px: the smoothness"):
+    with pytest.raises(ValueError, match=r"These have 3 sizes, such as 400 × 300 px and 512 × 512 px. The smoothness"):
         only_size([(300, 400), (512, 512), (600, 600)])
 
 
