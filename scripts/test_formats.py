@@ -1,7 +1,7 @@
 """Read and write the stored formats with another Python and the newest libraries, where such a Python is found.
 
-Needs Python and its standard library only. The environment, `.venv-formats`, has zarr, numcodecs, numpy, pyarrow and
-Pillow in their newest versions, and no torch. In it run the tests of `cache_schema`; what each environment wrote is
+Needs Python and its standard library only. The environment, `.venv-formats`, has zarr, numcodecs, numpy, pyarrow,
+Pillow and obstore in their newest versions, and no torch. In it run the tests of `cache_schema`; what each environment wrote is
 read by the other. Without another Python, or without packages for it, one line says so, and the exit status is 0.
 """
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv-formats"
 VERSIONS = ("3.13", "3.12", "3.14")
 """Which Pythons are looked for, the first one first; the one that runs this script is left out."""
-LIBRARIES = ("zarr", "numcodecs", "numpy", "pyarrow", "pillow")
+LIBRARIES = ("zarr", "numcodecs", "numpy", "pyarrow", "pillow", "obstore")
 PACKAGES = (*LIBRARIES, "tqdm", "pytest", "pytest-timeout", "hypothesis")
 MARKERS = "not slow and not gpu and not network and not slurm"
 

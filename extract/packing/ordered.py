@@ -1,6 +1,7 @@
 """The same function over millions of items in parallel: results in the items' order, a bounded number underway."""
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -45,7 +46,7 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
     share_turns()
     context = fork_server(["extract.packing.inspecting"])
     _start_fork_server()
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(num_workers, context, _prepare_worker, initargs=(dict(os.environ),))
     try:
         yield from _map(pool, function, items, 4 * num_workers, chunk_size)
     except BrokenProcessPool as error:
@@ -111,8 +112,13 @@ def _apply(function: Callable[[T], R], chunk: Sequence[T]) -> list[R]:
     return [function(item) for item in chunk]
 
 
-def _prepare_worker() -> None:
-    """End with the parent, however that ends, and leave Ctrl-C to it."""
+def _prepare_worker(environment: dict[str, str]) -> None:
+    """End with the parent, however that ends, leave Ctrl-C to it, and see the environment that it has now.
+
+    The server process keeps the one of the moment when it was started, and with it credentials that have changed since.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
