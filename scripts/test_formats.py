@@ -1,8 +1,9 @@
 """Read and write the stored formats with another Python and the newest libraries, where such a Python is found.
 
 Needs Python and its standard library only. The environment, `.venv-formats`, has zarr, numcodecs, numpy, pyarrow,
-Pillow and obstore in their newest versions, and no torch. In it run the tests of `cache_schema`; what each environment wrote is
-read by the other. Without another Python, or without packages for it, one line says so, and the exit status is 0.
+Pillow and obstore in their newest versions, and no torch. In it run the tests of `cache_schema`; what each environment
+wrote is read by the other. Without another Python, or without packages for it, one line says so, and the exit status is
+0.
 """
 
 import argparse
