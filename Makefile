@@ -149,6 +149,12 @@ serve: .venv/.installed  ## verdicts on a web page and over HTTP at 127.0.0.1:80
 bench: .venv/.installed  ## the measured comparisons → runs/bench.json (DEVICE=cuda; ARGS=--all for SD 1.5 shapes)
 	$(LARE) bench $(call flag,--out,$(OUT)) $(call flag,--device,$(DEVICE)) $(ARGS)
 
+.PHONY: bench-storage
+bench-storage: .venv/.installed $(if $(SWIFT),,.venv-swift/.installed)  ## extraction and training epochs from an S3 server on this machine (Swift), beside its disk
+	SWIFT=$(call quote,$(SWIFT)) $(PY) -m tests.object_storage.beside bench \
+	    $(PY) -m bench --measures extraction_bucket_over_disk --storage s3://bench/measured \
+	    --out $(call quote,$(or $(OUT),runs/bench-storage.json)) $(ARGS)
+
 .PHONY: bench-scale
 bench-scale: .venv/.installed  ## metadata of 2.68, 20 and 100 million samples (10 GB of disk): opening, planning, status, an epoch's plan
 	$(PY) -m bench.measures.scale $(ARGS)

@@ -17,7 +17,8 @@ class BenchConfig:
     """
 
     measures: str = "quick"
-    """`quick`: all but those at Stable Diffusion 1.5 shapes; `all`; or names with commas between, as in docs."""
+    """`quick`: all but those at Stable Diffusion 1.5 shapes; `all`; or names with commas between, as in docs. Those of
+    object storage only by name."""
     out: Path = Path("runs/bench.json")
     """JSON file of the figures, replaced if it is there; machine and versions go to `<name>.machine.json` beside it.
     Temporary data lie in the same folder, so that writing is measured on its disk."""
@@ -60,6 +61,16 @@ class BenchConfig:
     """Pictures of the small and of the large folder whose memory is compared: 500 and 5000 if not given."""
     detect_clients: int = 8
     """Clients that ask the web service at once."""
+
+    start_workers: int = 8
+    """Workers of the training loader whose start is measured."""
+
+    storage: str = ""
+    """New folder in object storage that is measured, as `s3://bucket/folder`; what is written there stays."""
+    storage_images: int = 1024
+    """Images that are extracted from object storage with the small model."""
+    storage_epoch_images: int = 4096
+    """Images of a training epoch from object storage."""
 
     sd15_folder: str | None = None
     """Diffusers folder of Stable Diffusion 1.5, or where to save random weights of its shapes (4 GB); a temporary

@@ -19,6 +19,8 @@ from bench.measures.memory import measure_memory
 from bench.measures.operations import measure_operations
 from bench.measures.precision import measure_precision
 from bench.measures.reconstruction import measure_reconstruction
+from bench.measures.storage import measure_storage
+from bench.measures.workers import measure_worker_start
 from bench.runner import Context, Figure
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ class Measure:
     """Each of them selects it."""
     run: Callable[[Context], list[Figure]]
     is_quick: bool = True
+    needs_place: bool = False
+    """Writes to object storage that the user names, so that only its name selects it."""
 
 
 MEASURES = (
@@ -43,6 +47,7 @@ MEASURES = (
     Measure(("map_bytes_over_pt_f16", "map_bytes_over_pt_7bit"), measure_map_bytes),
     Measure(("loader_over_authors_w0", "loader_over_authors_w2"), measure_loader),
     Measure(("loader_over_authors_500px_w0", "loader.ours_canvases_w0"), measure_canvas_loader),
+    Measure(("worker_start",), measure_worker_start),
     Measure(("canvas_bytes_over_raw", "canvas_codecs"), measure_canvas_codecs),
     Measure(("job_canvases_over_job_toy",), measure_canvas_extraction),
     Measure(("operations",), measure_operations),
@@ -52,6 +57,7 @@ MEASURES = (
     Measure(("detect_memory",), measure_detect_memory),
     Measure(("job_over_authors_sd15", "job_over_models_sd15", "fraction_of_peak_sd15"), measure_sd15, is_quick=False),
     Measure(("reconstruction",), measure_reconstruction, is_quick=False),
+    Measure(("extraction_bucket_over_disk", "epoch_bucket_cold_over_disk"), measure_storage, needs_place=True),
 )
 
 
@@ -62,7 +68,8 @@ def select_measures(text: str) -> list[Measure]:
         ValueError: If there is no such name.
     """
     if text in ("quick", "all"):
-        return [measure for measure in MEASURES if measure.is_quick or text == "all"]
+        offered = [measure for measure in MEASURES if not measure.needs_place]
+        return [measure for measure in offered if measure.is_quick or text == "all"]
     wanted = {name.strip() for name in text.split(",")}
     known = [name for measure in MEASURES for name in measure.names]
     if unknown := wanted.difference(known):

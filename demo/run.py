@@ -32,8 +32,8 @@ LIBRARIES = (
 """What the steps' commands import."""
 ASKED = "full"
 """The detector that is exported and asked."""
-KINDS = ("full", "map_only", "permuted_maps")
-"""Detectors that are trained: "image_only" and the control with a constant map are in the toy benchmark."""
+KINDS = ("full", "map_only", "permuted_maps", "constant_map")
+"""Detectors that are trained: "image_only" is in the toy benchmark, as it differs in architecture too."""
 NUM_JOBS = 2
 """Detectors that are trained at once: with one at a time half of a core waits."""
 STEPS = {

@@ -17,6 +17,8 @@ LIMITS = (
     "models and a few hundred tiles of each kind say nothing about real generators."
 )
 INPUTS = {"full": "image and map", "image_only": "the image alone", "map_only": "the map alone"}
+MAP_CONTROLS = {"permuted_maps": "maps of other images", "constant_map": "one constant map"}
+"""Detectors of the same architecture as "full": what the map adds is the difference to them."""
 CLOSE = 0.03
 """Two AUROCs nearer than this are called equal."""
 BETTER, CHANCE, INVERTED = (
@@ -103,8 +105,8 @@ def three_sentences(results: Mapping[str, Any]) -> list[str]:
     best = max((name for name in INPUTS if name in readings), key=lambda n: _mean_auroc(readings[n]), default=None)
     if best:
         auroc = _mean_auroc(readings[best])
-        permuted = readings.get("permuted_maps") if best == "full" else None
-        control = f", {_mean_auroc(permuted):.2f} trained on permuted maps" if permuted else ""
+        controls = [f"{value:.2f} trained on {maps}" for maps, value in _map_controls(readings)]
+        control = f" ({_join(controls)})" if controls and best == "full" else ""
         sentences.append(f"The best detector sees {INPUTS[best]}: mean AUROC {auroc:.2f}{control}.")
     if "mean_lare" in readings:
         rows = readings["mean_lare"]["sources"].values()
@@ -209,17 +211,24 @@ def _smoothness(readings: Mapping[str, Any]) -> list[Finding]:
 
 
 def _use_of_inputs(readings: Mapping[str, Any]) -> list[Finding]:
-    if not {"full", "permuted_maps"} <= readings.keys():
+    controls = _map_controls(readings)
+    if "full" not in readings or not controls:
         return []
-    own, permuted = (_mean_auroc(readings[name]) for name in ("full", "permuted_maps"))
+    own = _mean_auroc(readings["full"])
+    parts = [f"{value:.2f} when it is trained on {maps}" for maps, value in controls]
     return [
         Finding(
             "map_adds",
-            (own, permuted),
+            (own, *(value for _, value in controls)),
             f"What the map adds is not known from one seed. The detector from image and map has an AUROC of {own:.2f}. "
-            f"The same detector trained on maps of other images has {permuted:.2f}.",
+            f"The same detector has {_join(parts)}.",
         )
     ]
+
+
+def _map_controls(readings: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What maps a control was trained on, and its mean AUROC."""
+    return [(maps, _mean_auroc(readings[name])) for name, maps in MAP_CONTROLS.items() if name in readings]
 
 
 def _controls(readings: Mapping[str, Any]) -> list[Finding]:

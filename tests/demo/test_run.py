@@ -85,7 +85,8 @@ def test_demo_runs_on_a_terminal_and_again_elsewhere(
 
 def check_outputs(out: Path) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((out / "results.json").read_text())
-    assert list(results["readings"]) == ["gradient_energy", "mean_lare", "map_only", "full", "permuted_maps"]
+    names = ["gradient_energy", "mean_lare", "map_only", "full", "permuted_maps", "constant_map"]
+    assert list(results["readings"]) == names
     for reading in results["readings"].values():
         assert list(reading["sources"]) == ["toy-a", "toy-a-img2img", "toy-b", "toy-b-img2img"]
         assert list(reading["controls"]) == ["blurred-real", "vae-roundtrip-a", "vae-roundtrip-b"]

@@ -188,7 +188,15 @@ def test_stable_diffusion_shapes_are_measured_only_when_asked_for():
         "job_over_authors_sd15",
         "reconstruction",
     }
-    assert len(select_measures("all")) == len(MEASURES)
+    assert len(select_measures("all")) == len(MEASURES) - 1
+
+
+def test_object_storage_is_measured_only_by_name_and_at_an_address(context: Context):
+    (measure,) = [measure for measure in MEASURES if measure not in select_measures("all")]
+    assert select_measures("epoch_bucket_cold_over_disk") == [measure]
+    for storage in ("", str(context.folder)):
+        with pytest.raises(ValueError, match="pass --storage s3://bucket/new-folder"):
+            measure.run(replace(context, config=replace(context.config, storage=storage)))
 
 
 def test_an_unknown_measure_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]):

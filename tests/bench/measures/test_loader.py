@@ -10,6 +10,7 @@ from timm.data.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from bench.config import BenchConfig
 from bench.measures.loader import IMAGENET_MEAN, IMAGENET_STD, AuthorsDataset, Epochs, measure_loader
+from bench.measures.workers import measure_worker_start
 from bench.runner import Context
 from cache_schema import decode_image
 
@@ -67,3 +68,11 @@ def test_measure_gives_its_figures(tmp_path: Path) -> None:
     ]
     assert all(figure.value > 0 and len(figure.runs) == 1 for figure in figures)
     assert figures[2].value < 1
+
+
+def test_workers_are_started_in_each_way_and_twice(tmp_path: Path) -> None:
+    config = BenchConfig(runs=1, start_workers=1, out=tmp_path / "bench.json")
+    figures = {figure.measure: figure for figure in measure_worker_start(Context(config, tmp_path), num_images=96)}
+    methods = ("fork", "forkserver", "spawn")
+    assert set(figures) == {f"worker_start.{method}_{loader}" for method in methods for loader in ("first", "next")}
+    assert all(len(figure.runs) == 1 and figure.low > 0 for figure in figures.values())
