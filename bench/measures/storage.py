@@ -11,7 +11,7 @@ from bench.data.pictures import make_jpegs, pack_jpegs
 from bench.measures.extraction import LoadedModel
 from bench.measures.loader import BATCH_SIZE, CROP_PX, Epochs, computing_in_one_thread
 from bench.runner import Context, Figure, rates, ratio, reading
-from cache_schema import ObjectPath, Place, list_files, place, write_bytes
+from cache_schema import ObjectPath, list_files, place, write_bytes
 from extract import ExtractConfig, Job, StableDiffusion
 from extract.run.model import Model
 from train.data.datamodule import LareDataModule
@@ -53,10 +53,10 @@ def copies_in(folder: Path) -> Iterator[Callable[[], None]]:
             os.environ["LARE_CACHE_DIR"] = before
 
 
-def upload(folder: Path, target: Place) -> None:
-    """Copy a flat folder's files."""
-    for file in sorted(folder.iterdir()):
-        write_bytes(target / file.name, file.read_bytes())
+def upload(folder: Path, target: ObjectPath) -> None:
+    """Copy the files that lie in a folder."""
+    for file in list_files(folder):
+        write_bytes(target / file.name, (folder / file.name).read_bytes())
 
 
 def _extraction(context: Context, root: ObjectPath, forget: Callable[[], None]) -> list[Figure]:
@@ -109,15 +109,15 @@ def _extraction(context: Context, root: ObjectPath, forget: Callable[[], None]) 
 def _epochs(context: Context, root: ObjectPath, forget: Callable[[], None]) -> list[Figure]:
     """From opening dataset and cache to the last batch of an epoch, with workers that are started for it."""
     epochs = Epochs(context.folder, context.config.storage_epoch_images)
-    upload(epochs.dataset.folder, root / "data")
-    for part in list_files(epochs.cache.folder):
-        write_bytes(root / "cache" / part.name, (epochs.cache.folder / part.name).read_bytes())
+    upload(context.folder / "data", root / "data")
+    upload(context.folder / "cache", root / "cache")
     places = {"disk": (epochs.dataset.folder, epochs.cache.folder), "bucket": (root / "data", root / "cache")}
 
     def epoch(where: str) -> int:
         data, cache = map(str, places[where])
-        sizes = {"batch_size": BATCH_SIZE, "crop_px": CROP_PX, "num_workers": NUM_WORKERS}
-        module = LareDataModule(data, cache, view="canvas", flip=False, **sizes)
+        module = LareDataModule(
+            data, cache, batch_size=BATCH_SIZE, num_workers=NUM_WORKERS, view="canvas", crop_px=CROP_PX, flip=False
+        )
         try:
             return sum(len(batch["image"]) for batch in module.train_dataloader())
         finally:
