@@ -58,7 +58,9 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(args: Sequence[str] | None) -> int:
     parser = build_parser()
     parsed = parser.parse_args(args)
-    settings = {field.name: expand_home(parsed[field.name]) for field in fields(BenchConfig)}
+    settings = {
+        field.name: expand_home(parsed[field.name], addresses=field.name == "storage") for field in fields(BenchConfig)
+    }
     if parsed.all:
         settings["measures"] = "all"
     try:
