@@ -5,11 +5,12 @@ import sys
 import time
 from typing import Any
 
-from train.data.datamodule import LareDataModule
-
 
 def seconds_to_first_batch(settings: dict[str, Any]) -> float:
     """Open a training loader, take one batch, and end its workers."""
+    # Not on top: what the main module imports each worker imports too, unless it is forked; `train` imports little.
+    from train.data.datamodule import LareDataModule
+
     start = time.perf_counter()
     module = LareDataModule(**settings)
     try:
