@@ -1,6 +1,7 @@
-"""The process that makes a copy (`python -m cache_schema.copying ADDRESS VERSION BYTES`), begun by who reads it.
+"""The process that makes a copy, begun by who reads it (`cache_schema.growing`) with ADDRESS, VERSION and BYTES.
 
-A fresh process, as the threads behind requests do not survive a fork. It ends with the process that has begun it.
+A fresh process, as the threads behind requests do not survive a fork. It ends with the process that has begun it. What
+it imports are modules of this package by their own names, and none of a library that it does not need.
 """
 
 import os
@@ -35,7 +36,3 @@ def main() -> int:
         sys.stderr.write(f"{explain(error) or f'{type(error).__name__}: {error}'}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
