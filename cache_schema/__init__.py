@@ -80,6 +80,7 @@ from cache_schema.store import (
     round_mantissa,
 )
 from cache_schema.tars import EXTENSIONS, Sample, SampleFields, read_image_bytes, rows_sha256
+from cache_schema.text_hashes import check_distinct_keys
 from cache_schema.turns import LARGE_BYTES, decoding_turn, share_turns
 from cache_schema.updating import UPDATABLE, update_index
 from cache_schema.verify import index_problems
@@ -139,6 +140,7 @@ __all__ = [
     "check_canvases",
     "check_choice",
     "check_dataset",
+    "check_distinct_keys",
     "check_join",
     "check_least",
     "check_new",

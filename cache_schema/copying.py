@@ -16,7 +16,9 @@ from cache_schema.program import explain
 
 def _end_without_reader() -> None:
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not by sys.stdin, whose lock this thread would hold at the end of the process: Python aborts then.
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -14,7 +14,7 @@ import pytest
 
 from cache_schema import Cache, Dataset, ObjectPath, StorageError, open_cache, write_bytes
 from cache_schema.copies import Original
-from cache_schema.growing import Ahead, GrowingFile, open_copy, open_growing
+from cache_schema.growing import Ahead, GrowingFile, _release, _start, open_copy, open_growing
 from cache_schema.object_store import find
 from cache_schema.room import folder
 from tests.cache_schema.conftest import fill_cache
@@ -45,6 +45,14 @@ def test_an_object_is_asked_for_once(root: ObjectPath, proxied: Proxy) -> None:
     assert len({*contents}) == 1
     assert len(proxied.requests) == 1
     assert kept() == {original.name}
+
+
+def test_a_process_that_has_copied_ends_well(root: ObjectPath) -> None:
+    original = put(root / "a", os.urandom(MB))
+    maker = _start(original)
+    assert maker.wait() == 0 and maker.stderr is not None and not maker.stderr.read()
+    assert kept() == {original.name}
+    _release(maker)
 
 
 def test_another_version_is_another_copy(root: ObjectPath) -> None:

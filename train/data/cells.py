@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cache_schema import Dataset
+from cache_schema import Dataset, check_distinct_keys
 
 MAX_KEYS = 5_000_000
 """Samples whose keys are compared with each other before training; of more, `verify` compares them."""
@@ -54,7 +54,7 @@ class Cells:
             DatasetError: If the index cannot be read.
         """
         if (num_rows := sum(tar.num_rows for tar in dataset.tars)) <= MAX_KEYS:
-            dataset.table(["key"])  # refuses a sample that stands in two tars: it would be trained on twice
+            check_distinct_keys(dataset)  # a sample that stands in two tars would be trained on twice
         names = Cell._fields if with_sources else Cell._fields[:2]
         numbers: dict[Cell, int] = {}
         of_row = np.empty(num_rows, np.uint8)

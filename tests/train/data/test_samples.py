@@ -123,7 +123,7 @@ def test_an_index_is_gone_through_once_for_all_splits(tmp_path: Path, monkeypatc
     data = module(dataset, cache)
     data.setup("fit")
     data.setup("test")
-    assert sorted(scans) == [("group", "split", "derived_from"), ("split", "label")]
+    assert sorted(scans) == [("group", "split", "derived_from"), ("key",), ("split", "label")]
 
 
 def test_a_sample_in_two_tars_is_refused(tmp_path: Path) -> None:
