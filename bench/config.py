@@ -69,7 +69,7 @@ class BenchConfig:
     """New folder in object storage that is measured, as `s3://bucket/folder`; what is written there stays."""
     storage_images: int = 1024
     """Images that are extracted from object storage with the small model."""
-    storage_epoch_images: int = 4096
+    storage_epoch_images: int = 8192
     """Images of a training epoch from object storage."""
 
     sd15_folder: str | None = None
