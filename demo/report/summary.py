@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.special import logit, stdtr, stdtrit  # type: ignore[import-untyped]
+
+from train.scoring.holm import holm
+from train.scoring.intervals import LEVEL
 from train.scoring.titles import TITLES
 
 INTRO = (
@@ -76,12 +80,27 @@ def describe_share(pair: Mapping[str, Any], name: str) -> str:
     return f"{pair[name]:.0%}" + ("" if ends is None else f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})")
 
 
-def against_chance(row: Mapping[str, Any]) -> str:
-    """Where the interval lies against 0.5: `BETTER`, `CHANCE` or `INVERTED`."""
-    lo, hi = row["auroc_interval"] or (0.0, 1.0)
-    if lo > 0.5:
-        return BETTER
-    return INVERTED if hi < 0.5 else CHANCE
+def against_chance(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Name → `BETTER`, `CHANCE` or `INVERTED`: AUROCs against 0.5, all of them as one family of tests (Holm).
+
+    The test is that of the intervals: by Student's t of the groups, on the log-odds scale.
+
+    Args:
+        rows: Name → metrics, as results.json has them.
+    """
+    tested = {name: row for name, row in rows.items() if row["auroc_interval"] is not None}
+    found = holm({name: _p_of_chance(row) for name, row in tested.items()})
+    verdicts = dict.fromkeys(rows, CHANCE)
+    return verdicts | {name: BETTER if rows[name]["auroc"] > 0.5 else INVERTED for name in found}
+
+
+def _p_of_chance(row: Mapping[str, Any]) -> float:
+    low, high = logit(row["auroc_interval"])
+    if low == high:
+        return float(low == 0)
+    degrees = row["n_groups"] - 1
+    error = (high - low) / 2 / stdtrit(degrees, (1 + LEVEL) / 2)
+    return float(2 * stdtr(degrees, -abs(low + high) / 2 / error))
 
 
 def describe_results(results: Mapping[str, Any]) -> Summary:
@@ -109,8 +128,8 @@ def three_sentences(results: Mapping[str, Any]) -> list[str]:
         control = f" ({_join(controls)})" if controls and best == "full" else ""
         sentences.append(f"The best detector sees {INPUTS[best]}: mean AUROC {auroc:.2f}{control}.")
     if "mean_lare" in readings:
-        rows = readings["mean_lare"]["sources"].values()
-        better = sum(against_chance(row) == BETTER for row in rows)
+        rows = readings["mean_lare"]["sources"]
+        better = [*against_chance(rows).values()].count(BETTER)
         sentences.append(
             f"Mean LaRE alone reaches {_mean_auroc(readings['mean_lare']):.2f}; it is {BETTER} for {better} of "
             f"{len(rows)} sources."
@@ -136,13 +155,14 @@ def _detectors(readings: Mapping[str, Any]) -> list[Finding]:
 
 
 def _means(readings: Mapping[str, Any]) -> list[Finding]:
+    rows = readings.get("mean_lare", {}).get("sources", {})
     return [
         Finding(
             f"mean_lare:{source}",
-            (row["auroc"],),
-            f"Mean LaRE has an AUROC of {describe_auroc(row)} for {source} against photographs: {against_chance(row)}.",
+            (rows[source]["auroc"],),
+            f"Mean LaRE has an AUROC of {describe_auroc(rows[source])} for {source} against photographs: {verdict}.",
         )
-        for source, row in readings.get("mean_lare", {}).get("sources", {}).items()
+        for source, verdict in against_chance(rows).items()
     ]
 
 

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
+from train.scoring.holm import LEVEL, holm
+
 K = TypeVar("K", bound=Hashable)
 Value = Mapping[str, Any]
 """A metric or a difference as JSON holds it.
@@ -25,7 +27,6 @@ Value = Mapping[str, Any]
 where nothing is trained; "n_groups" behind the interval; "se", the standard error of the images alone, or None. Answers
 of earlier versions have the first three, and their intervals are quantiles, see `experiments.answers.older`.
 """
-LEVEL = 0.05
 MIN_SEEDS = 5
 """For any verdict on what was trained. With two the t quantile is 12.7: nothing would ever be found."""
 MARGIN = 0.01
@@ -153,16 +154,6 @@ def _tail(distance: float, known: tuple[float, float]) -> float:
     """Chance of at least this distance above the truth."""
     error, degrees = known
     return float(stdtr(min(degrees, MAX_DEGREES), -distance / error))
-
-
-def holm(p_values: Mapping[K, float]) -> set[K]:
-    """What is significant at `LEVEL` of all p-values together (Holm, Scandinavian Journal of Statistics 6, 1979)."""
-    found: set[K] = set()
-    for place, (name, p) in enumerate(sorted(p_values.items(), key=lambda each: each[1])):
-        if p > LEVEL / (len(p_values) - place):
-            break
-        found.add(name)
-    return found
 
 
 def judge(comparisons: Mapping[K, Comparison]) -> dict[K, Verdict]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from scipy.special import betainc  # type: ignore[import-untyped]
 
-from experiments.answers.rule import Value, holm, p_value
+from experiments.answers.rule import Value, p_value
 from experiments.answers.telling import Numbers
 from experiments.answers.verdicts import side_of
 from experiments.verdicts.shares import DOMAIN
+from train.scoring.holm import holm
 
 SHARES = {"side": "generated", "p_side": "p_real"}
 """Side of a rule's false alarms → the share that it is of."""

@@ -20,7 +20,7 @@ from train.scoring.titles import TITLES
 
 
 def row(auroc: float, half_width: float = 0.05) -> dict[str, Any]:
-    return {"auroc": auroc, "auroc_interval": [auroc - half_width, auroc + half_width]}
+    return {"auroc": auroc, "auroc_interval": [auroc - half_width, auroc + half_width], "n_groups": 11}
 
 
 def reading(auroc: float, roundtrip: float = 0.5, blurred: float = 0.5) -> dict[str, Any]:
@@ -45,14 +45,22 @@ def decided(findings: tuple[Finding, ...]) -> dict[str, tuple[float, ...]]:
 
 @pytest.mark.parametrize(("auroc", "verdict"), [(0.7, BETTER), (0.52, CHANCE), (0.3, INVERTED)])
 def test_against_chance_follows_the_interval(auroc: float, verdict: str) -> None:
-    assert against_chance(row(auroc)) == verdict
+    assert against_chance({"a": row(auroc)}) == {"a": verdict}
+
+
+def test_several_sources_against_chance_are_one_family_of_tests() -> None:
+    just, far = row(0.58, 0.07), row(0.7)
+    assert against_chance({"just": just}) == {"just": BETTER}
+    assert against_chance({"just": just, "far": far}) == {"just": BETTER, "far": BETTER}
+    assert against_chance({"just": just, "a": row(0.5), "b": row(0.51)}) == dict.fromkeys(("just", "a", "b"), CHANCE)
+    assert against_chance({"just": just, "exact": row(0.6, 0.0)})["exact"] == BETTER
 
 
 def test_auroc_without_interval() -> None:
     block = {"auroc": 0.7, "auroc_interval": None}
     assert describe_auroc(block) == "0.70"
     assert describe_auroc(row(0.7)) == "0.70 (0.65 to 0.75)"
-    assert against_chance(block) == CHANCE
+    assert against_chance({"a": block}) == {"a": CHANCE}
 
 
 def test_order_readings_puts_unknown_ones_last() -> None:

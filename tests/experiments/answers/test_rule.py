@@ -11,7 +11,6 @@ from experiments.answers.rule import (
     Value,
     Verdict,
     count_seeds,
-    holm,
     judge,
     judge_one,
     negate,
@@ -79,13 +78,6 @@ def test_older_values_have_the_variance_of_their_interval() -> None:
     assert error == pytest.approx(0.03 / 1.959964, rel=1e-5) and degrees == math.inf
     assert whole_interval(older) == (pytest.approx(0.07), pytest.approx(0.13))
     assert judge_one({**older, "sd": 1e-3}) is Verdict.FEW_SEEDS
-
-
-def test_holm_takes_the_smallest_first_and_stops_at_the_first_that_fails() -> None:
-    assert holm({"a": 0.01, "b": 0.02, "c": 0.03}) == {"a", "b", "c"}
-    assert holm({"a": 0.012, "b": 0.026, "c": 0.03}) == {"a"}
-    assert holm({"a": 0.02, "b": 0.001, "c": 0.9}) == {"a", "b"}
-    assert holm({"a": 0.02, "b": 0.02, "c": 0.02}) == set() and holm({}) == set()
 
 
 def test_a_difference_that_is_one_of_many_must_be_larger() -> None:
