@@ -15,7 +15,8 @@ from workflow.stages import Stages
 
 CONFIGS = Path(__file__).with_name("configs")
 BENCHMARK = Path(__file__).parents[1] / "docs" / "results" / "toy-benchmark.json"
-"""What the toy benchmark has found, as docs/RESULTS.md shows it. Only a checkout has it."""
+FAMILIES = BENCHMARK.with_name("families.json")
+"""What the toy benchmark and the question on families have found, as docs/RESULTS.md shows it. Only a checkout has it."""
 PACKAGES = ("torch", "diffusers", "transformers", "timm", "lightning", "zarr", "numpy", "pillow")
 PHOTO_PACKAGES = ("mvtb-data", "scikit-image", "scikit-learn")
 
@@ -54,6 +55,7 @@ def write_page(config: PageConfig) -> None:
         ckpt=stages.detectors / DETECTOR / "checkpoints" / "best.ckpt",
         matrix=config.out / "matrix" / "matrix.json",  # of python -m train matrix --out <out>/matrix
         benchmark=BENCHMARK,
+        other_models=FAMILIES,
         demo=config.out,
     )
 

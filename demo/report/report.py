@@ -73,6 +73,7 @@ def write_report(
     ckpt: Path | None = None,
     matrix: Path | None = None,
     benchmark: Path | None = None,
+    other_models: Path | None = None,
     demo: Path | None = None,
 ) -> None:
     """Write the page: pictures and main numbers, tables, what failed, charts, settings. Nothing is loaded from outside.
@@ -91,6 +92,7 @@ def write_report(
         ckpt: Checkpoint behind the predictions of `DETECTOR`, to show what it is most certain about.
         matrix: matrix.json of `python -m train matrix`, shown if it is there.
         benchmark: toy-benchmark.json of the toy benchmark, shown if it is there.
+        other_models: families.json of `lare question families`, shown if it is there.
         demo: Folder of a demo that has asked its detector about pictures.
     """
     content = read_json(results)
@@ -119,6 +121,7 @@ def write_report(
         reliability=reliability_charts(readings, titles),
         matrix=matrix_charts(read_json(matrix)) if matrix and matrix.is_file() else [],
         benchmark=read_json(benchmark) if benchmark and benchmark.is_file() else None,
+        other_models=read_json(other_models) if other_models and other_models.is_file() else None,
         detector=titles.get(DETECTOR),
         certain=Certain.load(readings[DETECTOR], data, cache, ckpt) if ckpt and DETECTOR in readings else None,
         families=[[gallery.picture(k) for k in family] for family in gallery.families],

@@ -30,9 +30,9 @@ from train.task import LareTask
 from workflow.figures import INK
 from workflow.gallery import Gallery
 
-BLOCKS = ["results", "controls", "pairs", "failed", "benchmark", "curves", "scores", "reliability"]
+BLOCKS = ["results", "controls", "pairs", "failed", "benchmark", "other-models", "curves", "scores", "reliability"]
 BLOCKS += ["matrix", "certain", "gallery", "about"]
-OPTIONAL = {"benchmark", "matrix", "certain"}
+OPTIONAL = {"benchmark", "other-models", "matrix", "certain"}
 
 
 def make_cache(folder: Path, dataset: Dataset) -> Path:
@@ -91,7 +91,10 @@ def made(demo_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dic
     settings = {"git_commit": "0123456789", "num_photographs": {"train": 900, "test": 300}, "num_seeds": 3}
     benchmark = {"command": "make toy-benchmark", "settings": settings, "numbers": {"aims": aims}}
     (folder / "toy-benchmark.json").write_text(json.dumps(benchmark))
+    families = {"command": "lare question families", "settings": settings, "headline": "What <was> found."}
+    (folder / "families.json").write_text(json.dumps(families))
     files_there = {"ckpt": "best.ckpt", "matrix": "matrix.json", "benchmark": "toy-benchmark.json"}
+    files_there["other_models"] = "families.json"
     everything = {name: folder / file for name, file in files_there.items()}
     for name, optional in (("report.html", everything), ("plain.html", {"matrix": folder / "nowhere.json"})):
         places = (folder / "results.json", files, demo_dataset.folder, cache, folder / name)
@@ -118,6 +121,7 @@ def test_report_shows_the_aims_of_the_toy_benchmark(made: dict[str, Any]) -> Non
     text = made["report"].read_text()
     assert "<p><b>Failed: an aim.</b> 0.51 &amp; &lt;less&gt;</p>" in text
     assert "on 1,200 photographs" in text and "commit 0123456;" in text
+    assert "<p>What &lt;was&gt; found.</p>" in text
 
 
 def test_report_loads_nothing_from_outside(made: dict[str, Any]) -> None:
