@@ -16,7 +16,7 @@ from workflow.stages import Stages
 CONFIGS = Path(__file__).with_name("configs")
 BENCHMARK = Path(__file__).parents[1] / "docs" / "results" / "toy-benchmark.json"
 FAMILIES = BENCHMARK.with_name("families.json")
-"""What the toy benchmark and the question on families have found, as docs/RESULTS.md shows it. Only a checkout has it."""
+"""What the toy benchmark and the question on families found, as docs/RESULTS.md shows it. Only a checkout has them."""
 PACKAGES = ("torch", "diffusers", "transformers", "timm", "lightning", "zarr", "numpy", "pillow")
 PHOTO_PACKAGES = ("mvtb-data", "scikit-image", "scikit-learn")
 
