@@ -72,8 +72,11 @@ def headline(found: Numbers) -> str:
     )
     if "map_only" not in found["matrix"][MATCHED]:
         return text
-    means = (f"{value:.2f}" for value in _means(found["matrix"][MATCHED]["map_only"], models))
-    return text + " The map alone has a mean AUROC of {} and {}.".format(*means)
+    own_mean, other_mean = _means(found["matrix"][MATCHED]["map_only"], models)
+    return (
+        f"{text} A detector of the map alone has a mean AUROC of {own_mean:.2f} on images of the probe's own model, "
+        f"and of {other_mean:.2f} on the others'."
+    )
 
 
 def _means(cells: Mapping[str, Mapping[str, Value]], models: list[str]) -> tuple[float, float]:
