@@ -157,7 +157,9 @@ def test_without_a_study_the_answers_of_this_machine_come_before_those_that_are_
     make_answer("toy-benchmark").save(Path("runs/toy-benchmark"))
     assert places() == {KEPT, Path("runs/toy-benchmark")}
     make_answer("cheap").save(Path("runs/study/quick/answers"))
-    assert places() == {Path("runs/study/quick/answers"), Path("runs/toy-benchmark")}
+    assert places() == {KEPT, Path("runs/study/quick/answers"), Path("runs/toy-benchmark")}  # families is shipped
+    make_answer("families").save(Path("runs/families"))
+    assert places() == {Path("runs/study/quick/answers"), Path("runs/toy-benchmark"), Path("runs/families")}
 
 
 def test_a_study_shows_its_own_answers_alone(

@@ -90,7 +90,7 @@ def test_whole_answer_gives_estimates_of_detectors_without_a_verdict(whole: dict
     assert "not enough seeds for a verdict, AUROC +0.100" in stacked and "3 seeds" in stacked
     assert "significantly better: σ = 0.3." in line_with(text, "- plain, significantly better")
     assert line_with(text, "- plain, no significant difference").endswith("σ = 0.7.")
-    assert "mean AUROC of 0.90 and 0.70" in headline(whole)
+    assert "0.90 on images of the probe's own model, and of 0.70 on the others'" in headline(whole)
 
 
 def test_tables_charts_and_retelling(whole: dict[str, Any], tmp_path: Path) -> None:
