@@ -21,7 +21,7 @@ LIMITS = (
     "models and a few hundred tiles of each kind say nothing about real generators."
 )
 INPUTS = {"full": "image and map", "image_only": "the image alone", "map_only": "the map alone"}
-MAP_CONTROLS = {"permuted_maps": "maps of other images", "constant_map": "one constant map"}
+MAP_CONTROLS = {"permuted_maps": "permuted maps", "constant_map": "one constant map"}
 """Detectors of the same architecture as "full": what the map adds is the difference to them."""
 CLOSE = 0.03
 """Two AUROCs nearer than this are called equal."""
@@ -124,8 +124,8 @@ def three_sentences(results: Mapping[str, Any]) -> list[str]:
     best = max((name for name in INPUTS if name in readings), key=lambda n: _mean_auroc(readings[n]), default=None)
     if best:
         auroc = _mean_auroc(readings[best])
-        controls = [f"{value:.2f} trained on {maps}" for maps, value in _map_controls(readings)]
-        control = f" ({_join(controls)})" if controls and best == "full" else ""
+        controls = [f"{maps} {value:.2f}" for maps, value in _map_controls(readings)]
+        control = f" ({', '.join(controls)})" if controls and best == "full" else ""
         sentences.append(f"The best detector sees {INPUTS[best]}: mean AUROC {auroc:.2f}{control}.")
     if "mean_lare" in readings:
         rows = readings["mean_lare"]["sources"]
