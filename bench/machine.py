@@ -1,9 +1,11 @@
 """The machine that figures are from, and the means to hold work to one of its cores."""
 
+import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -48,6 +50,20 @@ def _pin(cores: set[int]) -> None:
             os.sched_setaffinity(int(thread.name), cores)
         except ProcessLookupError:  # it ended meanwhile
             continue
+
+
+def run_child(module: str, settings: Mapping[str, Any]) -> str:
+    """What a module prints that is run as a program of its own, in one thread, with its settings as JSON.
+
+    Raises:
+        RuntimeError: If it fails. Its log lines are of no interest otherwise.
+    """
+    command = [sys.executable, "-m", module, json.dumps(settings)]
+    environment = {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"python -m {module} ended with status {done.returncode}:\n{done.stderr}")
+    return done.stdout
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +23,6 @@ from bench.measures.extraction import LoadedModel
 from bench.runner import Context, Figure, device_timed, rates, ratio, reading
 from detect import Answer, Detector, Picture
 from extract import Inputs, collate, scale_pixels
-from extract.run.model import Model
 from train import Detector as TrainedDetector
 from workflow.timing import alternate
 
@@ -45,8 +44,7 @@ class Comparison:
             self.made.folder, device=config.device, batch_size=config.toy_batch_size
         )
         job = self.made.job
-        checked = {field.name: getattr(job.model, field.name) for field in fields(Model)}
-        self.job = replace(job, model=LoadedModel(**checked, diffusion=job.model.load()))  # type: ignore[arg-type]
+        self.job = replace(job, model=LoadedModel.of(job.model, job.model.load()))  # type: ignore[arg-type]
         trained = TrainedDetector.from_checkpoint(self.made.checkpoint)
         self.module = trained.open_data(self.made.dataset.folder, [str(job.config.cache)], "test")
         self.module.batch_size = config.toy_batch_size

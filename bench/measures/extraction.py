@@ -13,6 +13,7 @@ from bench.data.pictures import make_jpegs, pack_jpegs, save_jpegs
 from bench.data.sd15 import find_sd15
 from bench.machine import one_core
 from bench.runner import Context, Figure, device_timed, peak_gpu_bytes, rates, ratio, reading
+from cache_schema import Place
 from extract import (
     Batch,
     ExtractConfig,
@@ -37,6 +38,11 @@ class LoadedModel(Model[ExtractConfig]):
 
     diffusion: StableDiffusion
 
+    @classmethod
+    def of(cls, model: Model[ExtractConfig], diffusion: StableDiffusion) -> "LoadedModel":
+        """A checked model with its weights."""
+        return cls(**{field.name: getattr(model, field.name) for field in fields(Model)}, diffusion=diffusion)
+
     def load(self, prompts: Sequence[str] = ()) -> StableDiffusion:
         """The models, whatever the texts."""
         return self.diffusion
@@ -59,6 +65,23 @@ class Setting:
     """For the rate over the authors'."""
 
 
+def job_settings(config: BenchConfig, setting: Setting, data: Place, cache: Place, num_workers: int) -> ExtractConfig:
+    """Of our job over a dataset; it makes all stores anew each time."""
+    return ExtractConfig(
+        data=str(data),
+        cache=str(cache),
+        model=str(setting.model),
+        image_size=setting.image_size,
+        timestep=config.timestep,
+        ensemble_size=config.ensemble_size,
+        compute_dtype=config.compute_dtype,
+        batch_size=setting.batch_size,
+        num_workers=num_workers,
+        device=config.device,
+        overwrite=True,
+    )
+
+
 class Comparison:
     """Our job, the authors' way, the bare models and a large matrix product, each as one run over all images.
 
@@ -75,24 +98,11 @@ class Comparison:
         dataset = pack_jpegs(context.folder / "data", jpegs, rows_per_tar=max(setting.batch_size, -(-len(jpegs) // 2)))
         self.maps = context.folder / "maps"
         self.maps.mkdir()
-        self.config = ExtractConfig(
-            data=str(dataset.folder),
-            cache=str(context.folder / "cache"),
-            model=str(setting.model),
-            image_size=setting.image_size,
-            timestep=config.timestep,
-            ensemble_size=config.ensemble_size,
-            compute_dtype=config.compute_dtype,
-            batch_size=setting.batch_size,
-            num_workers=config.num_workers,
-            device=config.device,
-            overwrite=True,
-        )
+        self.config = job_settings(config, setting, dataset.folder, context.folder / "cache", config.num_workers)
         job = Job.prepare(self.config)
-        checked = {field.name: getattr(job.model, field.name) for field in fields(Model)}
         folder, noising, dtype = job.model.folder, job.model.noising, config.compute_dtype
         self.diffusion = StableDiffusion(folder, noising, dtype, self.device, self.config.channels_last)
-        self.job = replace(job, model=LoadedModel(**checked, diffusion=self.diffusion))
+        self.job = replace(job, model=LoadedModel.of(job.model, self.diffusion))
         self.batches = self._load_batches()
         self.authors = AuthorsWay(
             setting.model,

@@ -1,16 +1,12 @@
 """Whether a long job needs more memory than a short one: the peak of child processes that extract 2 and 20 tars."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from bench.data.pictures import make_jpegs, pack_jpegs
-from bench.machine import ONE_THREAD, ROOT
+from bench.machine import run_child
 from bench.runner import Context, Figure, ratio, reading
 from workflow.timing import alternate
 
@@ -28,13 +24,7 @@ def extract_in_child(settings: dict[str, Any]) -> float:
     Raises:
         RuntimeError: If it fails.
     """
-    command = [sys.executable, "-m", "bench.measures.memory_child", json.dumps(settings)]
-    environment = {**os.environ, **ONE_THREAD}
-    # Its log lines are of no interest unless it fails.
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"python -m bench.measures.memory_child ended with status {done.returncode}:\n{done.stderr}")
-    return float(done.stdout) / 2**20
+    return float(run_child("bench.measures.memory_child", settings)) / 2**20
 
 
 def measure_memory(context: Context) -> list[Figure]:

@@ -4,16 +4,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from bench.data.pictures import make_jpegs, pack_jpegs
-from bench.measures.extraction import LoadedModel
+from bench.measures.extraction import LoadedModel, job_settings, toy_setting
 from bench.measures.loader import BATCH_SIZE, CROP_PX, Epochs, computing_in_one_thread
 from bench.runner import Context, Figure, rates, ratio, reading
 from cache_schema import ObjectPath, list_files, place, write_bytes
-from extract import ExtractConfig, Job, StableDiffusion
-from extract.run.model import Model
+from extract import Job, StableDiffusion
 from train.data.datamodule import LareDataModule
 from workflow.timing import alternate, timed
 
@@ -62,34 +61,22 @@ def upload(folder: Path, target: ObjectPath) -> None:
 def _extraction(context: Context, root: ObjectPath, forget: Callable[[], None]) -> list[Figure]:
     """From opening the dataset to the last store, the models' weights in memory; nothing of the bucket on this disk."""
     config, num_images = context.config, context.config.storage_images
+    setting = toy_setting(config, "toy", is_one_core=False)
     folder = context.folder / "extraction"
     jpegs = list(make_jpegs(num_images, config.toy_picture_px))
     pack_jpegs(folder / "data", jpegs, rows_per_tar=-(-num_images // NUM_TARS))
     upload(folder / "data", root / "data")
     settings = {
-        where: ExtractConfig(
-            data=str(at / "data"),
-            cache=str(at / "cache"),
-            model=config.toy_model,
-            image_size=config.toy_image_size,
-            timestep=config.timestep,
-            ensemble_size=config.ensemble_size,
-            compute_dtype=config.compute_dtype,
-            batch_size=config.toy_batch_size,
-            num_workers=NUM_WORKERS,
-            device=config.device,
-            overwrite=True,
-        )
+        where: job_settings(config, setting, at / "data", at / "cache", NUM_WORKERS)
         for where, at in (("disk", folder), ("bucket", root))
     }
     model = Job.prepare(settings["disk"]).model
-    checked = {field.name: getattr(model, field.name) for field in fields(Model)}
     diffusion = StableDiffusion(model.folder, model.noising, config.compute_dtype, context.device)
 
     def run(where: str) -> Callable[[], None]:
         def extract() -> None:
             job = Job.prepare(settings[where])
-            replace(job, model=LoadedModel(**checked, diffusion=diffusion)).run()
+            replace(job, model=LoadedModel.of(job.model, diffusion)).run()
 
         return extract
 

@@ -1,12 +1,9 @@
 """How long a training loader's workers take to their first batch, by each way of starting a process."""
 
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 
-from bench.machine import ONE_THREAD, ROOT
+from bench.machine import run_child
 from bench.measures.loader import Epochs
 from bench.runner import Context, Figure, reading
 from workflow.timing import alternate
@@ -24,12 +21,7 @@ def first_batches(settings: dict[str, object]) -> tuple[float, float]:
     Raises:
         RuntimeError: If the process fails.
     """
-    command = [sys.executable, "-m", "bench.measures.workers_child", json.dumps(settings)]
-    environment = {**os.environ, **ONE_THREAD}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"python -m bench.measures.workers_child ended with {done.returncode}:\n{done.stderr}")
-    first, later = json.loads(done.stdout)
+    first, later = json.loads(run_child("bench.measures.workers_child", settings))
     return first, later
 
 

@@ -11,7 +11,10 @@ import pyarrow.compute as pc
 from cache_schema import Dataset, check_distinct_keys
 
 MAX_KEYS = 5_000_000
-"""Samples whose keys are compared with each other before training; of more, `verify` compares them."""
+"""Samples whose keys and places are checked before training. Of more, `verify` compares the keys, and the places of a
+tar's rows are checked when they are read."""
+TARS_AT_ONCE = 64
+"""Whose rows' places are checked at a time."""
 MAX_COMPARED = 16
 """Kinds that each row is compared with; of more, each row's kind is looked up, which takes ten times as long as one."""
 MAX_PRODUCT = 2**22
@@ -55,6 +58,7 @@ class Cells:
         """
         if (num_rows := sum(tar.num_rows for tar in dataset.tars)) <= MAX_KEYS:
             check_distinct_keys(dataset)  # a sample that stands in two tars would be trained on twice
+            _check_places(dataset)
         names = Cell._fields if with_sources else Cell._fields[:2]
         numbers: dict[Cell, int] = {}
         of_row = np.empty(num_rows, np.uint8)
@@ -79,6 +83,13 @@ class Cells:
         for number in np.flatnonzero(wanted).astype(self.of_row.dtype):
             rows |= self.of_row == number
         return rows
+
+
+def _check_places(dataset: Dataset) -> None:
+    """Refuse rows that say they are of another tar: their labels would be lies. Raises DatasetError."""
+    num_tars = len(dataset.tars)
+    for first in range(0, num_tars, TARS_AT_ONCE):
+        dataset.rows_of(range(first, min(first + TARS_AT_ONCE, num_tars)), ())
 
 
 def _encode(table: pa.Table, names: tuple[str, ...]) -> tuple[np.ndarray, list[tuple[Any, ...]]]:

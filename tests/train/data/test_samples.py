@@ -140,6 +140,19 @@ def test_a_sample_in_two_tars_is_refused(tmp_path: Path) -> None:
         Cells.read(Dataset.open(dataset.folder), with_sources=False)
 
 
+def test_rows_of_another_tar_are_refused_before_training(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    dataset = pack(tmp_path / "data")
+    tables = [dataset.rows(n) for n in range(len(dataset.tars))]
+    assert len(tables[0]) == len(tables[1])
+    with pq.ParquetWriter(dataset.index_path, tables[0].schema) as writer:
+        for table in (tables[1], tables[0], *tables[2:]):
+            writer.write_table(table, row_group_size=len(table))
+    with pytest.raises(DatasetError, match="says that it belongs to"):
+        Cells.read(Dataset.open(dataset.folder), with_sources=False)
+
+
 def test_sizes_of_samples_are_those_of_their_rows_in_many_tars(tmp_path: Path) -> None:
     sides = [16 + 8 * (i % 5 == 0) + 4 * (i % 3 == 0) for i in range(90)]
     splits = ["train" if i % 3 else "test" for i in range(90)]
