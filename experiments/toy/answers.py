@@ -45,7 +45,7 @@ def answer(stages: Mapping[str, Stages], results: Mapping[str, Numbers]) -> Numb
         results: Task → content of its results.json.
 
     Returns:
-        "verdict" (paragraphs), "aims" (targets that need no trained control, whether each is met, what was found),
+        "verdict" (paragraphs), "aims" (what `decide` gives),
         "gains" (control → unseen source → what `list_gains` gives), "pairs", "without_roundtrip" (image sources that
         have no part in them), "mean_lare", "guidance", and
         "by_setting" (task → reading → source with strength or guidance → as in results.json).
@@ -213,7 +213,7 @@ def _name_by_setting(reading: Reading, makings: Mapping[str, Making]) -> Reading
 
 
 def decide(pairs: Numbers, without_roundtrip: Sequence[str], matched: Numbers) -> list[Numbers]:
-    """Which of the targets that need no trained control are met, and the finding behind each.
+    """Which of the targets that need no trained control are met, and what was found.
 
     Args:
         pairs: From `compare_with_roundtrips`.
@@ -221,14 +221,13 @@ def decide(pairs: Numbers, without_roundtrip: Sequence[str], matched: Numbers) -
         matched: results.json of the decoder-matched task.
 
     Returns:
-        For each target "number", "short", "aim" (the target in full), "met", "finding" and "items" (its parts). A share
-        meets its target where its whole interval lies on that side, for every source concerned.
+        For each target "number", "aim", "met" and "items" (what was found). A share meets its target where its whole
+        interval lies on that side, for every source concerned.
     """
     map_only = matched["readings"]["map_only"]
     return [
         _target(
             "1",
-            "img2img images have a lower mean LaRE than the VAE reconstruction of the same photograph",
             "more than half of the img2img images have a lower mean LaRE than the VAE reconstruction of the same "
             "photograph",
             bool(pairs) and all(side_of(parts["all"]["interval"], 0.5) == 1 for parts in pairs.values()),
@@ -236,7 +235,6 @@ def decide(pairs: Numbers, without_roundtrip: Sequence[str], matched: Numbers) -
         ),
         _target(
             "2",
-            f"the map alone reaches an AUROC of {TARGET_AUROC:g}",
             f"decoder-matched, the map alone reaches an AUROC of {TARGET_AUROC:g} averaged over the sources",
             map_only["mean"]["auroc"] >= TARGET_AUROC,
             describe_aurocs(map_only),
@@ -269,5 +267,5 @@ def list_gains(matched: Numbers, unseen: Collection[str], num_seeds: int) -> Num
     }
 
 
-def _target(number: str, short: str, aim: str, met: bool, found: list[str]) -> Numbers:
-    return {"number": number, "short": short, "aim": aim, "met": met, "finding": ". ".join(found), "items": found}
+def _target(number: str, aim: str, met: bool, items: list[str]) -> Numbers:
+    return {"number": number, "aim": aim, "met": met, "items": items}

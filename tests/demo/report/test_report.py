@@ -87,9 +87,9 @@ def made(demo_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dic
     (folder / "matrix.json").write_text(json.dumps({"settings": {"seeds": 2}, **add_up(metrics)}))
     texts = {"title": "A title", "intro": "What was run <on what>.", "limits": "What it cannot show."}
     texts["caveat"] = "What is mixed."
-    aims = [{"number": "1", "aim": "an aim", "met": False, "finding": "0.51 & <less>"}]
+    finding = "1 of 1 targets is missed: (1).\n(1) Missed. Target: an <aim>.\n- source: 0.51."
     settings = {"git_commit": "0123456789", "num_photographs": {"train": 900, "test": 300}, "num_seeds": 3}
-    benchmark = {"command": "make toy-benchmark", "settings": settings, "numbers": {"aims": aims}}
+    benchmark = {"command": "make toy-benchmark", "settings": settings, "finding": finding, "headline": "No & never."}
     (folder / "toy-benchmark.json").write_text(json.dumps(benchmark))
     families = {"command": "lare question families", "settings": settings, "headline": "What <was> found."}
     (folder / "families.json").write_text(json.dumps(families))
@@ -117,10 +117,10 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
 
-def test_report_shows_the_aims_of_the_toy_benchmark(made: dict[str, Any]) -> None:
+def test_report_shows_the_targets_of_the_toy_benchmark(made: dict[str, Any]) -> None:
     text = made["report"].read_text()
-    assert "<p><b>Failed: an aim.</b> 0.51 &amp; &lt;less&gt;</p>" in text
-    assert "on 1,200 photographs" in text and "commit 0123456;" in text
+    assert "<p>No &amp; never.</p>\n<ul><li>(1) Missed. Target: an &lt;aim&gt;.</li></ul>" in text
+    assert "used 1,200 photographs" in text and "commit 0123456;" in text
     assert "<p>What &lt;was&gt; found.</p>" in text
 
 

@@ -50,10 +50,7 @@ def found() -> tuple[dict[str, Any], dict[str, Any]]:
     guidance = [{"guidance": g, "n": 30, "mean": 0.25, **change} for g in GUIDANCES]
     answers = {
         "settings": {"num_seeds": 5, "generator_photos": True},
-        "aims": [
-            {"number": n, "short": f"aim {n}", "aim": "an aim", "met": n != "2", "finding": "0.9", "items": ["0.9"]}
-            for n in ("1", "2")
-        ],
+        "aims": [{"number": n, "aim": "an aim", "met": n != "2", "items": ["0.9"]} for n in ("1", "2")],
         "gains": list_gains(results[TASKS[1]], ["toy-a"], 5),
         "without_roundtrip": ["toy-d-img2img"],
         "pairs": {"toy-a-img2img": {"all": share, "strength 0.3": share}},
