@@ -41,15 +41,22 @@ _PLACES = ("data", "cache", "canvases", "out", "config", "ckpt_path", "default_r
 
 
 class SaveRun(SaveConfigCallback):
-    """Saves a fit's settings as config.yaml in the output folder, and provenance.json beside its checkpoints."""
+    """Saves a fit's settings as config.yaml in the output folder, and provenance.json beside its checkpoints.
+
+    They are written before its first step: a resume that is refused leaves those of the stopped fit.
+    """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write config.yaml when fitting; `LareCLI.before_fit` has refused a folder that is not to be written to."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Write nothing yet."""
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write provenance.json: data, features, settings, code and versions."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Write both, once; `LareCLI.before_fit` has refused a folder that is not to be written to."""
+        if not self.already_saved:
+            super().setup(trainer, pl_module, "fit")
+            self._write_provenance(trainer)
+
+    def _write_provenance(self, trainer: Trainer) -> None:
+        """Write data, features, settings, code and versions."""
         checkpoints = trainer.checkpoint_callback
         if not (trainer.is_global_zero and isinstance(checkpoints, ModelCheckpoint) and checkpoints.dirpath):
             return

@@ -177,6 +177,8 @@ def test_a_folder_that_holds_a_run_is_refused_or_resumed(
     fit = ("fit", "-c", CONFIGS / "lare2.yaml", "-c", small, "--out", out)
     assert run(*fit) == 0
     logged = (out / "metrics.csv").read_text()
+    kept = [out / "config.yaml", out / "checkpoints" / "provenance.json"]
+    written = [path.read_bytes() for path in kept]
     assert run(*fit) == 1
     assert f"{out} holds a run already: choose another --out, or resume it" in capsys.readouterr().err
     assert (out / "metrics.csv").read_text() == logged
@@ -184,8 +186,10 @@ def test_a_folder_that_holds_a_run_is_refused_or_resumed(
     assert run(*longer) == 1
     assert "this fit has 8: it would go from 0 to 5e-05." in capsys.readouterr().err
     assert (out / "metrics.csv").read_text() == logged
+    assert [path.read_bytes() for path in kept] == written
     assert run(*longer, "--model.other_length=rescale") == 0
     assert (out / "metrics.csv").read_text().startswith(logged)
+    assert all(path.read_bytes() != before for path, before in zip(kept, written, strict=True))
     assert {int(row["step"]) for row in csv.DictReader((out / "metrics.csv").read_text().splitlines())} == set(range(8))
     assert not list(out.glob("metrics-*.csv"))
     assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
