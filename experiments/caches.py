@@ -28,7 +28,7 @@ from experiments.study.study import Study
 from extract import count_macs_by_part
 from extract.models.costs import count_macs_by_format, expected_rate
 from train.runs import choose_numbers, format_time
-from workflow.steps import do_at_once
+from workflow.processes import do_at_once
 
 logger = logging.getLogger(__name__)
 

@@ -1,11 +1,6 @@
 """Both stages on a packed dataset, by the commands that anyone uses: maps, readings, detectors, results.json."""
 
 import json
-import logging
-import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +10,8 @@ from train.scoring.readings import READINGS
 from train.scoring.titles import TITLES
 from workflow.code_hash import hash_code
 from workflow.how_far import epochs_done, images_done
-from workflow.steps import Show, Steps, do_at_once, hash_files
-
-logger = logging.getLogger(__name__)
+from workflow.processes import do_at_once, run_module
+from workflow.steps import Show, Steps, hash_files
 
 DETECTORS = {
     "full": ("full.yaml",),
@@ -230,25 +224,3 @@ def predict_arguments(
     weights = folder / "checkpoints" / "best.ckpt"
     scoring = (f"--ckpt_path={weights}", f"--predictions.path={place.name}", "--return_predictions=false")
     return ["predict", *common, *scoring, *changes]
-
-
-def run_module(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:
-    """Run `python -m <module> …` from the repository's root, and log the command so that it can be repeated.
-
-    Args:
-        module: Name of a package with a `__main__`.
-        *arguments: Its verb and flags.
-        quiet: Drop what it prints on stdout.
-        share: How many such commands run at once: it computes with one share of the cores (`OMP_NUM_THREADS`).
-
-    Raises:
-        RuntimeError: If it fails; its own message stands above.
-    """
-    command = ["-m", module, *map(str, arguments)]
-    logger.info("python %s", shlex.join(command))
-    stdout = subprocess.DEVNULL if quiet else None
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // share))} if share > 1 else {}
-    run = subprocess.run([sys.executable, *command], stdout=stdout, env={**os.environ, **threads}, check=False)
-    status = run.returncode
-    if status:
-        raise RuntimeError(f"python -m {module} {arguments[0]} ended with status {status}, see above")

@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,27 +29,6 @@ def hash_files(*paths: Path) -> str:
             digest.update(f"{file.relative_to(path.parent).as_posix()}\0".encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def do_at_once(works: Sequence[Callable[[], object]], num_jobs: int) -> None:
-    """Do works that wait for processes of their own, some at a time. After a failure none begins, and it is raised.
-
-    Args:
-        works: What is to be done, in this order.
-        num_jobs: How many at a time; one at a time they are done in this thread.
-    """
-    if num_jobs == 1:
-        for work in works:
-            work()
-        return
-    with ThreadPoolExecutor(num_jobs) as pool:
-        begun = [pool.submit(work) for work in works]
-        try:
-            for each in begun:
-                each.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # those that have begun end first
-            raise
 
 
 Poll = Callable[[], float | None]

@@ -85,7 +85,7 @@ class Workers:
         Args:
             module: Name of a package with a `__main__`.
             *arguments: Its verb and flags.
-            quiet: Changes nothing: what a command writes is heard by `say` alone. As `workflow.stages.run_module`.
+            quiet: Changes nothing: what a command writes is heard by `say` alone. As `workflow.processes.run_module`.
             share: How many such commands run at once: it computes with one share of the cores.
 
         Raises:

@@ -37,8 +37,9 @@ from train.record import describe_code
 from train.scoring.prediction_file import COLUMNS
 from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
-from workflow.stages import CODE, extract_arguments, readings_arguments, run_module
-from workflow.steps import Steps, do_at_once, hash_files
+from workflow.processes import do_at_once, run_module
+from workflow.stages import CODE, extract_arguments, readings_arguments
+from workflow.steps import Steps, hash_files
 from workflow.workers import Workers
 
 logger = logging.getLogger(__name__)

@@ -24,16 +24,9 @@ from train.scoring.prediction_file import COLUMNS
 from train.scoring.readings import READINGS
 from train.scoring.scores import Reading, load_reading
 from workflow.code_hash import hash_code
-from workflow.stages import (
-    CODE,
-    Caches,
-    extract_arguments,
-    fit_arguments,
-    predict_arguments,
-    readings_arguments,
-    run_module,
-)
-from workflow.steps import Steps, do_at_once, hash_files
+from workflow.processes import do_at_once, run_module
+from workflow.stages import CODE, Caches, extract_arguments, fit_arguments, predict_arguments, readings_arguments
+from workflow.steps import Steps, hash_files
 
 
 class Study:

@@ -18,7 +18,7 @@ from demo.toy.loading import load_models
 from demo.toy.photos import TABLE, load_table, load_tiles
 from demo.toy.sources import make_images, pack_images, plain_task
 from tests.demo.terminal import OnTerminal
-from workflow.stages import run_module
+from workflow.processes import run_module
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -31,6 +30,22 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(stages, "run_module", record)
     return run
+
+
+class Ended:
+    """A process that has ended."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for nothing."""
+
+    def wait(self) -> int:
+        return self._status
 
 
 def options(command: list[str], name: str) -> list[str]:
@@ -116,11 +131,11 @@ def test_readings_can_be_those_of_another_dataset(tmp_path: Path) -> None:
 def test_detectors_that_are_trained_at_once_share_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     threads: dict[str, set[str | None]] = {}
 
-    def record(command: list[str], *, env: dict[str, str], **_: Any) -> SimpleNamespace:
+    def record(command: list[str], *, env: dict[str, str], **_: Any) -> Ended:
         threads.setdefault(command[3], set()).add(env.get("OMP_NUM_THREADS"))
-        return SimpleNamespace(returncode=0)
+        return Ended(0)
 
-    monkeypatch.setattr(subprocess, "run", record)
+    monkeypatch.setattr(subprocess, "Popen", record)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     make(tmp_path / "two", num_jobs=2).make_detectors("data")
@@ -133,12 +148,12 @@ def test_detectors_that_are_trained_at_once_share_the_cores(monkeypatch: pytest.
 def test_detector_that_fails_ends_the_run_before_others_begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     begun: list[str] = []
 
-    def fail(command: list[str], **_: Any) -> SimpleNamespace:
+    def fail(command: list[str], **_: Any) -> Ended:
         begun.append(command[3])
         time.sleep(0.05)  # far longer than cancelling the others takes
-        return SimpleNamespace(returncode=3)
+        return Ended(3)
 
-    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "Popen", fail)
     with pytest.raises(RuntimeError, match="python -m train fit ended with status 3"):
         make(tmp_path, num_jobs=2, seeds=range(20)).make_detectors("data")
     assert len(begun) < 10
