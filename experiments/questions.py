@@ -15,6 +15,7 @@ QUESTIONS = {
     "ensemble": "experiments.ensemble",
     "reconstruction": "experiments.reconstruction",
     "egre": "experiments.egre.egre",
+    "views": "experiments.views.views",
     "sources": "experiments.sources",
     "degradation": "experiments.degradation.degradation",
     "formats": "experiments.formats.formats",
@@ -28,7 +29,8 @@ SUMMARIES = {
     "timestep": "Which timestep separates generated from real images best?",
     "ensemble": "What is each further noise draw worth, and what does it cost?",
     "reconstruction": "What do DIRE and other reconstruction errors give beside LaRE? Extracts.",
-    "egre": "What do the map, ESR, ECR and the view add to the image?",
+    "egre": "What do the map, ESR and ECR add to the image?",
+    "views": "What does the view change: the canvas, or a box of the picture as it is?",
     "sources": "What is a detector of one image source worth on another?",
     "degradation": "What do JPEG, blur, crops and an attack leave of each score? Extracts.",
     "formats": "How much of a score comes from the file's format and size? Packs and extracts.",
@@ -43,7 +45,7 @@ SUMMARIES = {
     "report": "Show a study's answers as a page.",
 }
 """Command → what it asks or does, in a line. Those that extract run stage 1; `dry_run` tells on what."""
-FROM_CACHES = ("timestep", "ensemble", "egre", "precision")
+FROM_CACHES = ("timestep", "ensemble", "egre", "views", "precision")
 """Those that are answered from caches alone, with no diffusion model. Under "readings" their numbers have split →
 setting → "mean" and each image source → metric → mean, sd over seeds, interval."""
 

@@ -1,1 +1,1 @@
-"""Question: what do the map and its two refinements add, and what does the view change?"""
+"""Question: what do the map and its two refinements add?"""

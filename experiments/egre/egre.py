@@ -1,11 +1,10 @@
-"""What the map and its two refinements add to the image, and what the view changes: from caches, without a model."""
+"""What the map and its two refinements add to the image: from caches, without a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.answers.answer import Answer
-from experiments.egre import views
 from experiments.egre.telling import TELLING, TITLES, name_difference
 from experiments.study.comparisons import subtract
 from experiments.study.fits import Fit, Work
@@ -37,31 +36,26 @@ DETECTORS = {
 
 
 def answer(study: Study) -> Answer:
-    """What do ESR and ECR add each, and what does the view change? From caches alone."""
-    scored = score_detectors(study)
-    compared = views.compare_views(study) if study.config.compare_views else {}
-    return study.tell("egre", TELLING, numbers(scored, compared))
+    """What do the map, ESR and ECR add each? From caches alone."""
+    return study.tell("egre", TELLING, numbers(score_detectors(study)))
 
 
 def work(study: Study) -> Work:
     """What it trains."""
     name = study.default_cache
     fits = (Fit(run_name(detector, name), name, how.variant, how.arguments) for detector, how in DETECTORS.items())
-    more = views.list_fits(study) if study.config.compare_views else ()
-    return Work.unite([Work(tuple(fits)), Work(tuple(more))])
+    return Work(tuple(fits))
 
 
-def numbers(scored: Mapping[str, Scored], compared: Mapping[str, views.Views | None]) -> dict[str, Any]:
-    """All scores, the differences of detectors, and the views.
+def numbers(scored: Mapping[str, Scored]) -> dict[str, Any]:
+    """All scores, and the differences of detectors.
 
     Args:
         scored: Detector → scores.
-        compared: As `compare_views` gives them.
     """
     return {
-        "readings": summarize({TITLES[name]: each for name, each in scored.items()} | views.name_views(compared)),
+        "readings": summarize({TITLES[name]: each for name, each in scored.items()}),
         "differences": {name_difference(*pair): each for pair, each in compare_detectors(scored).items()},
-        "views": views.numbers(compared),
     }
 
 

@@ -8,7 +8,6 @@ from experiments.answers.readings import MEAN, METRICS, SPLITS, list_sources, va
 from experiments.answers.rule import RULE, Comparison, judge
 from experiments.answers.telling import Numbers, Telling
 from experiments.answers.verdicts import compare_all, describe_difference, describe_value, state_verdicts
-from experiments.egre.views_telling import compare_views, tabulate_views, tell_views
 from workflow.stages import CONTROLS
 
 TITLES = {
@@ -29,14 +28,12 @@ CLAIMS = (
 )
 """What the finding tells: the one against the other. What the map adds is told against the controls alone: the detector
 of the image alone has no refinement, and differs in more than the map."""
-Key = tuple[str, ...]
-"""Of a comparison: "claim", the one, the other; "view", images, view."""
+Key = tuple[str, str]
+"""Of a comparison: the one, the other."""
 LIMITS = (
     "All detectors share one recipe, one backbone and one number of epochs: a detector that needs more epochs is "
     "judged too early. Intervals of single detectors are of the test images' groups, not of the training. Few seeds "
-    "tell little of the spread of training. Nothing is said about image sources that are not in this test. Where "
-    "images have several sizes, any detector may read the size itself. An AUROC there does not measure how well "
-    "generated images are found."
+    "tell little of the spread of training. Nothing is said about image sources that are not in this test."
 )
 
 
@@ -55,8 +52,8 @@ def compare(found: Numbers) -> dict[Key, Comparison]:
     test, compared = found["readings"]["test"], dict[Key, Comparison]()
     for pair in list_claims(found):
         one, other = (test[TITLES[name]][MEAN]["auroc"] for name in pair)
-        compared["claim", *pair] = Comparison(found["differences"][name_difference(*pair)][MEAN], aurocs=(one, other))
-    return compared | compare_views(found["views"], test)
+        compared[pair] = Comparison(found["differences"][name_difference(*pair)][MEAN], aurocs=(one, other))
+    return compared
 
 
 def headline(found: Numbers) -> str:
@@ -67,16 +64,15 @@ def headline(found: Numbers) -> str:
     }
     if not verdicts:
         return "What the map adds is not known: no control was trained on permuted maps or on one constant map."
-    texts = [state_verdicts({TITLES["full"]: judged["claim", *pair]}, name) for name, pair in verdicts.items()]
+    texts = [state_verdicts({TITLES["full"]: judged[pair]}, name) for name, pair in verdicts.items()]
     return f"{capitalize('; '.join(texts))}."
 
 
 def finding(found: Numbers) -> str:
-    """What the map and each part add, the detector that validation chooses, and what the views change."""
+    """What the map and each part add, and the detector that validation chooses."""
     judged, claims = judge(compare(found)), list_claims(found)
     compared = [
-        (TITLES[o], TITLES[p], found["differences"][name_difference(o, p)][MEAN], judged["claim", o, p])
-        for o, p in claims
+        (TITLES[o], TITLES[p], found["differences"][name_difference(o, p)][MEAN], judged[o, p]) for o, p in claims
     ]
     chosen = TITLES[choose(found)]
     auroc = describe_value(found["readings"]["test"][chosen][MEAN]["auroc"])
@@ -87,7 +83,6 @@ def finding(found: Numbers) -> str:
             "Detectors, by mean AUROC over the image sources on the test:",
             *compare_all(compared),
             f"Validation chooses {chosen}: test AUROC {auroc}.",
-            *tell_views(found["views"], judged),
         ]
     )
 
@@ -105,7 +100,7 @@ def choose(found: Numbers) -> str:
 
 
 def tables(found: Numbers) -> Iterator[Table]:
-    """Means on validation and test, metrics by source, the differences, and the views."""
+    """Means on validation and test, metrics by source, and the differences."""
     readings, names = found["readings"], list_detectors(found)
     titles = [TITLES[name] for name in names]
     known = ", ".join(list_sources(next(iter(readings["validation"].values()))))
@@ -129,7 +124,6 @@ def tables(found: Numbers) -> Iterator[Table]:
     yield _tabulate_differences(f"AUROC less AUROC of {TITLES['image_only']}", columns, found, others)
     others = [(name, "full", name) for name in names if name != "full"]
     yield _tabulate_differences(f"AUROC of {TITLES['full']} less AUROC of the other detector", columns, found, others)
-    yield from tabulate_views(found["views"], readings)
 
 
 def _tabulate_differences(
@@ -145,6 +139,4 @@ def _tabulate_differences(
     return Table(capitalize(title), ("detector", *columns), tuple(cells), note)
 
 
-TELLING = Telling(
-    "What do the map, ESR and ECR add to the image, and what does the view change?", LIMITS, headline, finding, tables
-)
+TELLING = Telling("What do the map, ESR and ECR add to the image?", LIMITS, headline, finding, tables)

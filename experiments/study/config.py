@@ -73,11 +73,8 @@ class StudyConfig:
     """More arguments of every `python -m train fit`."""
     photos: Path | None = None
     """Folder of <class>/<photograph> that the toy benchmark was made from, for questions that make images anew."""
-    compare_views: bool = True
-    """Of the question on refinements: also train the full detector under other views, and on images of several
-    sizes."""
     mixed_data: Path | None = None
-    """Dataset of images of several sizes, for the views in the question on refinements; its cache has the default one's
+    """Dataset of images of several sizes, for the question on views; its cache has the default one's
     name after "mixed-". None: the one that the question on formats packs as it is, where it has done so."""
     raw: Path | None = None
     """Source of packing whose photographs and generated images have the file formats and sizes that they came with

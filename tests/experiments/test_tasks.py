@@ -40,7 +40,8 @@ def list_files(folder: Path) -> list[Path]:
 
 def test_every_question_tells_what_it_trains(study: Study) -> None:
     works = {name: load_work(name)(study) for name in QUESTIONS}
-    assert list_planned(works["egre"]) >= {"full-t200-e2", "image_only", "esr-t200-e2", "full-native-whole-t200-e2"}
+    assert list_planned(works["egre"]) >= {"full-t200-e2", "image_only", "esr-t200-e2", "constant_map-t200-e2"}
+    assert list_planned(works["views"]) == {f"full{view}-t200-e2" for view in ("", "-native-whole", "-native-crop")}
     assert list_planned(works["precision"]) == {
         f"map_only-t200-e2{more}" for more in ("", "-float16-m10", "-float16-m4", "-bf16")
     }

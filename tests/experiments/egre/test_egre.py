@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -10,9 +9,7 @@ from experiments.answers.rule import Verdict
 from experiments.egre import egre
 from experiments.egre.egre import DETECTORS, answer, compare_detectors
 from experiments.egre.telling import TELLING, TITLES, choose, finding, headline, tables
-from experiments.egre.views_telling import MIXED, STUDY
 from experiments.study.study import Study
-from tests.experiments.egre.test_views import ONE_SIZE, make_sized
 from tests.experiments.made_up import as_json, line_with, make_scored
 from workflow.stages import CONTROLS
 
@@ -36,7 +33,7 @@ def test_each_is_compared_with_the_image_alone_and_both_with_each() -> None:
     assert {other for one, other in differences if one == "full"} == set(TITLES) - {"full"}
 
 
-NUMBERS = as_json(egre.numbers(SCORED, {STUDY: ONE_SIZE}))
+NUMBERS = as_json(egre.numbers(SCORED))
 
 
 def test_what_the_map_adds_is_told_against_the_controls_alone() -> None:
@@ -64,14 +61,14 @@ def test_answers_without_controls_do_not_say_what_the_map_adds() -> None:
 
 def test_few_seeds_give_no_verdict() -> None:
     few = {n: make_scored({"a": 0.5}, {"a": a}, num_seeds=2) for n, a in AUROCS.items()}
-    text = finding(as_json(egre.numbers(few, {})))
+    text = finding(as_json(egre.numbers(few)))
     assert all(Verdict.FEW_SEEDS in line for line in text.splitlines() if " against " in line)
 
 
 def test_tables_have_a_row_a_detector_and_a_column_a_source() -> None:
     found = list(tables(NUMBERS))
     assert all(len(row) == len(table.columns) for table in found for row in table.rows)
-    means, auroc, _, against_image, against_full, _ = found
+    means, auroc, _, against_image, against_full = found
     assert [row[0] for row in means.rows] == list(TITLES.values()) and "images of a." in means.note
     assert auroc.columns[1:] == (MEAN, "a", "b")
     assert len(against_image.rows) == len(against_full.rows) == len(TITLES) - 1
@@ -79,18 +76,13 @@ def test_tables_have_a_row_a_detector_and_a_column_a_source() -> None:
 
 
 @pytest.mark.slow
-def test_detectors_are_trained_once_and_both_sets_of_images_are_seen(study: Study, tmp_path: Path) -> None:
-    sizes = {"train": (16, 16, 24, 16) * 4, "validation": (16, 16, 32, 16), "test": (16, 16, 32, 16)}
-    mixed = make_sized(tmp_path / "mixed", sizes)
-    (tmp_path / "mixed" / "cache").rename(study.config.caches / "mixed-t200-e2")
+def test_detectors_are_trained_as_they_are_named(study: Study) -> None:
     overrides = (*study.config.fit_overrides, "--trainer.log_every_n_steps=1")  # an epoch has few batches
-    study = Study(replace(study.config, mixed_data=mixed, fit_overrides=overrides))
+    study = Study(replace(study.config, fit_overrides=overrides))
     found = answer(study)
     assert Answer.load(study.write(found)).tables == found.tables and TELLING.retell(found) == found
     runs = {folder.name for folder in (study.config.out / "detectors").iterdir()}
-    names = set(DETECTORS) - {"image_only"} | {"full-native-whole", "full-native-crop"}
-    mixed_runs = {"full-mixed-t200-e2", "full-native-whole-mixed-t200-e2"}
-    assert runs == {f"{name}-t200-e2" for name in names} | {"image_only"} | mixed_runs
+    assert runs == {f"{name}-t200-e2" for name in set(DETECTORS) - {"image_only"}} | {"image_only"}
     for name, setting in {"permuted_maps": "permute_maps", "constant_map": "constant_map"}.items():
         folder = study.config.out / "detectors" / f"{name}-t200-e2" / "seed-0"
         assert yaml.safe_load((folder / "config.yaml").read_text())["data"][setting] is True
@@ -103,17 +95,4 @@ def test_detectors_are_trained_once_and_both_sets_of_images_are_seen(study: Stud
         model = yaml.safe_load(config.read_text())["model"]
         assert (model["spatial"], model["channel"], model["concat"]) == parts
     assert set(found.numbers["readings"]) == set(SPLITS)
-    assert set(found.numbers["readings"]["test"]) >= set(TITLES.values())
-    assert (
-        "3" in found.numbers["views"][MIXED]["refused"]["native-crop"] and not found.numbers["views"][STUDY]["refused"]
-    )
-    weights = {path: path.stat() for path in study.config.out.rglob("best.ckpt")}
-    assert answer(Study(replace(study.config, mixed_data=None))).numbers["views"][MIXED] is None
-    assert {path: path.stat() for path in study.config.out.rglob("best.ckpt")} == weights
-
-
-def test_views_can_be_left_out_by_a_setting() -> None:
-    without = as_json(egre.numbers(SCORED, {}))
-    line_with(finding(without), "Other views were not compared")
-    assert headline(without) == headline(NUMBERS)
-    assert not any(table.title.startswith("Views") for table in tables(without))
+    assert set(found.numbers["readings"]["test"]) == set(TITLES.values())

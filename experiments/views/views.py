@@ -1,4 +1,4 @@
-"""What the view changes: canvas, native with the whole map, native with the map under the crop.
+"""What the view changes: canvas, native with the whole map, native with the map under the crop. From caches alone.
 
 On the study's images and, where there are such, on images of several sizes. There the third view is refused: how smooth
 the sampled map is would tell the size of the picture, and with it the source.
@@ -12,14 +12,15 @@ from typing import Any
 import yaml
 
 from cache_schema import Dataset
+from experiments.answers.answer import Answer
 from experiments.answers.readings import MEAN
-from experiments.egre.size_leak import SizeLeak, measure_size_leak
-from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, name_view
 from experiments.study.counts import count_training_images
-from experiments.study.fits import Fit
+from experiments.study.fits import Fit, Work
 from experiments.study.names import mixed_cache_name, run_name
-from experiments.study.settings import Scored, score_runs
+from experiments.study.settings import Scored, score_runs, summarize
 from experiments.study.study import Study
+from experiments.views.size_leak import SizeLeak, measure_size_leak
+from experiments.views.telling import CANVAS, CROP, MIXED, STUDY, TELLING, WHOLE, name_view
 from train.data.join import Join
 from train.data.native_views import only_size
 
@@ -44,7 +45,17 @@ class Views:
     """None for images of one size."""
 
 
-def compare_views(study: Study) -> dict[str, Views | None]:
+def answer(study: Study) -> Answer:
+    """What does the view change: the canvas, or a box of the picture as it is? From caches alone."""
+    return study.tell("views", TELLING, numbers(score_all(study)))
+
+
+def work(study: Study) -> Work:
+    """What it trains."""
+    return Work(tuple(list_fits(study)))
+
+
+def score_all(study: Study) -> dict[str, Views | None]:
     """The views on the study's images, and on others of several sizes: None where those are needed and not there."""
     mixed = find_mixed(study)  # before the first fit, in which another question may make it
     own = score_views(study, study.config.data, study.default_cache)
@@ -113,19 +124,24 @@ def _load_box(run: Path, view: str) -> int:
     return crop_px
 
 
-def name_views(views: Mapping[str, Views | None]) -> dict[str, Scored]:
-    """A name for what was scored under each view."""
-    return {
-        name_view(view, name): scored
-        for name, each in views.items()
+def numbers(views: Mapping[str, Views | None]) -> dict[str, Any]:
+    """All scores, and what is told of the views.
+
+    Args:
+        views: As `score_all` gives them.
+
+    Returns:
+        "readings", and "views": name of the images → sizes, differences to the canvas, refusals, what the maps tell of
+        sizes; or None.
+    """
+    scored = {
+        name_view(view, images): scored
+        for images, each in views.items()
         if each is not None
         for view, scored in each.scored.items()
     }
-
-
-def numbers(views: Mapping[str, Views | None]) -> dict[str, Any]:
-    """Name of the images → sizes, differences to the canvas, refusals, and what the maps tell of sizes; or None."""
-    return {name: None if each is None else _describe(each) for name, each in views.items()}
+    described = {images: None if each is None else _describe(each) for images, each in views.items()}
+    return {"readings": summarize(scored), "views": described}
 
 
 def _describe(views: Views) -> dict[str, Any]:

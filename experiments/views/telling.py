@@ -1,18 +1,28 @@
 """The views in words and tables: what they change, which are refused, and how well a map tells an image's size."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from experiments.answers.answer import Cell, Table, capitalize, with_interval
 from experiments.answers.groups import describe_groups, describe_spread
 from experiments.answers.readings import MEAN, METRICS, SPLITS, value_cells
-from experiments.answers.rule import Comparison, Verdict
-from experiments.answers.telling import Numbers
-from experiments.answers.verdicts import compare_all, describe_difference
+from experiments.answers.rule import RULE, Comparison, judge
+from experiments.answers.telling import Numbers, Telling
+from experiments.answers.verdicts import compare_all, describe_difference, state_verdicts
 
 CANVAS, WHOLE, CROP = "canvas", "native-whole", "native-crop"
 """A box of the canvas with its part of the map; a box of the picture with the whole map, or with its part of it."""
 TITLES = {CANVAS: "canvas", WHOLE: "native, whole map", CROP: "native, map under the crop"}
+SHORT = {WHOLE: "the whole map", CROP: "the map under the crop"}
+"""As a headline says it."""
 STUDY, MIXED = "the study's images", "images of several sizes"
+Key = tuple[str, str]
+"""Of a comparison with the canvas: images, view."""
+LIMITS = (
+    "All detectors share one recipe, one backbone and one number of epochs. Intervals of single detectors are of the "
+    "test images' groups, not of the training. Nothing is said about image sources that are not in this test. Where "
+    "images have several sizes, any detector may read the size itself. An AUROC there does not measure how well "
+    "generated images are found."
+)
 
 
 def name_view(view: str, images: str) -> str:
@@ -25,45 +35,55 @@ def name_view(view: str, images: str) -> str:
     return f"{TITLES[view]}, {images}"
 
 
-def compare_views(views: Numbers, test: Numbers) -> dict[tuple[str, ...], Comparison]:
-    """Each view with the canvas: ("view", images, view) → comparison.
-
-    Args:
-        views: As `views.numbers` gives them.
-        test: Scores of the test images, those of `name_view` among them.
-    """
-    compared = {}
-    for images, each in views.items():
+def compare(found: Numbers) -> dict[Key, Comparison]:
+    """Each view with the canvas on the same images."""
+    test, compared = found["readings"]["test"], dict[Key, Comparison]()
+    for images, each in found["views"].items():
         for view, difference in each["less_canvas"].items() if each else ():
             one, other = (test[name_view(name, images)][MEAN]["auroc"] for name in (view, CANVAS))
-            compared["view", images, view] = Comparison(difference, aurocs=(one, other))
+            compared[images, view] = Comparison(difference, aurocs=(one, other))
     return compared
 
 
-def tell_views(views: Numbers, judged: Mapping[tuple[str, ...], Verdict]) -> Iterator[str]:
-    """What was not done, what the views change, and what is refused."""
-    if not views:
-        yield "Other views were not compared: `compare_views` was false."
-    for images, each in views.items():
+def headline(found: Numbers) -> str:
+    """The verdicts on each set of images, what was not done, and what is refused."""
+    judged, clauses = judge(compare(found)), []
+    for images, each in found["views"].items():
         if each is None:
-            yield (
+            clauses.append(f"on {images}: not done")
+            continue
+        verdicts = {SHORT[view]: judged[images, view] for view in each["less_canvas"]}
+        refused = "".join(f"; {SHORT[view]} is refused" for view in each["refused"])
+        clauses.append(f"on {images}: {state_verdicts(verdicts, 'the canvas')}{refused}")
+    return f"{'. '.join(map(capitalize, clauses))}."
+
+
+def finding(found: Numbers) -> str:
+    """What was not done, what the views change, and what is refused."""
+    judged, lines = judge(compare(found)), []
+    for images, each in found["views"].items():
+        if each is None:
+            lines.append(
                 f"Views on {images} were not compared: no such dataset has a cache. `python -m experiments formats` "
                 "makes both."
             )
             continue
-        yield f"Views of the full detector on {images} ({describe_sizes(each)}), by mean AUROC on the test:"
+        lines.append(f"Views of the full detector on {images} ({describe_sizes(each)}), by mean AUROC on the test:")
         differences = each["less_canvas"].items()
-        yield from compare_all(
-            (name_view(view, images), TITLES[CANVAS], difference, judged["view", images, view])
+        lines += compare_all(
+            (name_view(view, images), TITLES[CANVAS], difference, judged[images, view])
             for view, difference in differences
         )
         for view in each["refused"]:
             leak = each["size_leak"]
             why = "the smoothness of the map would tell" if leak is None else "the roughness of the map tells"
-            yield f"- {capitalize(name_view(view, images))}: refused, as {why} an image's size."
-            for name, found in (leak or {}).items():
-                auroc = with_interval(found["auroc"], found["interval"])
-                yield f"- Smaller against larger real images by the map's roughness, {TITLES[name]}: AUROC {auroc}."
+            lines.append(f"- {capitalize(name_view(view, images))}: refused, as {why} an image's size.")
+            for name, leaked in (leak or {}).items():
+                auroc = with_interval(leaked["auroc"], leaked["interval"])
+                lines.append(
+                    f"- Smaller against larger real images by the map's roughness, {TITLES[name]}: AUROC {auroc}."
+                )
+    return "\n".join(lines)
 
 
 def describe_sizes(views: Numbers) -> str:
@@ -74,15 +94,9 @@ def describe_sizes(views: Numbers) -> str:
     return f"{width} × {height} px"
 
 
-def tabulate_views(views: Numbers, readings: Numbers) -> Iterator[Table]:
-    """The views on each set of images, and how well the roughness of their maps tells the size.
-
-    Args:
-        views: As `views.numbers` gives them.
-        readings: All scores, those of `name_view` among them.
-    """
-    if not views:
-        return
+def tables(found: Numbers) -> Iterator[Table]:
+    """The views on each set of images, and how well the roughness of their maps tells the size."""
+    views, readings = found["views"], found["readings"]
     rows: list[tuple[Cell, ...]] = []
     notes = [describe_spread({images: each["less_canvas"] for images, each in views.items() if each})]
     for images, each in views.items():
@@ -100,7 +114,7 @@ def tabulate_views(views: Numbers, readings: Numbers) -> Iterator[Table]:
             rows.append((name, title, *cells, less))
     heads = (*(f"{title}, {split}" for title in METRICS.values() for split in SPLITS), "AUROC less canvas, test")
     title = "Views of the full detector, mean over the image sources"
-    yield Table(title, ("images", "view", *heads), tuple(rows), " ".join(notes))
+    yield Table(title, ("images", "view", *heads), tuple(rows), " ".join([*notes, RULE]))
     leaks = {images: each for images, each in views.items() if each is not None and each["size_leak"] is not None}
     if leaks:
         yield _tabulate_leaks(leaks)
@@ -122,3 +136,6 @@ def _tabulate_leaks(views: Numbers) -> Table:
         "cells over the mean of the map. No detector is involved. "
         + describe_groups({images: each["size_leak"] for images, each in views.items()}),
     )
+
+
+TELLING = Telling("What does the view change?", LIMITS, headline, finding, tables)

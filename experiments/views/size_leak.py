@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiments.egre.views_telling import CANVAS, CROP, WHOLE
+from experiments.views.telling import CANVAS, CROP, WHOLE
 from train.data.join import Join
 from train.data.native_views import SampledMapView, WholeMapView
 from train.data.samples import select_samples

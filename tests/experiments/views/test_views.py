@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from cache_schema import RULES, Fingerprint, create_cache, store_name, write_dataset
-from experiments.answers.answer import Table
-from experiments.answers.rule import Verdict, judge
-from experiments.egre import views
-from experiments.egre.size_leak import SizeLeak, compute_roughness, find_smaller, measure_size_leak
-from experiments.egre.views import Views, _load_box, name_views, numbers
-from experiments.egre.views_telling import CANVAS, CROP, MIXED, STUDY, WHOLE, compare_views, tabulate_views, tell_views
-from experiments.study.settings import Scored, summarize
+from experiments.answers.answer import Answer, Table
+from experiments.answers.rule import Verdict
 from experiments.study.study import Study
+from experiments.views import views
+from experiments.views.size_leak import SizeLeak, compute_roughness, find_smaller, measure_size_leak
+from experiments.views.telling import CANVAS, CROP, MIXED, STUDY, TELLING, WHOLE, finding, headline, tables
+from experiments.views.views import Views, _load_box, answer, numbers
 from tests.experiments.made_up import as_json, line_with, make_scored
 from tests.samples import make_sample, make_shard
 from train.data.join import Join
@@ -86,13 +85,13 @@ def test_images_of_several_sizes_are_those_named_or_those_of_the_question_on_for
     for folder in (packed, named):
         folder.mkdir(parents=True)
         (folder / "dataset.json").touch()
-    assert views.compare_views(study) == {STUDY: ONE_SIZE, MIXED: None}
+    assert views.score_all(study) == {STUDY: ONE_SIZE, MIXED: None}
     assert seen == [(study.config.data, "t200-e2")]  # there is no cache
     (study.config.caches / "mixed-t200-e2").mkdir()
     (study.config.caches / "mixed-t200-e2" / "cache.json").touch()
     for each, mixed in ((study, packed), (Study(replace(study.config, mixed_data=named)), named)):
         seen.clear()
-        assert views.compare_views(each) == {STUDY: ONE_SIZE, MIXED: SEVERAL}
+        assert views.score_all(each) == {STUDY: ONE_SIZE, MIXED: SEVERAL}
         assert seen == [(study.config.data, "t200-e2"), (mixed, "mixed-t200-e2")]
 
 
@@ -100,7 +99,7 @@ def test_where_the_studys_own_images_have_several_sizes_no_others_are_missed(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "score_views", lambda *_: SEVERAL)
-    assert views.compare_views(study) == {STUDY: SEVERAL}
+    assert views.score_all(study) == {STUDY: SEVERAL}
 
 
 SCORED = {CANVAS: make_scored({"a": 0.8}, {"a": 0.7}), WHOLE: make_scored({"a": 0.7}, {"a": 0.6})}
@@ -121,9 +120,8 @@ SEVERAL = Views(
 
 def tell(views: Mapping[str, Views | None]) -> tuple[str, list[Table]]:
     """Lines and tables."""
-    described, readings = as_json(numbers(views)), summarize(name_views(views))
-    judged = judge(compare_views(described, readings["test"]))
-    return "\n".join(tell_views(described, judged)), list(tabulate_views(described, readings))
+    found = as_json(numbers(views))
+    return finding(found), list(tables(found))
 
 
 def test_the_finding_tells_what_was_not_done() -> None:
@@ -151,10 +149,37 @@ def test_a_refused_view_is_a_row_with_its_reason_and_what_the_map_tells() -> Non
     assert "AUROC" not in line_with(tell({STUDY: without})[0], "refused")
 
 
+def test_the_headline_has_a_sentence_for_each_set_of_images() -> None:
+    assert headline(as_json(numbers({STUDY: ONE_SIZE, MIXED: SEVERAL}))) == (
+        "On the study's images: the whole map is significantly worse than the canvas; the map under the "
+        "crop is not significantly different from the canvas. On images of several sizes: the whole map is "
+        "significantly worse than the canvas; the map under the crop is refused."
+    )
+    assert headline(as_json(numbers({STUDY: ONE_SIZE, MIXED: None}))).endswith("On images of several sizes: not done.")
+
+
 def test_every_view_that_was_scored_has_a_name_and_plain_numbers() -> None:
-    both = {STUDY: ONE_SIZE, MIXED: SEVERAL}
-    names = name_views(both)
-    assert len(names) == 5 and isinstance(names["native, whole map, images of several sizes"], Scored)
-    found = as_json(numbers({**both, "none": None}))
-    assert found[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0], "n_groups": 60}
-    assert found[STUDY]["less_canvas"][WHOLE]["mean"] == pytest.approx(-0.1) and found["none"] is None
+    found = as_json(numbers({STUDY: ONE_SIZE, MIXED: SEVERAL, "none": None}))
+    readings, described = found["readings"]["test"], found["views"]
+    assert len(readings) == 5 and readings["native, whole map, images of several sizes"]["a"]["auroc"]["mean"] == 0.6
+    assert described[MIXED]["size_leak"][CROP] == {"auroc": 0.9, "interval": [0.8, 1.0], "n_groups": 60}
+    assert described[STUDY]["less_canvas"][WHOLE]["mean"] == pytest.approx(-0.1) and described["none"] is None
+
+
+@pytest.mark.slow
+def test_detectors_are_trained_once_and_both_sets_of_images_are_seen(study: Study, tmp_path: Path) -> None:
+    sizes = {"train": (16, 16, 24, 16) * 4, "validation": (16, 16, 32, 16), "test": (16, 16, 32, 16)}
+    mixed = make_sized(tmp_path / "mixed", sizes)
+    (tmp_path / "mixed" / "cache").rename(study.config.caches / "mixed-t200-e2")
+    overrides = (*study.config.fit_overrides, "--trainer.log_every_n_steps=1")  # an epoch has few batches
+    study = Study(replace(study.config, mixed_data=mixed, fit_overrides=overrides))
+    found = answer(study)
+    assert Answer.load(study.write(found)).tables == found.tables and TELLING.retell(found) == found
+    runs = {folder.name for folder in (study.config.out / "detectors").iterdir()}
+    own = {"full-t200-e2", "full-native-whole-t200-e2", "full-native-crop-t200-e2"}
+    assert runs == own | {"full-mixed-t200-e2", "full-native-whole-mixed-t200-e2"}
+    refused = {images: each["refused"] for images, each in found.numbers["views"].items()}
+    assert "3" in refused[MIXED]["native-crop"] and not refused[STUDY]
+    weights = {path: path.stat() for path in study.config.out.rglob("best.ckpt")}
+    assert answer(Study(replace(study.config, mixed_data=None))).numbers["views"][MIXED] is None
+    assert {path: path.stat() for path in study.config.out.rglob("best.ckpt")} == weights

@@ -1,0 +1,1 @@
+"""Question: what does the view change?"""
