@@ -12,7 +12,7 @@ from experiments.answers.verdicts import compare_all, describe_difference, state
 CANVAS, WHOLE, CROP = "canvas", "native-whole", "native-crop"
 """A box of the canvas with its part of the map; a box of the picture with the whole map, or with its part of it."""
 TITLES = {CANVAS: "canvas", WHOLE: "native, whole map", CROP: "native, map under the crop"}
-SHORT = {WHOLE: "the whole map", CROP: "the map under the crop"}
+SHORT = {WHOLE: "the whole map", CROP: "the cropped map"}
 """As a headline says it."""
 STUDY, MIXED = "the study's images", "images of several sizes"
 Key = tuple[str, str]
@@ -46,16 +46,17 @@ def compare(found: Numbers) -> dict[Key, Comparison]:
 
 
 def headline(found: Numbers) -> str:
-    """The verdicts on each set of images, what was not done, and what is refused."""
-    judged, clauses = judge(compare(found)), []
+    """The verdicts, what is refused, and what was not done."""
+    judged = judge(compare(found))
+    verdicts, refused, clauses = {}, [], []
     for images, each in found["views"].items():
         if each is None:
-            clauses.append(f"on {images}: not done")
+            clauses.append(f"{images}: not done")
             continue
-        verdicts = {SHORT[view]: judged[images, view] for view in each["less_canvas"]}
-        refused = "".join(f"; {SHORT[view]} is refused" for view in each["refused"])
-        clauses.append(f"on {images}: {state_verdicts(verdicts, 'the canvas')}{refused}")
-    return f"{'. '.join(map(capitalize, clauses))}."
+        where = "" if images == STUDY else " on several sizes"
+        verdicts |= {f"{SHORT[view]}{where}": judged[images, view] for view in each["less_canvas"]}
+        refused += [f"{SHORT[view]}{where} is refused" for view in each["refused"]]
+    return f"{capitalize('; '.join([state_verdicts(verdicts, 'the canvas'), *refused, *clauses]))}."
 
 
 def finding(found: Numbers) -> str:

@@ -149,13 +149,12 @@ def test_a_refused_view_is_a_row_with_its_reason_and_what_the_map_tells() -> Non
     assert "AUROC" not in line_with(tell({STUDY: without})[0], "refused")
 
 
-def test_the_headline_has_a_sentence_for_each_set_of_images() -> None:
+def test_the_headline_tells_verdicts_refusals_and_what_was_not_done() -> None:
     assert headline(as_json(numbers({STUDY: ONE_SIZE, MIXED: SEVERAL}))) == (
-        "On the study's images: the whole map is significantly worse than the canvas; the map under the "
-        "crop is not significantly different from the canvas. On images of several sizes: the whole map is "
-        "significantly worse than the canvas; the map under the crop is refused."
+        "The whole map and the whole map on several sizes are significantly worse than the canvas; the cropped map is "
+        "not significantly different from the canvas; the cropped map on several sizes is refused."
     )
-    assert headline(as_json(numbers({STUDY: ONE_SIZE, MIXED: None}))).endswith("On images of several sizes: not done.")
+    assert headline(as_json(numbers({STUDY: ONE_SIZE, MIXED: None}))).endswith("; images of several sizes: not done.")
 
 
 def test_every_view_that_was_scored_has_a_name_and_plain_numbers() -> None:
