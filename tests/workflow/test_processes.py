@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from workflow.code_hash import ROOT
 from workflow.processes import do_at_once, run_module
 
-ROOT = Path(__file__).parents[2]
 SLEEPER = "import os, pathlib, sys, time\npathlib.Path(sys.argv[2], str(os.getpid())).touch()\ntime.sleep(600)\n"
 PROGRAM = """
 import sys
