@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import ForkServerContext
+from types import TracebackType
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 EXIT_SIGTERM = 143
+
+_is_at_work = False
+"""Whether this process, a worker, is within a task."""
 
 T = TypeVar("T")
 TaskArguments = tuple[Any, ...]
@@ -83,16 +87,28 @@ def _outcome(future: Future[T]) -> T | Exception:
 
 
 def _call(function: Callable[..., T], task: TaskArguments) -> T:
+    global _is_at_work
     try:
-        return function(*task)
+        _is_at_work = True
+        try:
+            return function(*task)
+        finally:
+            _is_at_work = False
     except SystemExit as error:
         os._exit(int(error.code or 0))  # the pool would take it for the task's result and go on with the next
 
 
 def _prepare_worker() -> None:
     """Let a worker end in order, with temporary files removed, and never outlive the command."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_SIGTERM))
+    signal.signal(signal.SIGTERM, _end_worker)
     end_with_parent()
+
+
+def _end_worker(*_: object) -> None:
+    if _is_at_work:
+        sys.exit(EXIT_SIGTERM)
+    # Outside of a task the pool catches every exception, SystemExit too: the worker would live on, and be waited for.
+    os._exit(EXIT_SIGTERM)
 
 
 def fork_server(modules: Sequence[str]) -> ForkServerContext:
@@ -109,6 +125,21 @@ def fork_server(modules: Sequence[str]) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*modules])
     return context
+
+
+def allow_lost_reader(_worker: int) -> None:
+    """Have a DataLoader's worker say nothing when its reader ends while a batch is handed over (`worker_init_fn`).
+
+    A batch's memory is handed over by a thread of Python's own, which prints a traceback of every connection that
+    breaks, and serves the next. When a command is told to end, a broken one is no fault.
+    """
+    show = sys.excepthook
+
+    def show_faults(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError | EOFError):
+            show(kind, error, trace)
+
+    sys.excepthook = show_faults
 
 
 def end_with_parent() -> None:

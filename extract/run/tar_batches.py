@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from cache_schema import EXTENSIONS, Dataset, DatasetError, Place, read_image_bytes, share_turns
+from cache_schema import EXTENSIONS, Dataset, DatasetError, Place, allow_lost_reader, read_image_bytes, share_turns
 from extract.run.images import Batch, RowSettings, collate, load_row
 
 HEADER_BYTES = tarfile.BLOCKSIZE
@@ -119,6 +119,7 @@ class TarBatches:
             num_workers=num_workers,
             collate_fn=_as_it_is,
             pin_memory=pin_memory,
+            worker_init_fn=allow_lost_reader,
             generator=torch.Generator(),
         )
         self._batches: Iterator[Batch | Unread] | None = None

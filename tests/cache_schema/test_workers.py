@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cache_schema.workers import WorkerLost, run_tasks
 
+ROOT = Path(__file__).resolve().parents[2]
 TASKS = [(n,) for n in range(6)]
 
 
@@ -35,8 +38,51 @@ def test_a_killed_worker_is_told_for_every_task_that_was_not_finished() -> None:
     assert all(outcome == n or isinstance(outcome, WorkerLost) for n, outcome in enumerate(outcomes))
 
 
+class EndsWhileItIsSent:
+    """A result whose worker is told to end while it sends it."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return EndsWhileItIsSent, ()
+
+
+def give_such_a_result(n: int) -> object:
+    return EndsWhileItIsSent() if n == 3 else n
+
+
+def test_a_worker_ends_on_sigterm_between_two_tasks_too() -> None:
+    """The pool takes an exception for a result there: the worker would go on, and the command would wait for it."""
+    outcomes = list(run_tasks(give_such_a_result, TASKS, 2, "task"))
+    assert len(outcomes) == 6 and isinstance(outcomes[3], WorkerLost)
+
+
 def test_no_tasks_are_no_outcomes() -> None:
     assert list(run_tasks(half, [], 4, "task")) == []
+
+
+LOST_READER = """
+import socket
+import sys
+from multiprocessing.resource_sharer import DupFd
+from cache_schema import allow_lost_reader
+
+if sys.argv[1] == "allowed":
+    allow_lost_reader(0)
+handed_over = DupFd(0)
+reader = socket.socket(socket.AF_UNIX)
+reader.connect(handed_over._id[0])
+reader.close()  # what it was sent is unread: the other side's connection is reset
+print(handed_over.detach() > 0)  # the thread serves one after the other: it is done with the first
+"""
+
+
+@pytest.mark.parametrize(("hook", "is_told"), [("allowed", False), ("pythons", True)])
+def test_a_worker_whose_reader_ends_within_a_handover_prints_nothing_and_serves_the_next(
+    hook: str, is_told: bool
+) -> None:
+    done = subprocess.run([sys.executable, "-c", LOST_READER, hook], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+    assert ("Traceback" in done.stderr) == is_told, done.stderr
 
 
 FORKED = """
@@ -57,6 +103,5 @@ def tell_server() -> None:
 
 def test_a_fork_server_has_its_modules_and_one_thread() -> None:
     """In a process of its own: this one may have a fork server of another test."""
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", FORKED], cwd=root, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout == "loaded, threads 1\n", done.stdout + done.stderr

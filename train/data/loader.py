@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cache_schema import fork_server, share_turns
+from cache_schema import allow_lost_reader, fork_server, share_turns
 from train.data.ahead import AheadOfPlan
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
@@ -232,6 +232,7 @@ class PlannedLoader:
                 num_workers=self._num_workers,
                 persistent_workers=self._num_workers > 0,
                 pin_memory=torch.cuda.is_available(),
+                worker_init_fn=allow_lost_reader,
                 multiprocessing_context=self._start_method if self._num_workers else None,
                 generator=torch.Generator(),  # or every pass would draw a number from the model's random stream
             )
