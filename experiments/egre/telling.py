@@ -7,7 +7,13 @@ from experiments.answers.groups import describe_groups, describe_spread
 from experiments.answers.readings import MEAN, METRICS, SPLITS, list_sources, value_cells
 from experiments.answers.rule import RULE, Comparison, judge
 from experiments.answers.telling import Numbers, Telling
-from experiments.answers.verdicts import compare_all, describe_difference, describe_value, state_verdicts
+from experiments.answers.verdicts import (
+    compare_all,
+    describe_difference,
+    describe_value,
+    group_verdicts,
+    state_verdicts,
+)
 from workflow.stages import CONTROLS
 
 TITLES = {
@@ -59,12 +65,13 @@ def compare(found: Numbers) -> dict[Key, Comparison]:
 def headline(found: Numbers) -> str:
     """What the map adds: the verdicts against the controls."""
     judged, claims = judge(compare(found)), list_claims(found)
-    verdicts = {
-        f"the same {TITLES[other].rpartition(', ')[2]}": (one, other) for one, other in claims if other in CONTROLS
-    }
+    verdicts = {TITLES[other].rpartition(", ")[2]: judged[one, other] for one, other in claims if other in CONTROLS}
     if not verdicts:
         return "What the map adds is not known: no control was trained on permuted maps or on one constant map."
-    texts = [state_verdicts({TITLES["full"]: judged[pair]}, name) for name, pair in verdicts.items()]
+    texts = [
+        state_verdicts({TITLES["full"]: verdict}, f"the same {' or '.join(controls)}")
+        for verdict, controls in group_verdicts(verdicts).items()
+    ]
     return f"{capitalize('; '.join(texts))}."
 
 
