@@ -93,7 +93,7 @@ def _call(function: Callable[..., T], task: TaskArguments) -> T:
         try:
             return function(*task)
         finally:
-            _is_at_work = False
+            _is_at_work = False  # here, where a signal that comes in just before is still caught below
     except SystemExit as error:
         os._exit(int(error.code or 0))  # the pool would take it for the task's result and go on with the next
 

@@ -21,7 +21,7 @@ def as_document(answers: Sequence[Answer], missing: Mapping[str, str]) -> str:
         answers: In the order of their sections.
         missing: Question without an answer → the command that would give it.
     """
-    contents = "\n".join(f"- **{escape(answer.question)}** {escape(answer.headline)}" for answer in answers)
+    contents = "\n".join(f"- **{escape(answer.question)}**\n    - {escape(answer.headline)}" for answer in answers)
     parts = [HEAD, contents, *map(as_section, answers)]
     if missing:
         lines = [f"- {name}: `{command}`" for name, command in missing.items()]

@@ -65,11 +65,13 @@ def compare(found: Numbers) -> dict[Key, Comparison]:
 def headline(found: Numbers) -> str:
     """What the map adds: the verdicts against the controls."""
     judged, claims = judge(compare(found)), list_claims(found)
-    verdicts = {TITLES[other].rpartition(", ")[2]: judged[one, other] for one, other in claims if other in CONTROLS}
+    verdicts = {
+        TITLES[other].rpartition("trained on ")[2]: judged[one, other] for one, other in claims if other in CONTROLS
+    }
     if not verdicts:
         return "What the map adds is not known: no control was trained on permuted maps or on one constant map."
     texts = [
-        state_verdicts({TITLES["full"]: verdict}, f"the same {' or '.join(controls)}")
+        state_verdicts({TITLES["full"]: verdict}, f"the same trained on {' or '.join(controls)}")
         for verdict, controls in group_verdicts(verdicts).items()
     ]
     return f"{capitalize('; '.join(texts))}."

@@ -80,7 +80,8 @@ print(handed_over.detach() > 0)  # the thread serves one after the other: it is 
 def test_a_worker_whose_reader_ends_within_a_handover_prints_nothing_and_serves_the_next(
     hook: str, is_told: bool
 ) -> None:
-    done = subprocess.run([sys.executable, "-c", LOST_READER, hook], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-c", LOST_READER, hook]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout == "True\n", done.stderr
     assert ("Traceback" in done.stderr) == is_told, done.stderr
 

@@ -42,7 +42,9 @@ def test_document_has_a_section_an_answer_and_names_what_is_missing() -> None:
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     assert headings == ["Results", "What of timestep?", "What of cheap?", "Not answered here"]
     line = r"Not found, but &lt;script>alert('\|')&lt;/script> & \*stars\*."
-    assert f"\n\n- **What of timestep?** {line}\n- **What of cheap?** {line}\n\n## What of timestep?" in text
+    assert (
+        f"\n\n- **What of timestep?**\n    - {line}\n- **What of cheap?**\n    - {line}\n\n## What of timestep?" in text
+    )
     assert text.endswith("\n\n- egre: `python -m experiments egre --config FILE`\n")
     assert "\n\n\n" not in text
     assert "Not answered" not in as_document(answers, {})
