@@ -161,10 +161,20 @@ class CheckpointFiles(TorchCheckpointIO):
 
         Lightning's own way goes through the folder of temporary files. From there a file is copied to another file
         system, and a kill leaves a part of it in the place of the one before.
+
+        Raises:
+            OSError: If the disk is full or broken.
+            KeyboardInterrupt: After Ctrl-C.
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with new_opened(Path(path)) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # torch ends its archive even where a write was broken off, and complains of that instead.
+                if isinstance(error.__context__, OSError | KeyboardInterrupt | SystemExit):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None

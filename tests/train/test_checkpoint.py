@@ -2,17 +2,21 @@
 
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 
+from cache_schema import new_opened
+from train import checkpoint
 from train.checkpoint import MAX_PICKLE_BYTES, CheckpointFiles, CutShort, find_whole, load_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +202,47 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(moment: str,
     assert done.returncode == -signal.SIGKILL
     assert load_checkpoint(last)["global_step"] == 1
     assert [path.name for path in last.parent.glob("*.ckpt")] == ["last.ckpt"]
+
+
+LARGE = {"global_step": 2, "values": torch.zeros(10**6)}
+"""4 MB: more than what a file keeps back before it writes."""
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_stays_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def __init__(self, file: BinaryIO) -> None:
+            self.file = file
+
+        def write(self, data: bytes) -> int:
+            if len(data) > 10**6:
+                signal.raise_signal(signal.SIGINT)
+            return self.file.write(data)
+
+    @contextmanager
+    def opened(path: Path) -> Iterator[Interrupted]:
+        with new_opened(path) as file:
+            yield Interrupted(file)
+
+    last = tmp_path / "last.ckpt"
+    CheckpointFiles().save_checkpoint({"global_step": 1}, last)
+    monkeypatch.setattr(checkpoint, "new_opened", opened)
+    with pytest.raises(KeyboardInterrupt):
+        CheckpointFiles().save_checkpoint(LARGE, last)
+    assert load_checkpoint(last)["global_step"] == 1 and [*tmp_path.iterdir()] == [last]
+
+
+def test_a_full_disk_is_told_as_one_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    last = tmp_path / "last.ckpt"
+    CheckpointFiles().save_checkpoint({"global_step": 1}, last)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * 10**6, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            CheckpointFiles().save_checkpoint(LARGE, last)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(last)
+    assert load_checkpoint(last)["global_step"] == 1 and [*tmp_path.iterdir()] == [last]
 
 
 def test_of_several_checkpoints_the_newest_whole_one_is_found(tmp_path: Path) -> None:

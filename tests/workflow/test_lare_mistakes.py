@@ -141,7 +141,7 @@ def test_a_fit_that_is_stopped_says_so(number: int, status: int, words: str, pla
             _, text = process.communicate(timeout=300)
         finally:
             process.kill()
-    assert process.returncode == status
+    assert process.returncode == status, text
     assert words in text.splitlines()[-1] and "Traceback" not in text
 
 
