@@ -27,6 +27,7 @@ from cache_schema.errors import (
     ShardMissing,
     ShardStale,
     StorageError,
+    WorkerLost,
 )
 from cache_schema.files import (
     file_name,
@@ -133,6 +134,7 @@ __all__ = [
     "Status",
     "StorageError",
     "TarEntry",
+    "WorkerLost",
     "allow_lost_reader",
     "append_dataset",
     "as_markdown",

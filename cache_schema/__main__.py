@@ -54,7 +54,7 @@ def run_verify(options: argparse.Namespace) -> int:
         num_problems += 1
         _write_line(problem)
     likenesses = []
-    for check in verify(cache, dataset, deep=options.deep, num_workers=options.workers):
+    for check in verify(cache, dataset, deep=options.deep, num_workers=options.num_workers):
         likenesses.append(check.likenesses)
         states[check.state] += 1
         num_problems += len(check.problems)
@@ -94,7 +94,7 @@ def run_derive(options: argparse.Namespace) -> int:
         stored_dtype=options.stored_dtype,
         mantissa_bits=options.mantissa_bits,
         overwrite=options.overwrite,
-        num_workers=options.workers,
+        num_workers=options.num_workers,
         dataset=dataset,
     ):
         states[derived.state] += 1
@@ -126,7 +126,7 @@ def _add_places(command: argparse.ArgumentParser) -> None:
 
 
 def _add_workers(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a CPU)")
+    command.add_argument("--num_workers", type=int, default=os.cpu_count() or 1, help="processes (one a CPU)")
 
 
 def add_status(command: argparse.ArgumentParser) -> None:
@@ -201,8 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     options = argparse.Namespace(**expand_home(vars(parser.parse_args(arguments)), addresses=True))
-    if getattr(options, "workers", 1) < 1:
-        parser.error(f"--workers is {options.workers}: expected 1 or more")
+    if getattr(options, "num_workers", 1) < 1:
+        parser.error(f"--num_workers is {options.num_workers}: expected 1 or more")
     try:
         status: int = options.run(options)
     except ValueError as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cache_schema.addresses import Place
 from cache_schema.cache import Cache, create_cache
-from cache_schema.errors import CacheError, ShardStale, StorageError
+from cache_schema.errors import CacheError, ShardStale, StorageError, WorkerLost
 from cache_schema.fingerprint import Fingerprint
 from cache_schema.index import Dataset
 from cache_schema.listing import file_size
@@ -101,7 +101,7 @@ def derive_cache(
 def _outcomes(names: list[str], outcomes: Iterator[Derived | Exception]) -> Iterator[Derived]:
     for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, Exception):
-            known = isinstance(outcome, CacheError | OSError | StorageError)
+            known = isinstance(outcome, CacheError | OSError | StorageError | WorkerLost)
             yield Derived(name, "failed", str(outcome) if known else f"{type(outcome).__name__}: {outcome}")
         else:
             yield outcome

@@ -8,7 +8,7 @@ CacheError
 ├── FingerprintMismatch   features made with other settings
 └── FormatVersionError    written by another version of the format
 
-StorageError stands beside it: object storage that does not answer says nothing about the data.
+StorageError and WorkerLost stand beside it: they say nothing about the data.
 """
 
 
@@ -45,3 +45,7 @@ class StorageError(Exception):
 
     No `CacheError` and no `OSError`, so that nobody takes a store for damaged, and replaces it, as the network is down.
     """
+
+
+class WorkerLost(Exception):
+    """A worker process ended before its work was done."""

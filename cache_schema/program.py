@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from cache_schema.addresses import is_address
-from cache_schema.errors import CacheError, StorageError
+from cache_schema.errors import CacheError, StorageError, WorkerLost
 from cache_schema.shown import MAX_SENTENCE, shown, shown_lines
 
 EXIT_ERROR, EXIT_WRONG_SETTINGS, EXIT_SIGINT, EXIT_PIPE, EXIT_SIGTERM = 1, 2, 130, 141, 143
@@ -160,7 +160,7 @@ def _is_lightnings_sigterm(error: BaseException) -> bool:
 def explain(error: BaseException) -> str | None:
     """What went wrong, for a person who has not written this code; None where it is our bug."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, CacheError | StorageError):
+    if isinstance(error, CacheError | StorageError | WorkerLost):
         of_worker = _OF_WORKER.fullmatch(str(error))
         return of_worker[2] if of_worker else str(error)
     if isinstance(error, subprocess.CalledProcessError):

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from cache_schema.errors import WorkerLost
+
 EXIT_SIGTERM = 143
 
 _is_at_work = False
@@ -21,10 +23,6 @@ _is_at_work = False
 
 T = TypeVar("T")
 TaskArguments = tuple[Any, ...]
-
-
-class WorkerLost(Exception):
-    """A worker process ended before its work was done."""
 
 
 def run_tasks(
@@ -80,7 +78,7 @@ def _outcome(future: Future[T]) -> T | Exception:
         return future.result()
     except BrokenProcessPool:
         return WorkerLost(
-            "not finished: a worker process was killed, perhaps for want of memory. Run again with fewer --workers."
+            "not finished: a worker process was killed, perhaps for want of memory. Run again with fewer --num_workers."
         )
     except Exception as error:
         return error

@@ -269,32 +269,32 @@ def say(canvases: Cache, dataset: Dataset, capsys: pytest.CaptureFixture[str]) -
 def test_status_and_verify_know_canvases(say: Say, canvases: Cache) -> None:
     status, text = say("status")
     assert status == 0 and "4 done" in text and "1 of them rejected" in text
-    status, text = say("verify", "--workers", "1")
+    status, text = say("verify", "--num_workers", "1")
     assert (status, text) == (
         0,
         f"{canvases.folder}: 4 done, 0 missing, 0 stale, 0 damaged stores; 0 problems, 0 warnings\n",
     )
     # The row that was rejected without need is found where the images are decoded again.
-    status, text = say("verify", "--workers", "1", "--deep")
+    status, text = say("verify", "--num_workers", "1", "--deep")
     assert status == 1 and "has no canvas, and its image can be used" in text and "1 problems" in text
 
 
 def test_verify_finds_a_flipped_bit_and_deep_finds_other_pixels(say: Say, canvases: Cache, dataset: Dataset) -> None:
     rewrite(canvases.path(NAME), flip_a_bit)
-    status, text = say("verify", "--workers", "1")
+    status, text = say("verify", "--num_workers", "1")
     assert status == 1 and "canvas/c/1/0/0/0 fails its checksum" in text and "1 damaged" in text
     canvas = canvases_of(dataset, 0)[1]
     canvas[0, 0, 0] ^= 1
     rewrite(canvases.path(NAME), lambda entries: entries.update({"canvas/c/1/0/0/0": encode_canvas(canvas)}))
-    assert say("verify", "--workers", "1")[0] == 0
-    status, text = say("verify", "--workers", "1", "--deep")
+    assert say("verify", "--num_workers", "1")[0] == 0
+    status, text = say("verify", "--num_workers", "1", "--deep")
     assert status == 1 and "row 1" in text and "the canvas has other pixels than the image" in text
 
 
 def test_verify_finds_a_canvas_of_a_rejected_row(say: Say, canvases: Cache, dataset: Dataset) -> None:
     chunk = encode_canvas(canvases_of(dataset, 0)[REJECTED])
     rewrite(canvases.path(NAME), lambda entries: entries.update({f"canvas/c/{REJECTED}/0/0/0": chunk}))
-    status, text = say("verify", "--workers", "1")
+    status, text = say("verify", "--num_workers", "1")
     assert status == 1 and f"row {REJECTED}" in text and "is rejected, but has a canvas" in text
 
 
@@ -307,7 +307,7 @@ def test_info_tells_what_canvases_take(canvases: Cache, capsys: pytest.CaptureFi
 
 
 def test_canvases_cannot_be_derived_from(canvases: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["derive", "--cache", str(canvases.folder), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+    assert main(["derive", "--cache", str(canvases.folder), "--out", str(tmp_path / "out"), "--num_workers", "1"]) == 1
     assert "holds canvases, not maps" in capsys.readouterr().err
 
 

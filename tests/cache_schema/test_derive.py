@@ -151,7 +151,7 @@ def test_settings_that_cannot_be_are_refused(source: Cache, tmp_path: Path, caps
     for options, message in (
         (["--mantissa-bits", "11"], "float16 keeps 1 … 10"),
         (["--mantissa-bits", "0"], "float16 keeps 1 … 10"),
-        (["--workers", "0"], "expected 1 or more"),
+        (["--num_workers", "0"], "expected 1 or more"),
     ):
         with pytest.raises(SystemExit) as exit_info:
             main([*arguments, *options])
@@ -192,7 +192,17 @@ def test_command_tells_what_is_missing_and_damaged(
     source: Cache, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "derived"
-    arguments = ["derive", "--cache", str(source.folder), "--out", str(out), "--mantissa-bits", "7", "--workers", "2"]
+    arguments = [
+        "derive",
+        "--cache",
+        str(source.folder),
+        "--out",
+        str(out),
+        "--mantissa-bits",
+        "7",
+        "--num_workers",
+        "2",
+    ]
     assert main(arguments) == 0
     size = sum(p.stat().st_size for p in out.glob("*.zip"))
     assert capsys.readouterr().out == f"{out}: 4 written, 0 skipped, 0 failed stores; {size:,} bytes written\n"
@@ -214,7 +224,7 @@ def test_stores_of_no_tar_are_passed_over_and_named(
     stray.write_bytes((source.folder / NAME).read_bytes())
     out = tmp_path / "out"
     places = ["--cache", str(source.folder), "--out", str(out), "--data", str(dataset.folder)]
-    assert main(["derive", *places, "--mantissa_bits=7", "--workers=1"]) == 0
+    assert main(["derive", *places, "--mantissa_bits=7", "--num_workers=1"]) == 0
     said = capsys.readouterr().out
     assert f"{out}: 4 written, 0 skipped, 0 failed stores" in said
     assert f"passed over, as they are of no tar of this dataset: 1 stores, the first {stray.name}" in said
@@ -234,7 +244,18 @@ def test_sigterm_to_all_processes_leaves_whole_stores_alone(source: Cache, datas
     for n in range(40):
         source.write(f"train-{n:06d}.zarr.zip", make_shard(rows, entry, (4, 256, 256)))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "cache_schema", "derive", "--cache", source.folder, "--out", out, "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "cache_schema",
+        "derive",
+        "--cache",
+        source.folder,
+        "--out",
+        out,
+        "--num_workers",
+        "2",
+    ]
     process = subprocess.Popen(command, start_new_session=True)
     while not list(out.glob("[!.]*.zarr.zip")):
         assert process.poll() is None

@@ -85,7 +85,9 @@ def test_stores_give_equal_arrays(folder: Path, variant: str) -> None:
 @in_each_folder
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_verification_finds_nothing(folder: Path, variant: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", f"--data={folder / 'data'}", f"--cache={folder / variant}", "--deep", "--workers=1"]) == 0
+    assert (
+        main(["verify", f"--data={folder / 'data'}", f"--cache={folder / variant}", "--deep", "--num_workers=1"]) == 0
+    )
     assert "5 done, 0 missing, 0 stale, 0 damaged stores; 0 problems, 0 warnings" in capsys.readouterr().out
 
 

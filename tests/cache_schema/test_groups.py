@@ -69,7 +69,7 @@ def test_a_dataset_with_divided_groups_is_refused_unless_that_is_allowed(
 
 def test_verify_names_divided_groups(divided: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = fill_cache(tmp_path / "cache", divided)
-    assert main(["verify", "--data", str(divided.folder), "--cache", str(cache.folder), "--workers", "1"]) == 1
+    assert main(["verify", "--data", str(divided.folder), "--cache", str(cache.folder), "--num_workers", "1"]) == 1
     first, *_, summary = capsys.readouterr().out.splitlines()
     assert "2 of 6 groups lie in several splits: scene-0 (1 in train, 1 in test), scene-1" in first
     assert "1 problems" in summary

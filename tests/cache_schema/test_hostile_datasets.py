@@ -46,7 +46,7 @@ def with_column(table: pa.Table, **values: Any) -> pa.Table:
 
 def problems(cache: Cache, dataset: Dataset, capsys: pytest.CaptureFixture[str], *flags: str) -> str:
     """What verify writes; it has found something."""
-    assert main(["verify", "--data", str(dataset.folder), "--cache", str(cache.folder), "--workers=1", *flags]) == 1
+    assert main(["verify", "--data", str(dataset.folder), "--cache", str(cache.folder), "--num_workers=1", *flags]) == 1
     captured = capsys.readouterr()
     return captured.out + captured.err
 

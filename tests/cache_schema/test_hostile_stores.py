@@ -76,7 +76,7 @@ def test_a_strangers_cache_runs_nothing(
     marker = tmp_path / "marker"
     rewrite(cache.folder / NAME, functools.partial(poison, marker=marker))
     places = ["--data", str(dataset.folder), "--cache", str(cache.folder)]
-    main(["verify", *places, "--deep", "--workers", "1"])
+    main(["verify", *places, "--deep", "--num_workers", "1"])
     main(["status", *places])
     main(["info", str(cache.folder / NAME)])
     main(["info", str(cache.folder)])
@@ -327,7 +327,7 @@ def test_one_bad_store_does_not_stop_status_and_is_named(
     path.unlink()
     {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
     places = ["--data", str(dataset.folder), "--cache", str(cache.folder)]
-    for command in (["status", *places], ["verify", *places, "--workers", "1"]):
+    for command in (["status", *places], ["verify", *places, "--num_workers", "1"]):
         assert main(command) == 1
         out = capsys.readouterr().out
         assert f"{path} is damaged" in out and "3 done, 0 missing, 0 stale, 1 damaged" in out

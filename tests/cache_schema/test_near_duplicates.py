@@ -108,7 +108,7 @@ def test_verify_deep_lists_images_of_different_splits_that_look_alike(
     samples = [make_sample(i, image=png(image), split=splits[i]) for i, image in enumerate(images)]
     dataset = write_dataset(tmp_path / "data", samples, {}, max_rows=4)
     cache = fill_cache(tmp_path / "cache", dataset)
-    places = ["--data", str(dataset.folder), "--cache", str(cache.folder), "--workers", "1"]
+    places = ["--data", str(dataset.folder), "--cache", str(cache.folder), "--num_workers", "1"]
     assert main(["verify", *places]) == 0
     assert "look alike" not in capsys.readouterr().out
     assert main(["verify", *places, "--deep"]) == 0  # a warning: whether it is a mistake, a person says

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cache_schema import CacheError, ShardMissing
+from cache_schema import CacheError, ShardMissing, WorkerLost
 from cache_schema.program import expand_home, explain, run_program, shorten, soften_output
 
 
@@ -32,6 +32,7 @@ class SIGTERMException(SystemExit):
     ("error", "status", "sentence"),
     [
         (CacheError("no cache"), 1, "error: no cache"),
+        (WorkerLost("a worker was killed"), 1, "error: a worker was killed"),
         (ShardMissing("no store"), 1, "error: no store"),
         (ValueError("size is 0"), 1, "error: size is 0"),
         (FileExistsError("it is there already"), 1, "error: it is there already"),

@@ -65,7 +65,7 @@ def test_status_names_each_and_counts_none(
 def test_verify_warns_of_each_and_finds_no_problem(
     littered: Cache, dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*_arguments("verify", littered, dataset), "--workers", "1"]) == 0
+    assert main([*_arguments("verify", littered, dataset), "--num_workers", "1"]) == 0
     out = capsys.readouterr().out
     assert f"0 problems, {len(COPIES) + len(OTHERS) + 1} warnings" in out
     assert f"warning: {littered.folder}/AAA.zarr.zip: not a file of a cache" in out

@@ -30,13 +30,13 @@ def run_verify(cache: Cache, dataset: Dataset, capsys: pytest.CaptureFixture[str
 
     def call(*options: str) -> tuple[int, str]:
         data = ["--data", str(dataset.folder), "--cache", str(cache.folder)]
-        status = main(["verify", *data, "--workers", "1", *options])
+        status = main(["verify", *data, "--num_workers", "1", *options])
         return status, capsys.readouterr().out
 
     return call
 
 
-@pytest.mark.parametrize("options", [[], ["--deep"], ["--workers", "2"]])
+@pytest.mark.parametrize("options", [[], ["--deep"], ["--num_workers", "2"]])
 def test_a_whole_cache_has_no_problem(run_verify: Verify, cache: Cache, options: list[str]) -> None:
     expected = f"{cache.folder}: 4 done, 0 missing, 0 stale, 0 damaged stores; 0 problems, 0 warnings\n"
     assert run_verify(*options) == (0, expected)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema.workers import WorkerLost, run_tasks
+from cache_schema import WorkerLost
+from cache_schema.workers import run_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = [(n,) for n in range(6)]
@@ -34,7 +35,7 @@ def test_outcomes_come_in_the_order_of_the_tasks_with_errors_in_their_place() ->
 def test_a_killed_worker_is_told_for_every_task_that_was_not_finished() -> None:
     outcomes = list(run_tasks(end_at_three, TASKS, 2, "task"))
     assert len(outcomes) == 6
-    assert isinstance(outcomes[3], WorkerLost) and "fewer --workers" in str(outcomes[3])
+    assert isinstance(outcomes[3], WorkerLost) and "fewer --num_workers" in str(outcomes[3])
     assert all(outcome == n or isinstance(outcome, WorkerLost) for n, outcome in enumerate(outcomes))
 
 

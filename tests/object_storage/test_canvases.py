@@ -57,7 +57,7 @@ def test_canvases_without_a_model(
     read = [request for request in proxied.requests if request.path.endswith(".tar")]
     places = [f"--data={root / 'data'}", f"--cache={root / 'canvases'}"]
     assert cache_main(["status", *places, "--check"]) == 0
-    assert cache_main(["verify", *places, "--deep", "--workers=1"]) == 0
+    assert cache_main(["verify", *places, "--deep", "--num_workers=1"]) == 0
     assert len(read) == len(dataset.tars)  # one for each 8 MiB
     proxied.requests.clear()
     assert main(command) == 0  # nothing is left to do

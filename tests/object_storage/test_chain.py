@@ -51,7 +51,7 @@ def chain(where: Any, source: Any, model: Path, out: Path, num_workers: int) -> 
     places = [f"--data={data}", f"--cache={cache}"]
     run("extract", "run", "--config", "extract/configs/sd15.yaml", *places, f"--model={model}", *settings)
     run("workflow", "status", *places, "--check")
-    run("workflow", "verify", *places, "--deep", "--workers=1")
+    run("workflow", "verify", *places, "--deep", "--num_workers=1")
     given = [f"--data.data={data}", f"--data.cache={cache}", f"--out={out}", f"--data.num_workers={num_workers}"]
     run("train", "fit", "-c", "train/configs/lare2.yaml", *given, *CHANGES)
     best = f"--ckpt_path={out}/checkpoints/best.ckpt"

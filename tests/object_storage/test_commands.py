@@ -52,7 +52,7 @@ def test_commands_tell_the_same_of_a_bucket_as_of_a_disk(
     def tell(dataset: Dataset, cache: Cache) -> list[str]:
         told = []
         calls = [[cache.folder], [dataset.folder], [cache.folder.parent]] if name == "info" else []
-        options_of = [*places(dataset, cache), *options, *(["--workers", "1"] if name == "verify" else [])]
+        options_of = [*places(dataset, cache), *options, *(["--num_workers", "1"] if name == "verify" else [])]
         for call in calls or [options_of]:
             status, text = run(capsys, name, *call)
             told.append(f"{status} {text}".replace(str(cache.folder.parent), "…"))
@@ -93,7 +93,7 @@ def test_damage_in_a_bucket_is_found(
     assert status == 1
     assert f"missing  1 tars (SHARD=0): {names[0]}" in text
     assert f"damaged  {names[1]}: s3://{bucket.name}/{stores[1]} is damaged" in text
-    status, text = run(capsys, "verify", *places(*copied), "--workers", "1", "--deep")
+    status, text = run(capsys, "verify", *places(*copied), "--num_workers", "1", "--deep")
     assert status == 1
     assert f"s3://{bucket.name}/{stores[0]} is missing. Extract this tar." in text
     assert f"s3://{bucket.name}/{stores[2]} is damaged" in text
@@ -113,7 +113,7 @@ def test_status_asks_twice_a_store_and_verify_once(
     # dataset.json, the index's end, cache.json, and the folder's listing twice
     assert len(proxied.requests) - len(asked) <= 6
     proxied.requests.clear()
-    assert run(capsys, "verify", *places(*copied), "--workers", "1")[0] == 0
+    assert run(capsys, "verify", *places(*copied), "--num_workers", "1")[0] == 0
     stores = [request for request in proxied.requests if request.path.endswith(".zarr.zip")]
     assert len(stores) == num_stores
     tars = [request for request in proxied.requests if request.path.endswith(".tar")]
@@ -123,7 +123,7 @@ def test_status_asks_twice_a_store_and_verify_once(
 def test_derived_stores_equal_those_of_a_disk(
     cache: Cache, copied: tuple[Dataset, Cache], root: ObjectPath, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--mantissa_bits", "6", "--workers", "1")
+    options = ("--mantissa_bits", "6", "--num_workers", "1")
     assert run(capsys, "derive", "--cache", cache.folder, "--out", tmp_path / "small", *options)[0] == 0
     there = ("derive", "--cache", copied[1].folder, "--out", root / "small", *options)
     status, text = run(capsys, *there)

@@ -76,7 +76,7 @@ def test_stores_equal_those_of_a_disk(
     text = b"".join(bucket.read(key) for key in bucket.keys(f"{root.key}/cache/")).decode("latin-1")
     assert not any(value in text for value in bucket.swift.environment.values() if value != "true")
     assert main(arguments(data, root / "cache", model)) == 0  # nothing is left to do
-    assert cache_main(["verify", f"--data={data}", f"--cache={root / 'cache'}", "--deep", "--workers=1"]) == 0
+    assert cache_main(["verify", f"--data={data}", f"--cache={root / 'cache'}", "--deep", "--num_workers=1"]) == 0
 
 
 def test_of_two_tasks_on_one_tar_one_wins_and_the_other_says_so(

@@ -82,7 +82,7 @@ def of(verb: str, *arguments: str) -> list[str]:
 def test_flags_have_one_dialect() -> None:
     assert of("extract", "--data", "d", "--cache=c", "--batch-size", "4") == ["--data=d", "--cache=c", "--batch_size=4"]
     assert of("derive", "--cache=c", "--mantissa-bits", "7", "--num-workers=2") == [
-        *("--cache=c", "--mantissa_bits=7", "--workers=2")
+        *("--cache=c", "--mantissa_bits=7", "--num_workers=2")
     ]
     assert of("extract", "--seed", "3") == ["--noise_seed=3"]
     assert of("pack", "--seed", "3") == ["--seed=3"]

@@ -100,7 +100,6 @@ def _cache_command(summary: str, name: str, example: str) -> Verb:
         summary,
         ("cache_schema", name),
         (("", f"{_CACHE_COMMANDS}:add_{name}"),),
-        aliases={"num_workers": "workers"},
         has_config=False,
         example=example,
     )

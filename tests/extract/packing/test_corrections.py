@@ -126,7 +126,7 @@ def test_caches_stay_valid_and_verify_has_nothing_to_say(
     cache = fill_cache(tmp_path / "cache", Dataset.open(config.out))
     write_table(config.src.parent, label={1: ""}, split={3: "test"})
     grown = pack(replace(config, update_labels=True))
-    command = ["verify", "--data", str(config.out), "--cache", str(cache.folder), "--workers", "1", "--deep"]
+    command = ["verify", "--data", str(config.out), "--cache", str(cache.folder), "--num_workers", "1", "--deep"]
     assert check(command) == 0
     assert "0 problems, 0 warnings" in capsys.readouterr().out
     for n, entry in enumerate(grown.tars):

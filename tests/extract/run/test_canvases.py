@@ -1,5 +1,7 @@
 """Canvases in one pass with the maps, and without any model: the same stores, whatever is missing."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from cache_schema import (
 )
 from cache_schema.__main__ import main as cache_main
 from extract.__main__ import main
+from extract.run import canvases
 from extract.run.job import Job
 from tests.extract.conftest import Run, make_images, pack, read_maps
 from tests.samples import make_sample
@@ -65,7 +68,7 @@ def test_one_pass_writes_maps_and_canvases(packed: Dataset, run: Run, tmp_path: 
     for key, value in read_maps(tmp_path / "alone").items():
         np.testing.assert_array_equal(read_maps(tmp_path / "cache")[key], value)
     places = ["--data", str(packed.folder), "--cache", str(tmp_path / "canvas-64")]
-    assert cache_main(["verify", *places, "--deep", "--workers", "1"]) == 0
+    assert cache_main(["verify", *places, "--deep", "--num_workers", "1"]) == 0
 
 
 def test_canvases_need_no_model(packed: Dataset, run: Run, tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_rejected_images_have_no_canvas_but_a_reason(run: Run, tmp_path: Path) -
         assert not store.read(2).any() and list(store.attributes["reasons"]) == ["2"]
         store.close()
         places = ["--data", str(dataset.folder), "--cache", str(tmp_path / folder)]
-        assert cache_main(["verify", *places, "--deep", "--workers", "1"]) == 0
+        assert cache_main(["verify", *places, "--deep", "--num_workers", "1"]) == 0
 
 
 def test_a_sweep_writes_canvases_once(packed: Dataset, run: Run, tmp_path: Path) -> None:
@@ -157,6 +160,20 @@ def test_a_damaged_tar_is_refused_or_passed_over(packed: Dataset, tmp_path: Path
     assert "the index says" in capsys.readouterr().err and not (own / NAMES[0]).exists()
     assert write_canvases(packed.folder, own, "--num_workers", "2", "--keep_going", "true") == 1
     assert (own / NAMES[1]).exists() and not [path for path in own.iterdir() if path.name.endswith(".tmp")]
+
+
+def kill_worker(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_told_in_a_sentence(
+    packed: Dataset, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canvases, "write_tar", kill_worker)
+    assert write_canvases(packed.folder, tmp_path / "own", "--num_workers", "2") == 1
+    text = capsys.readouterr().err
+    assert "error: not finished: a worker process was killed" in text and "Run again with fewer --num_workers" in text
+    assert "Traceback" not in text and "bug" not in text
 
 
 def test_an_interrupted_pass_publishes_no_canvases(

@@ -49,7 +49,7 @@ def test_derived_equals_extracted(
     assert run(cache=tmp_path / "full", stored_dtype="float32") in (0, 3)
     options = [] if bits is None else [f"--mantissa-bits={bits}"]
     out = tmp_path / "derived"
-    derive = ["derive", f"--cache={tmp_path / 'full'}", f"--out={out}", f"--stored-dtype={dtype}", "--workers=1"]
+    derive = ["derive", f"--cache={tmp_path / 'full'}", f"--out={out}", f"--stored-dtype={dtype}", "--num_workers=1"]
     assert main([*derive, *options]) == 0
 
     settings: dict[str, Any] = (
