@@ -85,7 +85,7 @@ from cache_schema.text_hashes import check_distinct_keys
 from cache_schema.turns import LARGE_BYTES, decoding_turn, share_turns
 from cache_schema.updating import UPDATABLE, update_index
 from cache_schema.verify import index_problems
-from cache_schema.workers import allow_lost_reader, end_with_parent, fork_server, run_tasks
+from cache_schema.workers import allow_lost_reader, end_with_parent, fork_server, hold_signals, run_tasks
 from cache_schema.writing import append_dataset, check_new, write_dataset
 
 __all__ = [
@@ -172,6 +172,7 @@ __all__ = [
     "formats_identity",
     "guard_cell",
     "has_more_scans",
+    "hold_signals",
     "index_problems",
     "is_address",
     "is_avif",

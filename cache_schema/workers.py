@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.context import ForkServerContext
 from types import TracebackType
 from typing import Any, TypeVar
@@ -20,6 +22,8 @@ EXIT_SIGTERM = 143
 
 _is_at_work = False
 """Whether this process, a worker, is within a task."""
+_is_told_to_end = False
+"""Whether SIGTERM has come to this process, a worker."""
 
 T = TypeVar("T")
 TaskArguments = tuple[Any, ...]
@@ -30,7 +34,8 @@ def run_tasks(
 ) -> Iterator[T | Exception]:
     """Call a function once a task and yield what it returned or raised, in the order of the tasks.
 
-    Progress is shown on stderr if that is a terminal. With one worker all is done in this process.
+    Progress is shown on stderr if that is a terminal. With one worker all is done in this process. Whoever stops before
+    the last outcome, by Ctrl-C too, ends the workers.
 
     Args:
         function: A function of a module, which other processes can find by its name.
@@ -63,12 +68,18 @@ def _run_pool(function: Callable[..., T], tasks: Sequence[TaskArguments], num_wo
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_prepare_worker)
     try:
-        futures: list[Future[T]] = [pool.submit(_call, function, task) for task in tasks]
+        resource_tracker.ensure_running()  # it would let signals through again
+        with hold_signals():  # the workers start here, and keep what is held: this process ends them
+            futures: list[Future[T]] = [pool.submit(_call, function, task) for task in tasks]
         futures.reverse()
         while futures:
             # Popped: a future that is kept would keep its result.
             outcome = _outcome(futures.pop())
             yield outcome
+    except BaseException:
+        for worker in [*(pool._processes or {}).values()]:
+            worker.terminate()  # it would otherwise be waited for until its tar is done
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -89,6 +100,8 @@ def _call(function: Callable[..., T], task: TaskArguments) -> T:
     try:
         _is_at_work = True
         try:
+            if _is_told_to_end:
+                sys.exit(EXIT_SIGTERM)
             return function(*task)
         finally:
             _is_at_work = False  # here, where a signal that comes in just before is still caught below
@@ -98,15 +111,42 @@ def _call(function: Callable[..., T], task: TaskArguments) -> T:
 
 def _prepare_worker() -> None:
     """Let a worker end in order, with temporary files removed, and never outlive the command."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_worker)
     end_with_parent()
 
 
 def _end_worker(*_: object) -> None:
+    # Outside of a task it may be sending an outcome: the command would wait for the rest of it.
+    global _is_told_to_end
+    _is_told_to_end = True
     if _is_at_work:
         sys.exit(EXIT_SIGTERM)
-    # Outside of a task the pool catches every exception, SystemExit too: the worker would live on, and be waited for.
-    os._exit(EXIT_SIGTERM)
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until this is done. Processes that are started here are spared Ctrl-C for good."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    if threading.current_thread() is not threading.main_thread() or not held:
+        yield
+        return
+    came: list[int] = []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        for number in held:
+            signal.signal(number, lambda number, _: came.append(number))
+        # Blocked too, for the processes that are started. Blocking alone is not enough: another thread of a library
+        # takes the signal, and Python answers it in this one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, held.keys() & {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        if came:
+            held[signal.Signals(came[0])](came[0], None)
 
 
 def fork_server(modules: Sequence[str]) -> ForkServerContext:

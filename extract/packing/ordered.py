@@ -3,20 +3,18 @@
 import logging
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from cache_schema import DatasetError, end_with_parent, fork_server, share_turns
+from cache_schema import DatasetError, end_with_parent, fork_server, hold_signals, share_turns
 
 logger = logging.getLogger(__name__)
 
@@ -60,29 +58,8 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
 def _start_fork_server() -> None:
     """Start the server process, and leave Ctrl-C to this one also while that one loads its code."""
     resource_tracker.ensure_running()  # it would let signals through again
-    with _hold_ctrl_c():
+    with hold_signals():
         forkserver.ensure_running()
-
-
-@contextmanager
-def _hold_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C wait until this is done."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    came: list[int] = []
-    # Blocked too, for the processes that are started. Blocking alone is not enough: another thread of a library takes
-    # the signal, and Python answers it in this one.
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            handler(came[0], None)
 
 
 def map_in_threads(function: Callable[[T], R], items: Iterable[T], num_workers: int, chunk_size: int) -> Iterator[R]:
@@ -100,7 +77,7 @@ def _map(
     underway: deque[Future[list[R]]] = deque()
     stream = iter(items)
     while chunk := list(islice(stream, chunk_size)):
-        with _hold_ctrl_c():  # it may start a worker, which the pool must know of to wait for it at the end
+        with hold_signals():  # it may start a worker, which the pool must know of to wait for it at the end
             underway.append(pool.submit(_apply, function, chunk))
         if len(underway) == num_chunks:
             yield from underway.popleft().result()

@@ -2,6 +2,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,19 +44,79 @@ def test_a_killed_worker_is_told_for_every_task_that_was_not_finished() -> None:
 class EndsWhileItIsSent:
     """A result whose worker is told to end while it sends it."""
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
         os.kill(os.getpid(), signal.SIGTERM)
-        return EndsWhileItIsSent, ()
+        return EndsWhileItIsSent, (self.number,)
 
 
-def give_such_a_result(n: int) -> object:
-    return EndsWhileItIsSent() if n == 3 else n
+def test_a_worker_that_is_told_to_end_sends_its_result_whole_and_begins_no_task() -> None:
+    """The pool takes an exception for a result there, and waits for the rest of one that was cut off."""
+    outcomes = list(run_tasks(EndsWhileItIsSent, TASKS, 2, "task"))
+    numbers = [outcome.number for outcome in outcomes if isinstance(outcome, EndsWhileItIsSent)]
+    assert 1 <= len(numbers) <= 2  # of each worker one
+    assert len(outcomes) == 6 and sum(isinstance(outcome, WorkerLost) for outcome in outcomes) == 6 - len(numbers)
 
 
-def test_a_worker_ends_on_sigterm_between_two_tasks_too() -> None:
-    """The pool takes an exception for a result there: the worker would go on, and the command would wait for it."""
-    outcomes = list(run_tasks(give_such_a_result, TASKS, 2, "task"))
-    assert len(outcomes) == 6 and isinstance(outcomes[3], WorkerLost)
+WAITS = """
+import sys
+from cache_schema.program import run_as_process, run_program
+from cache_schema.workers import run_tasks
+from tests.cache_schema.test_workers import wait
+
+def main():
+    def work():
+        for outcome in run_tasks(wait, [(sys.argv[1], n) for n in range(6)], 2, "task"):
+            print(outcome)
+        return 0
+    return run_program(work)
+
+if __name__ == "__main__":
+    run_as_process(main)
+"""
+
+
+def wait(folder: str, n: int) -> None:
+    """A task of which nobody sees the end."""
+    started = Path(folder) / str(n)
+    started.touch()
+    try:
+        time.sleep(3600)
+    finally:
+        started.rename(started.with_suffix(".cleaned"))
+
+
+def has_workers(pid: int, _: Path) -> bool:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children) == 2
+
+
+def are_at_work(_: int, folder: Path) -> bool:
+    return len([*folder.iterdir()]) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes where Linux shows them")
+@pytest.mark.parametrize("is_time", [has_workers, are_at_work])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_ends_its_workers_in_order(
+    tmp_path: Path, number: int, status: int, is_time: Callable[[int, Path], bool]
+) -> None:
+    """Ctrl-C goes to the whole group of processes, as a terminal sends it; SIGTERM to the command alone, as kill does."""
+    command = [sys.executable, "-c", WAITS, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not is_time(process.pid, tmp_path):
+                assert process.poll() is None, "it was through before it could be stopped"
+                time.sleep(0.001)
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+            _, text = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == status and text == ("stopped by Ctrl-C\n" if number == signal.SIGINT else "")
+    if is_time is are_at_work:
+        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".cleaned", ".cleaned"]
 
 
 def test_no_tasks_are_no_outcomes() -> None:
