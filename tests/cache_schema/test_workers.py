@@ -103,7 +103,7 @@ def are_at_work(_: int, folder: Path) -> bool:
 def test_a_command_that_is_stopped_ends_its_workers_in_order(
     tmp_path: Path, number: int, status: int, is_time: Callable[[int, Path], bool]
 ) -> None:
-    """Ctrl-C goes to the whole group of processes, as a terminal sends it; SIGTERM to the command alone, as kill does."""
+    """Ctrl-C goes to the whole group, as a terminal sends it; SIGTERM to the command alone, as kill does."""
     command = [sys.executable, "-c", WAITS, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
         try:
