@@ -85,7 +85,14 @@ from cache_schema.text_hashes import check_distinct_keys
 from cache_schema.turns import LARGE_BYTES, decoding_turn, share_turns
 from cache_schema.updating import UPDATABLE, update_index
 from cache_schema.verify import index_problems
-from cache_schema.workers import allow_lost_reader, end_with_parent, fork_server, hold_signals, run_tasks
+from cache_schema.workers import (
+    allow_lost_reader,
+    end_with_parent,
+    fork_server,
+    hold_signals,
+    run_tasks,
+    start_fork_server,
+)
 from cache_schema.writing import append_dataset, check_new, write_dataset
 
 __all__ = [
@@ -221,6 +228,7 @@ __all__ = [
     "source_path",
     "stack_maps",
     "stacked_shape",
+    "start_fork_server",
     "state_folder",
     "store_name",
     "summarize",

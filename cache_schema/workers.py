@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from types import TracebackType
 from typing import Any, TypeVar
@@ -163,6 +163,16 @@ def fork_server(modules: Sequence[str]) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*modules])
     return context
+
+
+def start_fork_server() -> None:
+    """Start the process of `fork_server` now, and leave Ctrl-C to this one, also while that one imports its modules.
+
+    Processes that are forked from it are spared Ctrl-C too: this one ends them.
+    """
+    resource_tracker.ensure_running()  # it would let signals through again
+    with hold_signals():
+        forkserver.ensure_running()
 
 
 def allow_lost_reader(_worker: int) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cache_schema import hold_signals
+
 logger = logging.getLogger(__name__)
 
 _running: set["subprocess.Popen[bytes]"] = set()
@@ -30,14 +32,19 @@ def run_module(module: str, *arguments: str | Path, quiet: bool = False, share: 
     logger.info("python %s", shlex.join(command))
     stdout = subprocess.DEVNULL if quiet else None
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // share))} if share > 1 else {}
-    with subprocess.Popen([sys.executable, *command], stdout=stdout, env={**os.environ, **threads}) as process:
-        _running.add(process)
-        try:
-            status = process.wait()
-        except BaseException:
+    process = None
+    try:
+        with hold_signals():  # a command that Ctrl-C and then SIGTERM interrupt may hang between the two
+            process = subprocess.Popen([sys.executable, *command], stdout=stdout, env={**os.environ, **threads})
+            _running.add(process)
+        status = process.wait()
+    except BaseException:
+        if process is not None:
             process.terminate()
-            raise  # the context waits until it has ended
-        finally:
+            process.wait()
+        raise
+    finally:
+        if process is not None:
             _running.discard(process)
     if status:
         raise RuntimeError(f"python -m {module} {arguments[0]} ended with status {status}, see above")
@@ -58,8 +65,9 @@ def do_at_once(works: Sequence[Callable[[], object]], num_jobs: int) -> None:
             work()
         return
     with ThreadPoolExecutor(num_jobs) as pool:
-        begun = [pool.submit(work) for work in works]
         try:
+            with hold_signals():  # the threads start here, and what they start is spared Ctrl-C as in `run_module`
+                begun = [pool.submit(work) for work in works]
             for each in begun:
                 each.result()
         except BaseException as error:

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from cache_schema import fork_server
+from cache_schema import fork_server, start_fork_server
 from workflow import progress
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class Workers:
         # glibc otherwise gives every large tensor's memory back and takes it anew, page by page.
         os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(KEPT_BYTES))
         os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT_BYTES))
+        start_fork_server()  # here, not with the first command: that may begin in a thread, which holds no signals
         return self
 
     def __exit__(
@@ -174,6 +175,9 @@ def _begin(
     target: Callable[..., None], arguments: tuple[Any, ...], output: Connection, told: Connection, method: str
 ) -> None:
     """In the new process: all output goes to the one who has started it."""
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
+        return  # it was stopped while the libraries were imported: nobody waits for this command
     # Its own processes start in the platform's way. Through a fork server of its own each would import torch again.
     multiprocessing.set_start_method(method, force=True)
     for number in (1, 2):

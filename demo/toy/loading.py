@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from cache_schema import hold_signals
 from demo.toy.config import SourceConfig
 from demo.toy.images import ToyModel
 from demo.toy.latent_images import FlowToy, StableDiffusionToy
@@ -55,7 +56,8 @@ class ModelPool:
 
     def __init__(self, config: SourceConfig, folders: Sequence[Path], num_processes: int) -> None:
         """Start them."""
-        self._pool = get_context("fork").Pool(num_processes, _choose, (config, *folders))
+        with hold_signals():  # Ctrl-C is left to this process
+            self._pool = get_context("fork").Pool(num_processes, _choose, (config, *folders))
 
     def images(self, letter: str, method: str, calls: Iterable[tuple[Any, ...]]) -> Iterator[np.ndarray]:
         """What a method of the model of that letter gives for each call, in their order."""

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import forkserver, resource_tracker
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from cache_schema import DatasetError, end_with_parent, fork_server, hold_signals, share_turns
+from cache_schema import DatasetError, end_with_parent, fork_server, hold_signals, share_turns, start_fork_server
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
     # has loaded the code is forked instead, so that a worker starts at once.
     share_turns()
     context = fork_server(["extract.packing.inspecting"])
-    _start_fork_server()
+    start_fork_server()
     pool = ProcessPoolExecutor(num_workers, context, _prepare_worker, initargs=(dict(os.environ),))
     try:
         yield from _map(pool, function, items, 4 * num_workers, chunk_size)
@@ -53,13 +52,6 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], num_workers
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _start_fork_server() -> None:
-    """Start the server process, and leave Ctrl-C to this one also while that one loads its code."""
-    resource_tracker.ensure_running()  # it would let signals through again
-    with hold_signals():
-        forkserver.ensure_running()
 
 
 def map_in_threads(function: Callable[[T], R], items: Iterable[T], num_workers: int, chunk_size: int) -> Iterator[R]:

@@ -15,7 +15,16 @@ import pytest
 from workflow.code_hash import ROOT
 from workflow.processes import do_at_once, run_module
 
-SLEEPER = "import os, pathlib, sys, time\npathlib.Path(sys.argv[2], str(os.getpid())).touch()\ntime.sleep(600)\n"
+SLEEPER = """
+import os, pathlib, sys, time
+
+signs = pathlib.Path(sys.argv[2])
+try:
+    (signs / str(os.getpid())).touch()
+    time.sleep(600)
+except KeyboardInterrupt:
+    (signs / "interrupted").touch()
+"""
 PROGRAM = """
 import sys
 from functools import partial
@@ -29,8 +38,14 @@ do_at_once([partial(run_module, "sleeper", "sleep", signs) for _ in range(3)], i
 
 
 @pytest.mark.parametrize("num_jobs", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_commands_end_with_the_process_that_waits_for_them(tmp_path: Path, num_jobs: int, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+    ids=["kill", "Ctrl-C to it alone", "Ctrl-C in a terminal"],
+)
+def test_commands_end_with_the_process_that_waits_for_them(
+    tmp_path: Path, num_jobs: int, number: int, send: Callable[[int, int], None]
+) -> None:
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     signs = tmp_path / "signs"
     signs.mkdir()
@@ -38,15 +53,17 @@ def test_commands_end_with_the_process_that_waits_for_them(tmp_path: Path, num_j
     command = [sys.executable, "-c", PROGRAM, str(signs), str(num_jobs)]
     # Where tests run in the background, Ctrl-C is ignored, and children inherit that.
     heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=heed) as process:
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, preexec_fn=heed, start_new_session=True
+    ) as process:
         try:
             wait_until(lambda: len([*signs.iterdir()]) == num_jobs)
-            process.send_signal(number)  # to it alone, as `kill` does
+            send(process.pid, number)
             process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT)
-    assert len([*signs.iterdir()]) == num_jobs  # none began after it
+    assert len([*signs.iterdir()]) == num_jobs  # none began after it, and none was interrupted before it was ended
     for sign in signs.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(sign.name), 0)

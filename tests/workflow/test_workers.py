@@ -114,6 +114,55 @@ def test_ctrl_c_ends_the_commands_that_run(workers: Workers, package: str, tmp_p
     assert not workers._running
 
 
+STOPPED = """
+import sys
+from workflow.workers import Workers
+
+try:
+    with Workers(["slow_to_load"], print, print) as workers:
+        workers.run("sleeper", sys.argv[1])
+except KeyboardInterrupt:
+    sys.exit("stopped")
+"""
+SLOW_TO_LOAD = """
+import pathlib, time
+
+pathlib.Path("loading").touch()
+time.sleep(3)
+"""
+SLEEPER = """
+import pathlib, time
+
+try:
+    pathlib.Path("at work").touch()
+    time.sleep(600)
+except KeyboardInterrupt:
+    pathlib.Path("interrupted").touch()
+"""
+
+
+@pytest.mark.parametrize("moment", ["loading", "at work"])
+def test_ctrl_c_in_a_terminal_is_left_to_the_process_that_waits(tmp_path: Path, moment: str) -> None:
+    """A terminal sends it to the whole group of processes: a command that it and then SIGTERM ends may hang."""
+    (tmp_path / "slow_to_load.py").write_text(SLOW_TO_LOAD)
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    command = [sys.executable, "-c", STOPPED, "work"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            while not (tmp_path / moment).exists():
+                assert process.poll() is None, "it was through before it could be stopped"
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGINT)
+            _, text = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 1 and text == "stopped\n"
+    assert not (tmp_path / "interrupted").exists()
+
+
 ONE_THREAD = """
 from demo.run import LIBRARIES
 from tests.workflow.test_workers import count_threads

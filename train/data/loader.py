@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cache_schema import allow_lost_reader, fork_server, share_turns
+from cache_schema import allow_lost_reader, fork_server, share_turns, start_fork_server
 from train.data.ahead import AheadOfPlan
 from train.data.augment import NO_CHANGES, ImageChanges
 from train.data.join import Join
@@ -225,6 +225,7 @@ class PlannedLoader:
                 share_turns()
             if self._start_method == "forkserver":  # imports once what each worker would import for itself
                 fork_server([__name__])
+                start_fork_server()
             self._loader = DataLoader(
                 self.reader,
                 batch_size=None,
