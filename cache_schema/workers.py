@@ -121,12 +121,17 @@ def _end_worker(*_: object) -> None:
     global _is_told_to_end
     _is_told_to_end = True
     if _is_at_work:
+        signal.signal(signal.SIGTERM, lambda *_: None)  # it may come once more, and what is open is closed in peace
         sys.exit(EXIT_SIGTERM)
+    signal.alarm(1)  # the end of a worker that gets no task any more; Python 3.12 on tells it nothing
 
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until this is done. Processes that are started here are spared Ctrl-C for good."""
+    """Let Ctrl-C and SIGTERM wait until this is done. Programs that are started here are spared Ctrl-C for good.
+
+    Not for a plain fork: the forked process would go on holding both.
+    """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     held = {number: handler for number, handler in handlers.items() if callable(handler)}
     if threading.current_thread() is not threading.main_thread() or not held:

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,8 @@ from cache_schema import hold_signals
 logger = logging.getLogger(__name__)
 
 _running: set["subprocess.Popen[bytes]"] = set()
+_is_ending = threading.Event()
+"""Set while commands are told to end: one that a thread is just starting is not among those that run yet."""
 
 
 def run_module(module: str, *arguments: str | Path, quiet: bool = False, share: int = 1) -> None:
@@ -37,6 +40,8 @@ def run_module(module: str, *arguments: str | Path, quiet: bool = False, share: 
         with hold_signals():  # a command that Ctrl-C and then SIGTERM interrupt may hang between the two
             process = subprocess.Popen([sys.executable, *command], stdout=stdout, env={**os.environ, **threads})
             _running.add(process)
+        if _is_ending.is_set():
+            process.terminate()
         status = process.wait()
     except BaseException:
         if process is not None:
@@ -64,15 +69,23 @@ def do_at_once(works: Sequence[Callable[[], object]], num_jobs: int) -> None:
         for work in works:
             work()
         return
-    with ThreadPoolExecutor(num_jobs) as pool:
-        try:
-            with hold_signals():  # the threads start here, and what they start is spared Ctrl-C as in `run_module`
-                begun = [pool.submit(work) for work in works]
-            for each in begun:
-                each.result()
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if not isinstance(error, Exception):
-                for process in [*_running]:
-                    process.terminate()
-            raise  # the context waits until they have ended
+    try:
+        with ThreadPoolExecutor(num_jobs) as pool:
+            _do_in(pool, works)
+    finally:
+        _is_ending.clear()
+
+
+def _do_in(pool: ThreadPoolExecutor, works: Sequence[Callable[[], object]]) -> None:
+    try:
+        with hold_signals():  # the threads start here, and what they start is spared Ctrl-C as in `run_module`
+            begun = [pool.submit(work) for work in works]
+        for each in begun:
+            each.result()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if not isinstance(error, Exception):
+            _is_ending.set()
+            for process in [*_running]:
+                process.terminate()
+        raise  # whoever has the pool waits until they have ended

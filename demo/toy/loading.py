@@ -1,6 +1,7 @@
 """The toy models of folders, and processes that make their images."""
 
 import json
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -10,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from cache_schema import hold_signals
 from demo.toy.config import SourceConfig
 from demo.toy.images import ToyModel
 from demo.toy.latent_images import FlowToy, StableDiffusionToy
@@ -56,8 +56,7 @@ class ModelPool:
 
     def __init__(self, config: SourceConfig, folders: Sequence[Path], num_processes: int) -> None:
         """Start them."""
-        with hold_signals():  # Ctrl-C is left to this process
-            self._pool = get_context("fork").Pool(num_processes, _choose, (config, *folders))
+        self._pool = get_context("fork").Pool(num_processes, _choose, (config, *folders))
 
     def images(self, letter: str, method: str, calls: Iterable[tuple[Any, ...]]) -> Iterator[np.ndarray]:
         """What a method of the model of that letter gives for each call, in their order."""
@@ -80,6 +79,7 @@ _MODELS: dict[str, ToyModel] = {}
 def _choose(config: SourceConfig, *folders: Path) -> None:
     # Nothing that may fail: a pool starts a process anew for each that ends here, for ever.
     _CHOSEN[:] = [config, *folders]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C here too; the process that waits answers it
 
 
 def _call(letter: str, method: str, call: tuple[Any, ...]) -> np.ndarray:

@@ -70,12 +70,14 @@ class Job:
     def end(self, outcome: Answer | BaseException | None = None) -> None:
         """Give the answer or the error to whoever still waits. None is for a job that nobody waits for."""
         self.picture = self.prepared = None
-        if self.claim():
-            if isinstance(outcome, Answer):
-                self.answer.set_result(outcome)
-            else:
-                self.answer.set_exception(outcome)
-        self._on_end()
+        is_wanted = self.claim()
+        self._on_end()  # first, so that whoever has the answer finds the place free
+        if not is_wanted:
+            return
+        if isinstance(outcome, Answer):
+            self.answer.set_result(outcome)
+        else:
+            self.answer.set_exception(outcome)
 
 
 class ModelThread:

@@ -23,8 +23,6 @@ MAX_RESTARTS = 3
 # srun, so that scancel's SIGTERM reaches the run; it does not take the number of CPUs over by itself. The signal before
 # the time limit is for this shell alone. An element is named as one: its bare number may be that of the whole array.
 _WORK = """\
-srun --unbuffered --cpus-per-task={cpus} {command} "--shard=$shards" &
-work=$!
 put_back() {{
     signalled=yes
     if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
@@ -33,6 +31,8 @@ put_back() {{
     fi
 }}
 trap put_back USR2
+srun --unbuffered --cpus-per-task={cpus} {command} "--shard=$shards" &
+work=$!
 signalled=yes
 while [ "$signalled" ]; do  # a signal ends a wait early
     signalled=

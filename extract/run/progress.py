@@ -101,7 +101,11 @@ class ProgressFile:
         except OSError:
             pass  # a full disk, perhaps: as everywhere here, the work continues
         self._change(started=now, updated=now)
-        self._write()
+        try:
+            self._write()
+        except BaseException as error:  # SIGTERM: a file that stays would be taken for a task at work
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(

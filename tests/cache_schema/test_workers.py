@@ -68,7 +68,7 @@ from tests.cache_schema.test_workers import wait
 
 def main():
     def work():
-        for outcome in run_tasks(wait, [(sys.argv[1], n) for n in range(6)], 2, "task"):
+        for outcome in run_tasks(wait, [(sys.argv[1], n) for n in map(int, sys.argv[2:])], 2, "task"):
             print(outcome)
         return 0
     return run_program(work)
@@ -79,11 +79,11 @@ if __name__ == "__main__":
 
 
 def wait(folder: str, n: int) -> None:
-    """A task of which nobody sees the end."""
+    """A task of which nobody sees the end; below 0 one that is done at once."""
     started = Path(folder) / str(n)
-    started.touch()
     try:
-        time.sleep(3600)
+        started.touch()
+        time.sleep(3600 if n >= 0 else 0)
     finally:
         started.rename(started.with_suffix(".cleaned"))
 
@@ -97,14 +97,20 @@ def are_at_work(_: int, folder: Path) -> bool:
     return len([*folder.iterdir()]) == 2
 
 
+def is_idle(_: int, folder: Path) -> bool:
+    return {path.name for path in folder.iterdir()} == {"0", "-1.cleaned"}
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes where Linux shows them")
-@pytest.mark.parametrize("is_time", [has_workers, are_at_work])
+@pytest.mark.parametrize(
+    ("is_time", "tasks"), [(has_workers, "0 1 2 3 4 5"), (are_at_work, "0 1 2 3 4 5"), (is_idle, "0 -1")]
+)
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_is_stopped_ends_its_workers_in_order(
-    tmp_path: Path, number: int, status: int, is_time: Callable[[int, Path], bool]
+    tmp_path: Path, number: int, status: int, is_time: Callable[[int, Path], bool], tasks: str
 ) -> None:
     """Ctrl-C goes to the whole group, as a terminal sends it; SIGTERM to the command alone, as kill does."""
-    command = [sys.executable, "-c", WAITS, str(tmp_path)]
+    command = [sys.executable, "-c", WAITS, str(tmp_path), *tasks.split()]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
         try:
             while not is_time(process.pid, tmp_path):
@@ -115,7 +121,7 @@ def test_a_command_that_is_stopped_ends_its_workers_in_order(
         finally:
             process.kill()
     assert process.returncode == status and text == ("stopped by Ctrl-C\n" if number == signal.SIGINT else "")
-    if is_time is are_at_work:
+    if is_time is not has_workers:
         assert sorted(path.suffix for path in tmp_path.iterdir()) == [".cleaned", ".cleaned"]
 
 

@@ -98,6 +98,7 @@ class Swift:
         self._ports = dict(zip((*STORES, "proxy", "unused"), free_ports(5), strict=True))
         self.endpoint = f"http://127.0.0.1:{self._ports['proxy']}"
         self._stack = ExitStack()
+        self._servers: list[subprocess.Popen[bytes]] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -153,18 +154,24 @@ class Swift:
         command = [PROGRAMS / f"swift-{name}-server", self.folder / "etc" / f"{name}.conf"]
         server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._stack.callback(_end, server)
+        self._servers.append(server)
 
     def _wait(self, port: int) -> None:
         deadline = time.monotonic() + START_SEC
         while True:
+            # Another server may have taken the port meanwhile, and would answer in its place.
+            if any(server.poll() is not None for server in self._servers):
+                raise RuntimeError(f"a server of Swift has ended:\n{self._logs()}")
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 return
             except OSError:
                 if time.monotonic() > deadline:
-                    logs = "\n".join(path.read_text() for path in self.folder.glob("*.log"))
-                    raise RuntimeError(f"Swift has not started:\n{logs}") from None
+                    raise RuntimeError(f"Swift has not started:\n{self._logs()}") from None
                 time.sleep(0.1)
+
+    def _logs(self) -> str:
+        return "\n".join(path.read_text() for path in self.folder.glob("*.log"))
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -194,7 +194,7 @@ def test_a_forked_process_reads_copies_by_a_process_of_its_own(root: ObjectPath)
 def test_faults_make_no_wrong_copy(
     root: ObjectPath, proxied: Proxy, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv("LARE_STORAGE_SILENT_SEC", "0.5")
+    monkeypatch.setenv("LARE_STORAGE_SILENT_SEC", "2")
     data = os.urandom(20 * MB)
     original = put(root / "a", data)
     proxied.fault = lambda n, request: FAULTS[name] if n % 3 == 0 else None

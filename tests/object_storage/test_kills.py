@@ -25,6 +25,13 @@ def moments(seed: int, number: int, seconds: float) -> list[float]:
     return [float((i + rng.uniform()) * seconds / number) for i in range(number)]
 
 
+def seconds_of(warm: Warm, command: list[str]) -> float:
+    """Of a run that nobody ends. The first one also makes local copies, and may be slow by chance."""
+    start = time.monotonic()
+    assert warm.run(command) == 0
+    return time.monotonic() - start
+
+
 def test_extraction(
     packed: Dataset,
     data: ObjectPath,
@@ -36,9 +43,7 @@ def test_extraction(
 ) -> None:
     assert main(arguments(packed.folder, tmp_path / "here", model)) == 0
     with Warm() as warm:
-        start = time.monotonic()
-        assert warm.run(arguments(data, root / "whole", model)) == 0
-        seconds = time.monotonic() - start
+        seconds = min(seconds_of(warm, arguments(data, root / name, model)) for name in ("whole", "again"))
         ended = []
         for i, moment in enumerate(moments(0, NUM_KILLS["extraction"], seconds)):
             cache = root / f"cache-{i}"
@@ -59,9 +64,7 @@ def test_packing(source: Path, root: ObjectPath, bucket: Bucket, tmp_path: Path)
     assert main(command(tmp_path / "here")) == 0
     here = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
     with Warm() as warm:
-        start = time.monotonic()
-        assert warm.run(command(root / "whole")) == 0
-        seconds = time.monotonic() - start
+        seconds = min(seconds_of(warm, command(root / name)) for name in ("whole", "again"))
         ended = []
         for i, moment in enumerate(moments(1, NUM_KILLS["packing"], seconds)):
             out = root / f"data-{i}"

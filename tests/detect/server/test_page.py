@@ -78,6 +78,8 @@ def test_the_map_lies_over_the_picture_and_fades(open_page: Open) -> None:
         page.drop({"a.png": GENERATED})
         slider = page.page.get_by_label("Error map, not proof")
         expect(slider).to_be_visible()
+        for selector, width in ((".picture", 24), (".map", 8)):  # shown before their images are there
+            expect(page.page.locator(selector)).to_have_js_property("naturalWidth", width)
         boxes = [page.page.locator(selector).bounding_box() for selector in (".picture", ".map")]
         assert boxes[0] == boxes[1] and boxes[0] is not None and boxes[0]["width"] > 100
         seen = []
@@ -86,7 +88,6 @@ def test_the_map_lies_over_the_picture_and_fades(open_page: Open) -> None:
             seen.append(float(page.style(".map", "opacity")))
         assert seen == [0, 0.35, 1]
         assert slider.get_attribute("aria-valuetext") == "100 % visible"
-        assert page.page.evaluate("document.querySelector('.map').naturalWidth") == 8
 
 
 def test_several_pictures_each_have_a_card_in_order(open_page: Open) -> None:

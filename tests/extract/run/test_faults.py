@@ -87,6 +87,14 @@ class Started:
             time.sleep(0.001)
         return True
 
+    def stop_while(self, condition: Callable[[], object]) -> None:
+        """Wait for something that is soon over, and let the process stand still while it is so."""
+        while self.wait_until(condition):
+            self.process.send_signal(signal.SIGSTOP)
+            if condition():
+                return
+            self.process.send_signal(signal.SIGCONT)
+
     def wait_for_models(self) -> None:
         """Wait until the first tar is about to be read."""
         assert self.wait_until(lambda: MODELS_ARE_LOADED in self.log.read_text()), self.log.read_text()
@@ -163,14 +171,19 @@ def test_ten_kills_change_nothing_in_what_comes_out(setup: Setup, tmp_path: Path
     for moment in rng.sample(moments, len(moments)):
         run = Started(setup.command(cache), tmp_path / "log")
         if moment == "start":  # anywhere between importing and loading the models
-            time.sleep(rng.uniform(0.5, 4))
+            latest = time.monotonic() + rng.uniform(0.5, 4)
+            stores = {*cache.glob("*.zarr.zip")}
+            # A fast machine is through with all in that time.
+            run.wait_until(
+                lambda latest=latest, stores=stores: time.monotonic() > latest or {*cache.glob("*.zarr.zip")} - stores
+            )
         else:
             before = set(leftovers(cache))
             # Some tars on, not some time on: a fast machine would have done them all.
             least = len(done) + rng.randint(1, 3)
             run.wait_until(lambda least=least: len([*cache.glob("*.zarr.zip")]) >= least)
             if moment == "writing":
-                run.wait_until(lambda before=before: set(leftovers(cache)) - before)
+                run.stop_while(lambda before=before: set(leftovers(cache)) - before)
             else:
                 time.sleep(rng.uniform(0, 0.02))
         assert run.process.poll() is None, run.log.read_text()
@@ -273,7 +286,6 @@ def test_a_killed_worker_ends_the_run_in_one_line(setup: Setup, tmp_path: Path) 
     run = Started(setup.command(cache, data=dataset.folder), tmp_path / "log")
     run.wait_for_models()
     assert run.wait_until(lambda: len(run.workers()) == 2), run.log.read_text()
-    time.sleep(0.2)
     os.kill(run.workers()[-1], signal.SIGKILL)
     assert run.process.wait(TIMEOUT_SEC) == 1
     message = r"error: DataLoader worker \(pid.*\) .*\. A process that reads images died, most often for lack of memory"
