@@ -56,7 +56,12 @@ class ModelPool:
 
     def __init__(self, config: SourceConfig, folders: Sequence[Path], num_processes: int) -> None:
         """Start them."""
-        self._pool = get_context("fork").Pool(num_processes, _choose, (config, *folders))
+        # Held back until a process can be ended: Python forgets a signal that comes in right after the fork.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self._pool = get_context("fork").Pool(num_processes, _choose, (config, *folders))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def images(self, letter: str, method: str, calls: Iterable[tuple[Any, ...]]) -> Iterator[np.ndarray]:
         """What a method of the model of that letter gives for each call, in their order."""
@@ -80,6 +85,8 @@ def _choose(config: SourceConfig, *folders: Path) -> None:
     # Nothing that may fail: a pool starts a process anew for each that ends here, for ever.
     _CHOSEN[:] = [config, *folders]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C here too; the process that waits answers it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _call(letter: str, method: str, call: tuple[Any, ...]) -> np.ndarray:
