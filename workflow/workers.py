@@ -55,6 +55,7 @@ class Workers:
         self._say, self._tell = say, tell
         self._method = multiprocessing.get_start_method()
         self._running: list[Any] = []
+        self._is_stopped = False
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -91,6 +92,7 @@ class Workers:
 
         Raises:
             RuntimeError: If it fails.
+            KeyboardInterrupt: If all are ended: in a thread too, which would otherwise begin its next command.
         """
         words = [*map(str, arguments)]
         num_threads = max(1, (os.cpu_count() or 1) // share) if share > 1 else None
@@ -98,11 +100,14 @@ class Workers:
         setting = f"OMP_NUM_THREADS={num_threads} " if num_threads else ""
         logger.info("%spython -m %s %s", setting, module, shlex.join(words))
         status = self._run(_run_module, (module, words, num_threads))
+        if self._is_stopped:
+            raise KeyboardInterrupt
         if status:
             raise RuntimeError(f"python -m {module} {words[0]} ended with status {status}")
 
     def stop(self) -> None:
-        """End all commands that run: in order, or after a while by force."""
+        """End all commands that run: in order, or after a while by force. None begins any more."""
+        self._is_stopped = True
         for process in (running := [*self._running]):
             with suppress(ValueError):
                 process.terminate()
@@ -114,11 +119,15 @@ class Workers:
 
     def _run(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> int:
         """Exit status of a function in a process of its own, whose output and progress are heard meanwhile."""
+        if self._is_stopped:
+            raise KeyboardInterrupt
         (output, its_output), (told, its_told) = (self._context.Pipe(duplex=False) for _ in range(2))
         process = self._context.Process(target=_begin, args=(target, arguments, its_output, its_told, self._method))
         try:
             process.start()
             self._running.append(process)
+            if self._is_stopped:  # meanwhile
+                process.terminate()
             its_output.close()
             its_told.close()
             self._listen(output, told)

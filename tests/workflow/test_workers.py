@@ -9,16 +9,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from workflow.processes import do_at_once
 from workflow.workers import Workers, _Lines
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
-import multiprocessing, sys, time
+import multiprocessing, signal, sys, time
 from workflow.progress import tell
 
 def main(verb):
@@ -28,7 +30,9 @@ def main(verb):
     print("starts by", multiprocessing.get_start_method())
     if verb == "fail":
         sys.exit("this went wrong")
-    if verb == "sleep":
+    if verb == "linger":
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), sys.exit(1)))
+    if verb in ("sleep", "linger"):
         open(sys.argv[2], "w").close()
         time.sleep(600)
     for done in (1, 2):
@@ -112,6 +116,25 @@ def test_ctrl_c_ends_the_commands_that_run(workers: Workers, package: str, tmp_p
         workers.run(package, "sleep", begun)
     assert time.monotonic() - start < 300
     assert not workers._running
+
+
+def test_ctrl_c_ends_commands_of_several_threads_and_none_begins(
+    workers: Workers, package: str, tmp_path: Path
+) -> None:
+    begun = [tmp_path / f"begun {n}" for n in range(4)]
+
+    def press() -> None:
+        while not (begun[0].exists() and begun[1].exists()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    workers.start()
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        # While the second one ends, the thread of the first one is free.
+        verbs = ("sleep", "linger", "sleep", "sleep")
+        do_at_once([partial(workers.run, package, verb, sign) for verb, sign in zip(verbs, begun, strict=True)], 2)
+    assert not workers._running and [sign.exists() for sign in begun] == [True, True, False, False]
 
 
 STOPPED = """
